@@ -1,0 +1,233 @@
+//! Interception and control of guest threads: what stands between the sentry and the host kernel.
+//!
+//! The sentry sees a guest thread as a [`Thread`]: it produces [`Event`]s (a system call, a fault, an
+//! interruption) and takes answers. How the host is made to deliver those, by seccomp user notification or
+//! by ptrace, is private to an implementation of [`Platform`].
+//!
+//! All unsafe code of the workspace lives in this crate and in its stub; each file that has some says which
+//! invariants it keeps.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+mod context;
+
+pub use context::Registers;
+
+/// A boxed future, for the operations that are too rare to be worth a type of their own.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A system call that a guest thread made and waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Syscall {
+    /// The number in `rax`.
+    pub nr: u32,
+    /// The arguments in the order of the system call ABI: rdi rsi rdx r10 r8 r9.
+    pub args: [u64; 6],
+    /// The address of the instruction after the `syscall`.
+    pub ip: u64,
+}
+
+/// A synchronous fault of a guest thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The signal that Linux raises for it (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP).
+    pub signo: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub addr: u64,
+    /// `uc_mcontext.err`.
+    pub err: u64,
+    /// `uc_mcontext.trapno`.
+    pub trapno: u64,
+    /// `uc_mcontext.cr2`.
+    pub cr2: u64,
+}
+
+/// What happened to a guest thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It made a system call and waits for [`Thread::answer`] or one of its kin.
+    Syscall(Syscall),
+    /// It faulted; it is stopped and waits for [`Thread::resume`].
+    Fault(Fault),
+    /// It followed a [`Thread::interrupt`]; it is stopped and waits for [`Thread::resume`].
+    Interrupted,
+    /// The host thread is gone and nothing further will happen to it.
+    Gone,
+}
+
+/// The host thread died while an operation was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the guest thread is gone")]
+pub struct Gone;
+
+/// A system call that the guest thread is to make for the sentry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Its number.
+    pub nr: u32,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// What a `clone` is to create. The platform composes the host's flags from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloneKind {
+    /// A process with a copy of the memory.
+    Fork,
+    /// A process that shares the memory (`CLONE_VM` without `CLONE_THREAD`).
+    ShareMemory,
+    /// A thread of the same process.
+    Thread,
+}
+
+/// The parameters of [`Thread::clone_thread`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloneSpec {
+    /// Process or thread.
+    pub kind: CloneKind,
+    /// Stack pointer of the child; `None` keeps the parent's.
+    pub stack: Option<u64>,
+    /// New FS base (`CLONE_SETTLS`).
+    pub tls: Option<u64>,
+    /// `CLONE_CHILD_CLEARTID`: where the host clears and wakes when the child exits.
+    pub clear_tid: Option<u64>,
+}
+
+/// Host's own accounting of a thread or process, in nanoseconds and counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User time in nanoseconds.
+    pub utime: u64,
+    /// System time in nanoseconds.
+    pub stime: u64,
+    /// Page faults without I/O.
+    pub minflt: u64,
+    /// Page faults with I/O.
+    pub majflt: u64,
+    /// Largest resident set in KiB.
+    pub maxrss: u64,
+    /// Voluntary context switches.
+    pub nvcsw: u64,
+    /// Involuntary context switches.
+    pub nivcsw: u64,
+}
+
+/// One guest thread. Methods that answer return at once; the thread goes on by itself.
+pub trait Thread: Send + Sync + std::fmt::Debug {
+    /// Takes the next event, or has `cx` woken when there is one.
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event>;
+
+    /// Answers an [`Event::Syscall`] with a value (a negative errno for errors); the thread goes on.
+    fn answer(&self, ret: i64);
+
+    /// Has the host kernel run the call as it stands. Only for calls whose meaning lies in registers alone.
+    fn answer_native(&self);
+
+    /// Has the host kernel run the `mmap` as it stands with `file` behind descriptor number `at`.
+    /// `file` must have no more rights than the guest's own descriptor.
+    fn answer_mmap(&self, file: BorrowedFd<'_>, at: u32) -> io::Result<()>;
+
+    /// The guest closed or replaced its descriptor `fd` (during an unanswered call): no host copy may stay.
+    fn forget_fd(&self, fd: u32);
+
+    /// Answers an [`Event::Syscall`] with `ret`, but stops the thread before its next instruction.
+    fn enter(&self, ret: i64) -> BoxFuture<'_, Result<(), Gone>>;
+
+    /// Asks a running thread to stop ([`Event::Interrupted`] follows, unless it makes a call first: then
+    /// that event comes, and the interruption after its answer may be spurious).
+    fn interrupt(&self);
+
+    /// Registers of a stopped thread.
+    fn registers(&self) -> Result<Registers, Gone>;
+
+    /// Changes registers of a stopped thread.
+    fn set_registers(&self, regs: &Registers) -> Result<(), Gone>;
+
+    /// Extended state of a stopped thread as the kernel puts it into a signal frame (XSAVE, with magics).
+    fn fpstate(&self) -> Result<Vec<u8>, Gone>;
+
+    /// Replaces the extended state of a stopped thread. `state` comes from the guest and is checked.
+    fn set_fpstate(&self, state: &[u8]) -> Result<(), Gone>;
+
+    /// Repairs what an interruption did to a natively executed wait of a stopped thread
+    /// (`restarting`: `None` if no guest handler will run, else whether it has `SA_RESTART`).
+    fn settle_native_wait(&self, restarting: Option<bool>) -> Result<(), Gone>;
+
+    /// Has a stopped thread make `calls` in order; returns their results.
+    fn run<'a>(&'a self, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
+
+    /// As [`run`](Self::run), with `file` at the descriptor number [`WINDOW_FD`] while it lasts.
+    fn run_with_file<'a>(&'a self, file: BorrowedFd<'a>, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
+
+    /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
+    /// The inner error is the host's errno.
+    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Result<Arc<dyn Thread>, i32>, Gone>>;
+
+    /// Lets a stopped thread go on with the registers it has.
+    fn resume(&self);
+
+    /// Ends this thread and only this one (its process lives on in others). The thread may be stopped or
+    /// in a call. Nothing follows but [`Event::Gone`].
+    fn exit(&self);
+
+    /// The process this thread runs in.
+    fn process(&self) -> &Arc<dyn Process>;
+
+    /// The host's accounting of this thread.
+    fn usage(&self) -> Usage;
+
+    /// Host thread id as the sentry's namespace sees it (for affinity and scheduling calls).
+    fn host_tid(&self) -> i32;
+}
+
+/// The descriptor number at which [`Thread::run_with_file`] places its file.
+pub const WINDOW_FD: u32 = 1000;
+
+/// One host process behind guest threads, and the memory they see.
+pub trait Process: Send + Sync + std::fmt::Debug {
+    /// Copies from guest memory; returns how much was readable before the first hole.
+    fn read(&self, addr: u64, dst: &mut [u8]) -> usize;
+
+    /// Copies to guest memory; returns how much was writable before the first hole.
+    fn write(&self, addr: u64, src: &[u8]) -> usize;
+
+    /// Kills the host process, obeyed by stubs that no longer obey.
+    fn kill(&self);
+
+    /// Whether the host process has been reaped or is about to be.
+    fn is_gone(&self) -> bool;
+
+    /// Host process id as the sentry's namespace sees it.
+    fn host_pid(&self) -> i32;
+
+    /// The host's accounting; after the death of the process, what it had used in all.
+    fn usage(&self) -> Usage;
+
+    /// Sets a host limit for natively executed calls (`RLIMIT_*` number, soft, hard).
+    fn set_rlimit(&self, resource: u32, soft: u64, hard: u64);
+
+    /// The host's `/proc/PID/FILE` of this process.
+    fn proc_file(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Whether the range touches memory that belongs to the platform (stub, stacks, slots).
+    fn is_reserved(&self, addr: u64, len: u64) -> bool;
+
+    /// Facts a new program's auxiliary vector needs.
+    fn vdso(&self) -> u64;
+}
+
+/// Makes guest processes.
+pub trait Platform: Send + Sync + std::fmt::Debug {
+    /// A process without a program, its one thread stopped, its address space empty but for the platform's own.
+    fn new_process(&self) -> BoxFuture<'_, io::Result<Arc<dyn Thread>>>;
+
+    /// Its name: `notify` or `ptrace`.
+    fn name(&self) -> &'static str;
+}

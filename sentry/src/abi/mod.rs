@@ -1,0 +1,7 @@
+//! Structures that cross the border to guests, in the layout of x86-64 Linux.
+//!
+//! Constants come from `libc`; structures are our own, for they need `zerocopy`'s guarantees.
+
+mod time;
+
+pub use time::{Timespec, Timeval};

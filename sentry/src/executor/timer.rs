@@ -1,0 +1,130 @@
+//! Timers: one thread that sleeps until the earliest deadline, and not at all when there is none.
+
+use super::{Events, Observer};
+use crate::sync::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// Names a pending timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerId(Instant, u64);
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    pending: BTreeMap<TimerId, Arc<dyn Observer>>,
+}
+
+/// All pending timers of the sandbox, on the host's monotonic clock.
+#[derive(Default)]
+pub struct Timers {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Timers({})", self.inner.lock().pending.len())
+    }
+}
+
+impl Timers {
+    /// The timers of this process; the first call starts their thread.
+    pub fn get() -> &'static Timers {
+        static TIMERS: OnceLock<Timers> = OnceLock::new();
+        static STARTED: OnceLock<()> = OnceLock::new();
+        let timers = TIMERS.get_or_init(Timers::default);
+        STARTED.get_or_init(|| {
+            let _ = std::thread::Builder::new().name("timers".into()).spawn(|| Timers::get().run());
+        });
+        timers
+    }
+
+    /// Tells `observer` once, at `deadline` or soon after, unless cancelled.
+    pub fn add(&self, deadline: Instant, observer: Arc<dyn Observer>) -> TimerId {
+        let mut inner = self.inner.lock();
+        inner.next += 1;
+        let id = TimerId(deadline, inner.next);
+        let is_first = inner.pending.keys().next().is_none_or(|first| id < *first);
+        inner.pending.insert(id, observer);
+        drop(inner);
+        if is_first {
+            self.changed.notify_one();
+        }
+        id
+    }
+
+    /// Forgets a timer; whether it was still pending.
+    pub fn cancel(&self, id: TimerId) -> bool {
+        self.inner.lock().pending.remove(&id).is_some()
+    }
+
+    /// A future that is ready at `deadline`.
+    pub fn sleep_until(&'static self, deadline: Instant) -> Sleep {
+        Sleep { timers: self, deadline, id: None }
+    }
+
+    fn run(&self) {
+        loop {
+            let mut due = Vec::new();
+            {
+                let mut inner = self.inner.lock();
+                loop {
+                    let now = Instant::now();
+                    while inner.pending.keys().next().is_some_and(|id| id.0 <= now) {
+                        due.extend(inner.pending.pop_first().map(|(_, observer)| observer));
+                    }
+                    if !due.is_empty() {
+                        break;
+                    }
+                    let next = inner.pending.keys().next().copied();
+                    match next {
+                        None => self.changed.wait(&mut inner),
+                        Some(id) => {
+                            self.changed.wait_until(&mut inner, id.0);
+                        }
+                    }
+                }
+            }
+            for observer in due {
+                observer.notify(Events::empty());
+            }
+            super::run_local();
+        }
+    }
+}
+
+/// See [`Timers::sleep_until`].
+#[derive(Debug)]
+pub struct Sleep {
+    timers: &'static Timers,
+    deadline: Instant,
+    id: Option<TimerId>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        if self.id.is_none() {
+            // A task's waker never changes, so one registration serves all polls.
+            self.id = Some(self.timers.add(self.deadline, Arc::new(cx.waker().clone())));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.timers.cancel(id);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The sentry: Linux, implemented in user space for one sandbox, without unsafe code.
+//!
+//! A guest thread is a [`kernel::Task`] whose future takes events from the [`platform`], answers system calls
+//! through [`syscalls`], and delivers signals. Files live in [`fs`], sockets in [`net`].
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may")
+)]
+
+pub mod abi;
+pub mod errno;
+pub mod executor;
+pub mod fs;
+pub mod kernel;
+pub mod mm;
+pub mod net;
+pub mod sync;
+pub mod syscalls;
+
+pub use errno::{Errno, SysResult};

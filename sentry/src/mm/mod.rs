@@ -1,0 +1,5 @@
+//! Guest memory.
+
+mod user;
+
+pub use user::{Addr, UserMemory};
