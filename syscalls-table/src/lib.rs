@@ -11,46 +11,80 @@ mod table;
 pub enum Arg {
     Int,
     Uint,
+    Ulong,
     Hex,
-    Fd,
-    DirFd,
     Size,
     Offset,
+    Ptr,
+    Fd,
+    DirFd,
+    FdPair,
+    FdSet,
+    PollFds,
     Pid,
     Uid,
     Mode,
     Signal,
+    Sigset,
+    Sigaction,
+    SigHow,
     Clock,
-    Ptr,
+    Resource,
+    Rlimit,
+    SchedPolicy,
     Path,
     Str,
+    OutStr,
+    Argv,
+    Envp,
     InBuf,
     OutBuf,
     Iovec,
-    OpenFlags,
-    MmapProt,
-    MmapFlags,
-    CloneFlags,
-    Argv,
     Timespec,
+    Timeval,
+    Itimerspec,
+    Itimerval,
+    Stat,
     Sockaddr,
-    FutexOp,
-    AtFlags,
-    Whence,
-    IoctlCmd,
-    Resource,
+    Msghdr,
     SocketFamily,
     SocketType,
+    SockLevel,
+    MsgFlags,
+    ShutHow,
+    OpenFlags,
+    OpenHow,
+    AccessMode,
+    AtFlags,
+    Whence,
+    RenameFlags,
+    FallocMode,
+    FadviseAdvice,
+    RwfFlags,
+    SpliceFlags,
+    FlockOp,
+    XattrFlags,
+    CloseRangeFlags,
+    MemfdFlags,
+    MountFlags,
+    UmountFlags,
+    MmapProt,
+    MmapFlags,
+    MremapFlags,
+    MsyncFlags,
+    MadviseAdvice,
+    CloneFlags,
+    CloneArgs,
+    WaitOptions,
+    FutexOp,
+    IoctlCmd,
     EpollOp,
     FcntlCmd,
-    WaitOptions,
-    SigHow,
-    MadviseAdvice,
     PrctlOp,
     ArchPrctlOp,
-    AccessMode,
-    FdPair,
-    Sigset,
+    PtraceOp,
+    IpcFlags,
+    GrndFlags,
 }
 
 /// How far a call is supported.
@@ -92,4 +126,29 @@ for_each_syscall!(entries);
 /// The row of a call.
 pub fn lookup(nr: u32) -> Option<&'static Entry> {
     TABLE.binary_search_by_key(&nr, |e| e.nr).ok().and_then(|at| TABLE.get(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_ascend_and_fit_the_registers() {
+        assert!(TABLE.is_sorted_by(|a, b| a.nr < b.nr));
+        assert!(TABLE.iter().all(|e| e.args.len() <= 6));
+        assert_eq!(lookup(257).map(|e| e.name), Some("openat"));
+        assert!(lookup(400).is_none());
+    }
+
+    /// The numbers are those of the C library's headers, for all calls that these know.
+    #[test]
+    fn numbers_are_those_of_linux() {
+        let Ok(header) = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") else { return };
+        for line in header.lines() {
+            let mut words = line.strip_prefix("#define __NR_").unwrap_or_default().split_whitespace();
+            if let (Some(name), Some(Ok(nr))) = (words.next(), words.next().map(str::parse::<u32>)) {
+                assert_eq!(lookup(nr).map(|e| e.name), Some(name), "number {nr}");
+            }
+        }
+    }
 }
