@@ -11,6 +11,7 @@
 )]
 
 pub mod abi;
+pub mod boot;
 pub mod errno;
 pub mod executor;
 pub mod fs;

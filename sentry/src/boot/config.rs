@@ -1,0 +1,217 @@
+//! What the command line hands to the sentry: plain data and descriptors, made before confinement.
+//!
+//! Nothing here names the host: whatever the sentry may touch is an open descriptor. The first mount is the
+//! root; the others follow in the order in which they are to be made.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// One sandbox with its first process.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// The first process.
+    pub process: ProcessSpec,
+    /// `uname -n`.
+    pub hostname: Vec<u8>,
+    /// NIS domain name.
+    pub domainname: Vec<u8>,
+    /// The tree of files; the first is `/`.
+    pub mounts: Vec<MountSpec>,
+    /// Paths that no guest may see the content of: an empty read-only file or directory covers them.
+    pub masked_paths: Vec<Vec<u8>>,
+    /// Paths that are remounted read-only.
+    pub readonly_paths: Vec<Vec<u8>>,
+    /// The root is remounted read-only once all other mounts are made.
+    pub readonly_root: bool,
+    /// Standard input, output and error of the first process; `None` is `/dev/null`,
+    /// or the terminal where [`TerminalSpec::stdio`] says so.
+    pub stdio: [Option<OwnedFd>; 3],
+    /// A terminal to be relayed to a pseudo-terminal of the sandbox.
+    pub terminal: Option<TerminalSpec>,
+    /// `--strace`: where decoded calls are written, a line each.
+    pub strace: Option<OwnedFd>,
+    /// `--debug-log`: where the sentry's own log goes.
+    pub debug_log: Option<OwnedFd>,
+    /// How guest threads are intercepted.
+    pub platform: PlatformKind,
+    /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
+    pub guest_cgroups: Vec<OwnedFd>,
+    /// The root of a procfs of the sandbox's own pid namespace on the host.
+    pub procfs: OwnedFd,
+    /// Commands of the command line; its end closes when that process dies.
+    pub control: OwnedFd,
+    /// How the sentry confines itself once its threads exist.
+    pub seccomp: SeccompMode,
+}
+
+/// Which implementation of [`platform::Platform`] serves a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlatformKind {
+    /// Seccomp user notification.
+    #[default]
+    Notify,
+    /// Tracing.
+    Ptrace,
+}
+
+/// What a system call outside the sentry's own allow list does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeccompMode {
+    /// Kills the sandbox.
+    #[default]
+    Kill,
+    /// Is logged and fails with `EPERM`, for development.
+    Errno,
+    /// There is no filter (`--allow-weaker` on a host without seccomp).
+    Off,
+}
+
+/// The first process of a container (`process` of an OCI configuration).
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
+    /// Program and arguments; the program is sought along the `PATH` of [`env`](Self::env) if it has no slash.
+    pub args: Vec<Vec<u8>>,
+    /// `NAME=value` each.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Capabilities.
+    pub caps: CapabilitySets,
+    /// `no_new_privs`.
+    pub no_new_privs: bool,
+    /// Resource limits; those not named are the defaults of the sentry.
+    pub rlimits: Vec<Rlimit>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// `oom_score_adj` as the guest sees it.
+    pub oom_score_adj: i32,
+}
+
+/// The five capability sets, one bit per capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "capabilities(7) documents them")]
+pub struct CapabilitySets {
+    pub permitted: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub bounding: u64,
+    pub ambient: u64,
+}
+
+impl CapabilitySets {
+    /// Everything in `caps` permitted, effective and in the bounding set, as root has it.
+    pub const fn root(caps: u64) -> CapabilitySets {
+        CapabilitySets { permitted: caps, effective: caps, inheritable: 0, bounding: caps, ambient: 0 }
+    }
+}
+
+/// A resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// A terminal of the host, already in raw mode; the command line restores it.
+#[derive(Debug)]
+pub struct TerminalSpec {
+    /// The terminal.
+    pub host: OwnedFd,
+    /// Which of standard input, output and error are the terminal inside.
+    pub stdio: [bool; 3],
+    /// Its modes before it was made raw: the initial modes of the one inside.
+    pub termios: Vec<u8>,
+    /// Rows and columns.
+    pub size: (u16, u16),
+}
+
+/// A mount.
+#[derive(Debug)]
+pub struct MountSpec {
+    /// Where, as an absolute path inside; missing directories (or the file) are made.
+    pub dest: Vec<u8>,
+    /// What.
+    pub kind: MountKind,
+    /// `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV`, `MS_NOEXEC`, `MS_NOATIME`, `MS_RELATIME`…, and propagation flags.
+    pub flags: u64,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum MountKind {
+    /// A directory of the host. Writes go through unless the mount is read-only or `writable` is not set.
+    HostDir {
+        /// The directory (`O_PATH`).
+        fd: OwnedFd,
+        /// Whether guests may write.
+        writable: bool,
+    },
+    /// A single file of the host.
+    HostFile {
+        /// The file (`O_PATH`).
+        fd: OwnedFd,
+        /// Whether guests may write.
+        writable: bool,
+    },
+    /// A directory of the host, never written, below a layer in memory.
+    Overlay {
+        /// The directory (`O_PATH`).
+        lower: OwnedFd,
+    },
+    /// Files in memory.
+    Tmpfs(TmpfsSpec),
+    /// `/proc`.
+    Proc,
+    /// `/sys`.
+    Sysfs,
+    /// `/dev`: `null`, `zero`, `full`, `random`, `urandom`, `tty`, `console`, `ptmx`, `fd`, `shm`, `pts`, `mqueue`.
+    Devtmpfs,
+    /// `/dev/pts`.
+    Devpts,
+    /// `/dev/mqueue`.
+    Mqueue,
+    /// `/sys/fs/cgroup`.
+    Cgroup,
+}
+
+/// Options of a tmpfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TmpfsSpec {
+    /// Bytes it may hold; `None` is half of the memory, as on Linux.
+    pub size: Option<u64>,
+    /// Mode of its root.
+    pub mode: u32,
+    /// Owner of its root.
+    pub uid: u32,
+    /// Group of its root.
+    pub gid: u32,
+}
+
+impl Default for TmpfsSpec {
+    fn default() -> TmpfsSpec {
+        TmpfsSpec { size: None, mode: 0o1777, uid: 0, gid: 0 }
+    }
+}
+
+/// What the command line writes to [`SandboxConfig::control`], one byte each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Command {
+    /// The terminal's size changed: read it from the terminal.
+    WindowSize = 1,
+    /// A signal for the first process: its number follows as one byte.
+    Signal = 2,
+}
+
+/// How long the sentry may take to end all guests once the first process is gone.
+pub const TEARDOWN_LIMIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,3 @@
+//! Start of the sentry in the process that the command line has confined.
+
+pub mod config;
