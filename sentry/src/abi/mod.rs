@@ -2,6 +2,8 @@
 //!
 //! Constants come from `libc`; structures are our own, for they need `zerocopy`'s guarantees.
 
+mod poll;
 mod time;
 
+pub use poll::{EpollEvent, PollFd};
 pub use time::{Timespec, Timeval};

@@ -2,6 +2,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
+use crate::fs::epoll::Links;
 use crate::fs::path::PathRef;
 use crate::kernel::Task;
 use crate::sync::Mutex;
@@ -143,8 +144,16 @@ pub struct File {
     pub signal: AtomicI32,
     /// Unique, for lock ownership and `/proc`.
     pub id: u64,
+    /// Epolls that watch this description.
+    pub links: Links,
     /// Bits for the families' own use (e.g. write-access accounting).
     pub tag: AtomicU32,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.links.release(&*self.ops);
+    }
 }
 
 impl std::fmt::Debug for File {
@@ -170,6 +179,7 @@ impl File {
             owner: AtomicI32::new(0),
             signal: AtomicI32::new(0),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            links: Links::default(),
             tag: AtomicU32::new(0),
         })
     }

@@ -1,8 +1,13 @@
 //! Files and file systems.
 
+pub mod anon;
+pub mod epoll;
+pub mod eventfd;
 pub mod fd_table;
 pub mod file;
 pub mod path;
+pub mod pipe;
+pub mod ring;
 
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OFFSET_APPEND, Written};
