@@ -1,5 +1,14 @@
 //! The system calls, one short function each, in files named after their man-page neighbourhood.
 
+pub mod deadline;
+pub mod epoll;
+pub mod eventfd;
+mod pair;
+pub mod pipe;
+pub mod poll;
+pub mod select;
+mod sigmask;
+
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
 use crate::mm::Addr;

@@ -7,7 +7,7 @@ use crate::fs::ring::ByteRing;
 use std::collections::VecDeque;
 
 /// Bytes per slot; also `PIPE_BUF`, up to which a write is atomic.
-pub const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -20,7 +20,7 @@ struct Slot {
 
 /// The content of a pipe.
 #[derive(Debug)]
-pub struct PipeBuffer {
+pub(super) struct PipeBuffer {
     bytes: ByteRing,
     slots: VecDeque<Slot>,
     max_slots: usize,
@@ -28,37 +28,37 @@ pub struct PipeBuffer {
 
 impl PipeBuffer {
     /// An empty one of `max_slots` pages.
-    pub fn new(max_slots: usize) -> PipeBuffer {
+    pub(super) fn new(max_slots: usize) -> PipeBuffer {
         PipeBuffer { bytes: ByteRing::default(), slots: VecDeque::new(), max_slots }
     }
 
     /// Bytes in it.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Nothing to read.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
     /// No slot is free. (A small write may still fit into the last one.)
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.slots.len() >= self.max_slots
     }
 
     /// How many slots are free.
-    pub fn free_slots(&self) -> usize {
+    pub(super) fn free_slots(&self) -> usize {
         self.max_slots.saturating_sub(self.slots.len())
     }
 
     /// How many slots there are.
-    pub fn max_slots(&self) -> usize {
+    pub(super) fn max_slots(&self) -> usize {
         self.max_slots
     }
 
     /// Changes the number of slots; false if more are in use.
-    pub fn resize(&mut self, max_slots: usize) -> bool {
+    pub(super) fn resize(&mut self, max_slots: usize) -> bool {
         let fits = self.slots.len() <= max_slots;
         if fits {
             self.max_slots = max_slots;
@@ -67,7 +67,7 @@ impl PipeBuffer {
     }
 
     /// Appends what fits of `data`; returns how much that was. Up to [`PAGE`] bytes go in whole or not at all.
-    pub fn push(&mut self, data: &[u8], packet: bool) -> usize {
+    pub(super) fn push(&mut self, data: &[u8], packet: bool) -> usize {
         let mut done = self.merge(data, packet);
         while done < data.len() && !self.is_full() {
             let len = (data.len() - done).min(PAGE);
@@ -92,7 +92,7 @@ impl PipeBuffer {
     }
 
     /// Moves bytes into `out`; returns how many. Of a packet, what does not fit is dropped.
-    pub fn pop(&mut self, out: &mut [u8]) -> usize {
+    pub(super) fn pop(&mut self, out: &mut [u8]) -> usize {
         let mut taken = 0;
         let mut dropped = 0;
         while taken < out.len()
@@ -121,7 +121,7 @@ impl PipeBuffer {
     }
 
     /// Copies bytes from the front into `out` without removing them, as `tee(2)` does; returns how many.
-    pub fn peek(&self, out: &mut [u8]) -> usize {
+    pub(super) fn peek(&self, out: &mut [u8]) -> usize {
         self.bytes.peek(0, out)
     }
 }

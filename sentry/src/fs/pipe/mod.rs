@@ -6,7 +6,7 @@
 mod buffer;
 mod fifo;
 
-pub use buffer::PAGE;
+use buffer::{PAGE, PipeBuffer};
 pub use fifo::FifoSlot;
 
 use crate::errno::{Errno, SysResult};
@@ -15,7 +15,7 @@ use crate::fs::{File, FileOps, Written, anon};
 use crate::kernel::{Cap, Creds, Task};
 use crate::mm::Addr;
 use crate::sync::Mutex;
-use buffer::PipeBuffer;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
