@@ -292,11 +292,11 @@ macro_rules! for_each_syscall {
             280 utimensat [DirFd Path Ptr AtFlags] None () "";
             281 epoll_pwait [Fd Ptr Int Int Sigset Size] Full (epoll::epoll_pwait) "";
             282 signalfd [Fd Sigset Size] None () "";
-            283 timerfd_create [Clock OpenFlags] None () "";
+            283 timerfd_create [Clock OpenFlags] Full (timerfd::timerfd_create) "";
             284 eventfd [Uint] Full (eventfd::eventfd) "";
             285 fallocate [Fd FallocMode Offset Offset] None () "";
-            286 timerfd_settime [Fd Int Itimerspec Ptr] None () "";
-            287 timerfd_gettime [Fd Ptr] None () "";
+            286 timerfd_settime [Fd Int Itimerspec Ptr] Full (timerfd::timerfd_settime) "";
+            287 timerfd_gettime [Fd Ptr] Full (timerfd::timerfd_gettime) "";
             288 accept4 [Fd Ptr Ptr OpenFlags] None () "";
             289 signalfd4 [Fd Sigset Size OpenFlags] None () "";
             290 eventfd2 [Uint OpenFlags] Full (eventfd::eventfd2) "";

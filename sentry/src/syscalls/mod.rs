@@ -8,6 +8,7 @@ pub mod pipe;
 pub mod poll;
 pub mod select;
 mod sigmask;
+pub mod timerfd;
 
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
