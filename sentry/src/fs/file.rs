@@ -2,7 +2,9 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
+use crate::fs::attr::{Attr, FileKind};
 use crate::fs::epoll::Links;
+use crate::fs::open;
 use crate::fs::path::PathRef;
 use crate::kernel::Task;
 use crate::sync::Mutex;
@@ -102,6 +104,11 @@ pub trait FileOps: Send + Sync + Any {
         let _ = (t, file);
     }
 
+    /// What `fstat(2)` shows of a file without a path; `None` for a plain anonymous inode.
+    fn attr(&self) -> Option<Attr> {
+        None
+    }
+
     /// For downcasts to a concrete kind (socket, epoll, pipe…).
     fn as_any(&self) -> &dyn Any;
 
@@ -153,6 +160,13 @@ pub struct File {
 impl Drop for File {
     fn drop(&mut self) {
         self.links.release(&*self.ops);
+        if let Some(path) = &self.path
+            && let Ok(inode) = path.inode()
+            && inode.kind() == FileKind::Regular
+            && self.is_writable()
+        {
+            open::end_write(&**inode);
+        }
     }
 }
 

@@ -1,15 +1,36 @@
 //! Files and file systems.
+//!
+//! A [`walk`] follows a path through [`dentry`]s and [`mount`]s to an [`inode`]; [`open`] makes a [`file`] of
+//! it, [`namei`] changes names. The file systems themselves: [`tmpfs`], [`overlay`], [`host`], [`dev`].
 
+pub mod access;
 pub mod anon;
+pub mod attr;
+pub mod dentry;
+pub mod dev;
 pub mod epoll;
 pub mod eventfd;
 pub mod fd_table;
 pub mod file;
+pub mod host;
+pub mod inode;
 pub mod inotify;
+pub mod mount;
+pub mod namei;
+pub mod notify;
+pub mod open;
+pub mod overlay;
 pub mod path;
 pub mod pipe;
+pub mod readdir;
 pub mod ring;
+pub mod special;
+pub mod superblock;
 pub mod timerfd;
+pub mod tmpfs;
+pub mod walk;
 
+pub use attr::{Attr, FileKind};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OFFSET_APPEND, Written};
+pub use inode::{Caller, FileSystem, Inode};

@@ -1,0 +1,180 @@
+//! Changes that go through to the host.
+
+use super::inode::{HostInode, component};
+use crate::errno::{Errno, SysResult};
+use crate::fs::attr::{FileKind, NewNode, SetAttr, SetTime};
+use crate::fs::inode::{Inode, Landing, Moving, Rename};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Longest value of an extended attribute, and longest list of names (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+const XATTR_MAX: usize = 64 * 1024;
+
+fn downcast(inode: &dyn Inode) -> SysResult<&HostInode> {
+    inode.as_any().downcast_ref().ok_or(Errno::XDEV)
+}
+
+/// A rootless sandbox cannot give a file to an id that the host does not let it use; the file stays its own.
+fn unless_refused(done: rustix::io::Result<()>) -> SysResult<()> {
+    match done {
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: libc::UTIME_NOW },
+        Some(SetTime::To(time)) => Timespec { tv_sec: time.sec, tv_nsec: time.nsec },
+    }
+}
+
+impl HostInode {
+    fn writable_dir(&self) -> SysResult<Arc<OwnedFd>> {
+        if self.fs.writable { self.dir() } else { Err(Errno::ROFS) }
+    }
+
+    pub(super) fn make_entry(&self, name: &[u8], new: &NewNode) -> SysResult<Arc<HostInode>> {
+        let dir = self.writable_dir()?;
+        let name = component(name)?;
+        let mode = Mode::from_raw_mode(new.mode);
+        match new.kind {
+            FileKind::Regular => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+                rustix::fs::openat2(&*dir, name, flags, mode, ResolveFlags::BENEATH)?;
+            }
+            FileKind::Directory => rustix::fs::mkdirat(&*dir, name, mode)?,
+            FileKind::Symlink => rustix::fs::symlinkat(new.target.as_slice(), &*dir, name)?,
+            FileKind::Fifo => rustix::fs::mknodat(&*dir, name, rustix::fs::FileType::Fifo, mode, 0)?,
+            FileKind::Socket => rustix::fs::mknodat(&*dir, name, rustix::fs::FileType::Socket, mode, 0)?,
+            FileKind::CharDevice | FileKind::BlockDevice => return Err(Errno::PERM),
+        }
+        let (uid, gid) = (Uid::from_raw(new.uid), Gid::from_raw(new.gid));
+        unless_refused(rustix::fs::chownat(&*dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
+        let made = self.find(name)?;
+        if matches!(new.kind, FileKind::Regular | FileKind::Directory) && made.perm()?.mode & 0o7777 != new.mode {
+            // The host's umask, or a change of owner, took bits away.
+            made.change_attr(&SetAttr { mode: Some(new.mode), ..SetAttr::default() })?;
+        }
+        Ok(made)
+    }
+
+    pub(super) fn link_entry(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
+        let (parent, old_name) = downcast(target)?.place().ok_or(Errno::XDEV)?;
+        let (from, to) = (parent.dir()?, self.writable_dir()?);
+        Ok(rustix::fs::linkat(&*from, component(&old_name)?, &*to, component(name)?, AtFlags::empty())?)
+    }
+
+    pub(super) fn remove_entry(&self, name: &[u8], flags: AtFlags) -> SysResult<()> {
+        Ok(rustix::fs::unlinkat(&*self.writable_dir()?, component(name)?, flags)?)
+    }
+
+    pub(super) fn rename_entry(
+        &self,
+        old: Moving<'_>,
+        new_dir: &dyn Inode,
+        new: Landing<'_>,
+        how: Rename,
+    ) -> SysResult<()> {
+        let to = downcast(new_dir)?;
+        let flags = match how {
+            Rename::Replace => RenameFlags::empty(),
+            Rename::NoReplace => RenameFlags::NOREPLACE,
+            Rename::Exchange => RenameFlags::EXCHANGE,
+        };
+        let (from_fd, to_fd) = (self.writable_dir()?, to.writable_dir()?);
+        rustix::fs::renameat_with(&*from_fd, component(old.name)?, &*to_fd, component(new.name)?, flags)?;
+        downcast(old.inode)?.set_place(to.counted()?, new.name);
+        if let (Rename::Exchange, Some(other)) = (how, new.inode) {
+            downcast(other)?.set_place(self.counted()?, old.name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn change_attr(&self, change: &SetAttr) -> SysResult<()> {
+        if !self.fs.writable {
+            return Err(Errno::ROFS);
+        }
+        if let Some(size) = change.size {
+            rustix::fs::ftruncate(self.open_host(OFlags::WRONLY)?, size)?;
+        }
+        if change.uid.is_some() || change.gid.is_some() {
+            self.change_owner(change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw))?;
+        }
+        if let Some(mode) = change.mode {
+            // Only what can be opened: a mode is never set by name, for that would follow a link.
+            rustix::fs::fchmod(self.open_host(OFlags::RDONLY)?, Mode::from_raw_mode(mode))?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            self.change_times(&Timestamps {
+                last_access: timespec(change.atime),
+                last_modification: timespec(change.mtime),
+            })?;
+        }
+        self.refresh()
+    }
+
+    fn change_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> SysResult<()> {
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        match self.place() {
+            Some((parent, name)) => {
+                Ok(rustix::fs::chownat(&*parent.dir()?, component(&name)?, uid, gid, nofollow)?)
+            }
+            None => Ok(rustix::fs::chownat(&self.fs.root, c"", uid, gid, AtFlags::EMPTY_PATH)?),
+        }
+    }
+
+    fn change_times(&self, times: &Timestamps) -> SysResult<()> {
+        match self.place() {
+            Some((parent, name)) => {
+                let dir = parent.dir()?;
+                Ok(rustix::fs::utimensat(&*dir, component(&name)?, times, AtFlags::SYMLINK_NOFOLLOW)?)
+            }
+            None => Ok(rustix::fs::futimens(self.open_host(OFlags::RDONLY)?, times)?),
+        }
+    }
+
+    /// A descriptor to reach extended attributes by; other kinds than these have none that matter.
+    fn xattr_fd(&self) -> SysResult<Arc<OwnedFd>> {
+        match self.kind() {
+            FileKind::Regular | FileKind::Directory => self.open_host(OFlags::RDONLY),
+            _ => Err(Errno::OPNOTSUPP),
+        }
+    }
+
+    pub(super) fn read_xattr(&self, name: &[u8]) -> SysResult<Vec<u8>> {
+        let fd = self.xattr_fd()?;
+        let mut value = vec![0; XATTR_MAX];
+        let len = rustix::fs::fgetxattr(fd, name, &mut value)?;
+        value.truncate(len);
+        Ok(value)
+    }
+
+    pub(super) fn write_xattr(&self, name: &[u8], value: &[u8], flags: i32) -> SysResult<()> {
+        if !self.fs.writable {
+            return Err(Errno::ROFS);
+        }
+        let flags = XattrFlags::from_bits_retain(flags.cast_unsigned());
+        Ok(rustix::fs::fsetxattr(self.xattr_fd()?, name, value, flags)?)
+    }
+
+    pub(super) fn xattr_names(&self) -> SysResult<Vec<Vec<u8>>> {
+        let Ok(fd) = self.xattr_fd() else { return Ok(Vec::new()) };
+        let mut names = vec![0; XATTR_MAX];
+        let len = match rustix::fs::flistxattr(fd, &mut names) {
+            Err(rustix::io::Errno::OPNOTSUPP) => 0,
+            len => len?,
+        };
+        names.truncate(len);
+        Ok(names.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    pub(super) fn unset_xattr(&self, name: &[u8]) -> SysResult<()> {
+        if !self.fs.writable {
+            return Err(Errno::ROFS);
+        }
+        Ok(rustix::fs::fremovexattr(self.xattr_fd()?, name)?)
+    }
+}

@@ -1,0 +1,358 @@
+//! What is known of a file of the host.
+//!
+//! An inode is named by its directory's inode and its name there; its identity is the host's device and inode
+//! number, checked whenever it is reached anew. Directories keep a descriptor while there are not too many.
+
+use super::file::{HostDir, HostFile};
+use super::{Shared, WANTED};
+use crate::abi::Timespec;
+use crate::errno::{Errno, SysResult};
+use crate::fs::attr::{Attr, FileKind, NewNode, Perm, SetAttr};
+use crate::fs::file::FileOps;
+use crate::fs::inode::{Caller, Inode, InodeExt, Landing, Moving, Rename};
+use crate::sync::{Mutex, RwLock};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx};
+use std::any::Any;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Without links, without leaving the directory.
+const CONFINED: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
+
+/// A file of the host.
+pub struct HostInode {
+    pub(super) fs: Arc<Shared>,
+    me: Weak<HostInode>,
+    id: (u64, u64),
+    ino: u64,
+    kind: FileKind,
+    attr: RwLock<Attr>,
+    place: RwLock<Option<Place>>,
+    /// Its descriptor, if a directory.
+    dir: Mutex<Option<Arc<OwnedFd>>>,
+    dir_used: AtomicBool,
+    /// An open file of it: the way to it when its name is gone.
+    open: Mutex<Weak<OwnedFd>>,
+    ext: InodeExt,
+}
+
+#[derive(Clone)]
+struct Place {
+    parent: Arc<HostInode>,
+    name: Box<[u8]>,
+}
+
+impl std::fmt::Debug for HostInode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostInode({:?} {})", self.kind, self.ino)
+    }
+}
+
+/// The host's number of the device that a file is on.
+pub(super) fn device(stat: &Statx) -> u64 {
+    libc::makedev(stat.stx_dev_major, stat.stx_dev_minor)
+}
+
+pub(super) fn statx_fd(fd: impl AsFd) -> SysResult<Statx> {
+    Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED)?)
+}
+
+fn statx_at(dir: impl AsFd, name: &[u8]) -> SysResult<Statx> {
+    Ok(rustix::fs::statx(dir, component(name)?, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, WANTED)?)
+}
+
+/// `name`, if it is a single component: the only form in which a guest's bytes ever reach a host call.
+pub(super) fn component(name: &[u8]) -> SysResult<&[u8]> {
+    if name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| matches!(b, b'/' | 0)) {
+        return Err(Errno::INVAL);
+    }
+    Ok(name)
+}
+
+fn time(time: &rustix::fs::StatxTimestamp) -> Timespec {
+    Timespec { sec: time.tv_sec, nsec: i64::from(time.tv_nsec) }
+}
+
+impl HostInode {
+    pub(super) fn root(fs: &Arc<Shared>, stat: &Statx) -> SysResult<Arc<HostInode>> {
+        HostInode::make(fs, stat, None)
+    }
+
+    fn make(fs: &Arc<Shared>, stat: &Statx, place: Option<Place>) -> SysResult<Arc<HostInode>> {
+        let kind = FileKind::from_mode(u32::from(stat.stx_mode)).ok_or(Errno::IO)?;
+        let id = (device(stat), stat.stx_ino);
+        // Numbers of other devices below the same directory are moved away from those of the first.
+        let ino = if id.0 == fs.host_dev { id.1 } else { id.1 ^ (id.0 << 40) };
+        Ok(Arc::new_cyclic(|me| HostInode {
+            fs: fs.clone(),
+            me: me.clone(),
+            id,
+            ino,
+            kind,
+            attr: RwLock::new(attr_of(fs, ino, stat)),
+            place: RwLock::new(place),
+            dir: Mutex::new(None),
+            dir_used: AtomicBool::new(false),
+            open: Mutex::new(Weak::new()),
+            ext: InodeExt::default(),
+        }))
+    }
+
+    /// Itself, counted.
+    pub(super) fn counted(&self) -> SysResult<Arc<HostInode>> {
+        self.me.upgrade().ok_or(Errno::STALE)
+    }
+
+    /// The inode of `name` in this directory, as `stat` describes it.
+    pub(super) fn child(&self, name: &[u8], stat: &Statx) -> SysResult<Arc<HostInode>> {
+        HostInode::make(&self.fs, stat, Some(Place { parent: self.counted()?, name: name.into() }))
+    }
+
+    /// Looks at `name` in this directory.
+    pub(super) fn find(&self, name: &[u8]) -> SysResult<Arc<HostInode>> {
+        let stat = statx_at(&*self.dir()?, name)?;
+        self.child(name, &stat)
+    }
+
+    pub(super) fn place(&self) -> Option<(Arc<HostInode>, Box<[u8]>)> {
+        self.place.read().as_ref().map(|place| (place.parent.clone(), place.name.clone()))
+    }
+
+    /// Its name was changed by way of the sentry.
+    pub(super) fn set_place(&self, parent: Arc<HostInode>, name: &[u8]) {
+        let old = self.place.write().replace(Place { parent, name: name.into() });
+        drop(old);
+    }
+
+    fn check(&self, stat: &Statx) -> SysResult<()> {
+        if (device(stat), stat.stx_ino) == self.id { Ok(()) } else { Err(Errno::STALE) }
+    }
+
+    pub(super) fn update(&self, stat: &Statx) {
+        *self.attr.write() = attr_of(&self.fs, self.ino, stat);
+    }
+
+    /// The descriptor of this directory.
+    pub(super) fn dir(&self) -> SysResult<Arc<OwnedFd>> {
+        if self.kind != FileKind::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        self.dir_used.store(true, Ordering::Relaxed);
+        if let Some(fd) = &*self.dir.lock() {
+            return Ok(fd.clone());
+        }
+        self.reopen_dir()
+    }
+
+    fn reopen_dir(&self) -> SysResult<Arc<OwnedFd>> {
+        // Descriptors above it may be closed as well: they are opened from the first open one down.
+        let mut closed = vec![self.counted()?];
+        let mut fd = loop {
+            let Some((parent, _)) = closed.last().and_then(|inode| inode.place()) else {
+                break self.fs.root.clone();
+            };
+            if let Some(fd) = &*parent.dir.lock() {
+                break fd.clone();
+            }
+            closed.push(parent);
+        };
+        while let Some(inode) = closed.pop() {
+            let Some((_, name)) = inode.place() else { continue };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = open_host(&fd, &name, flags)?;
+            if !inode.fs.exclusive {
+                inode.check(&statx_fd(&opened)?)?;
+            }
+            fd = Arc::new(opened);
+            *inode.dir.lock() = Some(fd.clone());
+            self.fs.dirs.opened(&inode);
+        }
+        Ok(fd)
+    }
+
+    /// Whether the descriptor was used since the last time this was asked.
+    pub(super) fn was_used(&self) -> bool {
+        self.dir_used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn close_dir(&self) -> Option<Arc<OwnedFd>> {
+        self.dir.lock().take()
+    }
+
+    /// Opens a regular file or directory, checked to be this one.
+    pub(super) fn open_host(&self, flags: OFlags) -> SysResult<Arc<OwnedFd>> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let fd = match self.place() {
+            Some((parent, name)) => open_host(&*parent.dir()?, &name, flags),
+            None if self.kind == FileKind::Directory => {
+                Ok(rustix::fs::openat2(&self.fs.root, c".", flags, Mode::empty(), CONFINED)?)
+            }
+            None => return super::reopen(&self.fs.root, flags),
+        };
+        match fd {
+            Ok(fd) => {
+                if !self.fs.exclusive {
+                    self.check(&statx_fd(&fd)?)?;
+                }
+                let fd = Arc::new(fd);
+                *self.open.lock() = Arc::downgrade(&fd);
+                Ok(fd)
+            }
+            Err(e) => match self.open.lock().upgrade() {
+                Some(open) if matches!(e, Errno::NOENT | Errno::STALE) => super::reopen(&open, flags),
+                _ => Err(e),
+            },
+        }
+    }
+
+    /// Asks the host for its attributes.
+    pub(super) fn refresh(&self) -> SysResult<()> {
+        let open = self.open.lock().upgrade();
+        let stat = match (open, self.place()) {
+            (Some(fd), _) => statx_fd(&fd)?,
+            (None, None) => statx_fd(&self.fs.root)?,
+            (None, Some((parent, name))) => statx_at(&*parent.dir()?, &name)?,
+        };
+        self.check(&stat)?;
+        self.update(&stat);
+        Ok(())
+    }
+}
+
+fn open_host(dir: &OwnedFd, name: &[u8], flags: OFlags) -> SysResult<OwnedFd> {
+    Ok(rustix::fs::openat2(dir, component(name)?, flags, Mode::empty(), CONFINED)?)
+}
+
+fn attr_of(fs: &Shared, ino: u64, stat: &Statx) -> Attr {
+    Attr {
+        dev: fs.dev,
+        ino,
+        mode: u32::from(stat.stx_mode),
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        rdev: libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+        size: stat.stx_size,
+        blksize: stat.stx_blksize,
+        blocks: stat.stx_blocks,
+        atime: time(&stat.stx_atime),
+        mtime: time(&stat.stx_mtime),
+        ctime: time(&stat.stx_ctime),
+        btime: time(&stat.stx_btime),
+    }
+}
+
+impl Inode for HostInode {
+    fn attr(&self) -> SysResult<Attr> {
+        if !self.fs.exclusive {
+            self.refresh()?;
+        }
+        Ok(*self.attr.read())
+    }
+
+    /// As of the walk that led here, which asked the host.
+    fn perm(&self) -> SysResult<Perm> {
+        Ok(Perm::from(&*self.attr.read()))
+    }
+
+    fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    fn ext(&self) -> &InodeExt {
+        &self.ext
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn open(self: Arc<Self>, _: &Caller<'_>, flags: i32) -> SysResult<Box<dyn FileOps>> {
+        match self.kind {
+            FileKind::Directory => Ok(Box::new(HostDir::open(self)?)),
+            FileKind::Regular => Ok(Box::new(HostFile::open(self, flags)?)),
+            _ => Err(Errno::NXIO),
+        }
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> SysResult<()> {
+        self.change_attr(change)
+    }
+
+    fn lookup(&self, _: &Caller<'_>, name: &[u8]) -> SysResult<Arc<dyn Inode>> {
+        Ok(self.find(name)?)
+    }
+
+    fn revalidate(&self, _: &Caller<'_>, name: &[u8], child: &dyn Inode) -> bool {
+        let Some(child) = child.as_any().downcast_ref::<HostInode>() else { return false };
+        let Ok(stat) = self.dir().and_then(|dir| statx_at(&*dir, name)) else { return false };
+        let is_same = child.check(&stat).is_ok();
+        if is_same {
+            child.update(&stat);
+        }
+        is_same
+    }
+
+    fn create(&self, name: &[u8], new: &NewNode) -> SysResult<Arc<dyn Inode>> {
+        Ok(self.make_entry(name, new)?)
+    }
+
+    fn tmpfile(&self, new: &NewNode) -> SysResult<Arc<dyn Inode>> {
+        let _ = new;
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn link(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
+        self.link_entry(name, target)
+    }
+
+    fn unlink(&self, name: &[u8], _: &dyn Inode) -> SysResult<()> {
+        self.remove_entry(name, AtFlags::empty())
+    }
+
+    fn rmdir(&self, name: &[u8], _: &dyn Inode) -> SysResult<()> {
+        self.remove_entry(name, AtFlags::REMOVEDIR)
+    }
+
+    fn rename(&self, old: Moving<'_>, new_dir: &dyn Inode, new: Landing<'_>, how: Rename) -> SysResult<()> {
+        self.rename_entry(old, new_dir, new, how)
+    }
+
+    fn readlink(&self, _: &Caller<'_>) -> SysResult<Vec<u8>> {
+        let (parent, name) = self.place().filter(|_| self.kind == FileKind::Symlink).ok_or(Errno::INVAL)?;
+        let text = rustix::fs::readlinkat(&*parent.dir()?, component(&name)?, Vec::new())?;
+        Ok(text.into_bytes())
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> SysResult<Vec<u8>> {
+        self.read_xattr(name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: i32) -> SysResult<()> {
+        self.write_xattr(name, value, flags)
+    }
+
+    fn list_xattr(&self) -> SysResult<Vec<Vec<u8>>> {
+        self.xattr_names()
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> SysResult<()> {
+        self.unset_xattr(name)
+    }
+}
+
+impl Drop for HostInode {
+    /// Drops ancestors in a loop: they may be more than the stack allows to recurse.
+    fn drop(&mut self) {
+        let mut next = self.place.get_mut().take();
+        while let Some(mut inode) = next.and_then(|place| Arc::into_inner(place.parent)) {
+            next = inode.place.get_mut().take();
+        }
+    }
+}

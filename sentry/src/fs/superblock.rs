@@ -1,0 +1,134 @@
+//! A mounted file system: its dentries' cache and what serialises renames in it.
+
+use super::dentry::Dentry;
+use super::inode::{FileSystem, Inode};
+use crate::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+/// Dentries kept beyond their use, per file system. Enough for the working set of a large build; at about
+/// 300 bytes with inode this bounds the cache to some megabytes.
+const CACHE_MAX: usize = 16 * 1024;
+
+/// A device number for a file system without a device, as Linux gives them out (major 0).
+pub fn alloc_dev() -> u64 {
+    static NEXT: AtomicU32 = AtomicU32::new(32);
+    libc::makedev(0, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One instance of a file system, shared by all its mounts.
+pub struct SuperBlock {
+    /// The file system.
+    pub fs: Box<dyn FileSystem>,
+    /// What `/proc/mounts` shows as source.
+    pub source: String,
+    /// Device number.
+    pub dev: u64,
+    /// See [`FileSystem::is_exclusive`].
+    pub exclusive: bool,
+    /// Mounted read-only as a whole.
+    pub readonly: AtomicBool,
+    /// Held while a directory moves to another parent, so that ancestry stands still.
+    pub rename: Mutex<()>,
+    cache: Mutex<Cache>,
+    mounts: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Cache {
+    slots: Vec<Option<Arc<Dentry>>>,
+    hand: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for SuperBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SuperBlock({} {:#x})", self.fs.fstype(), self.dev)
+    }
+}
+
+impl SuperBlock {
+    /// Makes an instance and its root dentry.
+    pub fn make(fs: impl FileSystem, root: Arc<dyn Inode>, source: &str) -> Arc<Dentry> {
+        let dev = fs.dev();
+        let exclusive = fs.is_exclusive();
+        let sb = Arc::new(SuperBlock {
+            fs: Box::new(fs),
+            source: source.to_owned(),
+            dev,
+            exclusive,
+            readonly: AtomicBool::new(false),
+            rename: Mutex::new(()),
+            cache: Mutex::default(),
+            mounts: AtomicUsize::new(0),
+        });
+        Dentry::root(sb, root)
+    }
+
+    /// Keeps a dentry beyond its use, in place of one that was not used for long.
+    pub(super) fn cache(&self, dentry: &Arc<Dentry>) {
+        let mut cache = self.cache.lock();
+        if cache.closed {
+            return;
+        }
+        let at = if cache.slots.len() < CACHE_MAX {
+            cache.slots.push(None);
+            cache.slots.len() - 1
+        } else {
+            cache.victim()
+        };
+        dentry.slot.store(at, Ordering::Relaxed);
+        let old = cache.slots.get_mut(at).and_then(|slot| slot.replace(dentry.clone()));
+        drop(cache);
+        // Dropped without the lock: it may be the last reference to a long chain.
+        drop(old);
+    }
+
+    /// Forgets a dentry, because what it names is gone.
+    pub(super) fn uncache(&self, dentry: &Dentry) {
+        let at = dentry.slot.load(Ordering::Relaxed);
+        let mut cache = self.cache.lock();
+        let old = cache
+            .slots
+            .get_mut(at)
+            .filter(|slot| slot.as_ref().is_some_and(|d| std::ptr::eq(Arc::as_ptr(d), dentry)))
+            .and_then(Option::take);
+        drop(cache);
+        drop(old);
+    }
+
+    /// Forgets every cached dentry that nobody uses.
+    pub fn shrink(&self) {
+        let old = std::mem::take(&mut self.cache.lock().slots);
+        drop(old);
+    }
+
+    /// A mount of it begins.
+    pub(super) fn mounted(&self) {
+        self.mounts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A mount of it is gone. With the last one the cache ends: dentries hold their superblock, so it would
+    /// keep itself alive.
+    pub(super) fn unmounted(&self) {
+        if self.mounts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.cache.lock().closed = true;
+            self.shrink();
+        }
+    }
+}
+
+impl Cache {
+    /// The next slot whose dentry was not used since the hand last passed.
+    fn victim(&mut self) -> usize {
+        for _ in 0..2 * CACHE_MAX {
+            let at = self.hand;
+            self.hand = (at + 1) % CACHE_MAX;
+            match self.slots.get(at).and_then(|s| s.as_ref()) {
+                Some(dentry) if dentry.used.swap(false, Ordering::Relaxed) => {}
+                _ => return at,
+            }
+        }
+        self.hand
+    }
+}
