@@ -1,8 +1,8 @@
 //! What is known of an inode (`inode(7)`), and how it is changed.
 
 use crate::abi::Timespec;
-use crate::kernel::Creds;
 use crate::kernel::Cap;
+use crate::kernel::Creds;
 
 /// The kind of an inode: the `S_IFMT` bits of its mode, which never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 pub const NAME_MAX: usize = 255;
 
 /// The children of a directory that are in use or cached.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Children {
     map: HashMap<Box<[u8]>, Weak<Dentry>>,
     /// Entries whose dentry is gone are swept out when the map grows to this size.
@@ -52,7 +52,12 @@ impl std::fmt::Debug for Dentry {
 }
 
 impl Dentry {
-    fn make(sb: Arc<SuperBlock>, inode: Option<Arc<dyn Inode>>, parent: Option<Arc<Dentry>>, name: &[u8]) -> Arc<Dentry> {
+    fn make(
+        sb: Arc<SuperBlock>,
+        inode: Option<Arc<dyn Inode>>,
+        parent: Option<Arc<Dentry>>,
+        name: &[u8],
+    ) -> Arc<Dentry> {
         Arc::new(Dentry {
             sb,
             inode,

@@ -52,7 +52,7 @@ pub enum Rename {
 }
 
 /// What [`Inode::rename`] moves.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Moving<'a> {
     /// Its name.
     pub name: &'a [u8],
@@ -61,7 +61,7 @@ pub struct Moving<'a> {
 }
 
 /// Where [`Inode::rename`] moves to.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Landing<'a> {
     /// The name.
     pub name: &'a [u8],

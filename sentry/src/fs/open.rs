@@ -93,7 +93,14 @@ impl How {
 }
 
 /// Opens `path` from `start`.
-pub fn open(caller: &Caller<'_>, root: PathRef, start: PathRef, umask: u32, path: &[u8], how: &How) -> SysResult<Arc<File>> {
+pub fn open(
+    caller: &Caller<'_>,
+    root: PathRef,
+    start: PathRef,
+    umask: u32,
+    path: &[u8],
+    how: &How,
+) -> SysResult<Arc<File>> {
     let mut walk = Walk::new(caller, root, start, how.resolve);
     if how.flags & TMPFILE_BIT != 0 && !how.has(libc::O_PATH) {
         let dir = walk.to(path, !how.has(libc::O_NOFOLLOW))?;
@@ -244,7 +251,8 @@ impl DenyWrite {
     /// `ETXTBSY` if someone has it open for writing.
     pub fn new(inode: Arc<dyn Inode>) -> SysResult<DenyWrite> {
         let writers = &inode.ext().writers;
-        let fewer = writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| if n > 0 { None } else { Some(n - 1) });
+        let fewer =
+            writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| if n > 0 { None } else { Some(n - 1) });
         fewer.map_err(|_| Errno::TXTBSY)?;
         Ok(DenyWrite(inode))
     }

@@ -1,20 +1,14 @@
 //! The tree of `/dev`, as OCI wants it in each container: a tmpfs with device nodes in it.
 
 use crate::errno::SysResult;
-use crate::fs::attr::{FileKind, makedev, NewNode};
+use crate::fs::attr::{FileKind, NewNode, makedev};
 use crate::fs::dentry::Dentry;
 use crate::fs::tmpfs::{Options, Tmpfs};
 use std::sync::Arc;
 
 /// Name, major number, minor number.
-const DEVICES: &[(&str, u32, u32)] = &[
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
+const DEVICES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),

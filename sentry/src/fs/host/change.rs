@@ -119,9 +119,7 @@ impl HostInode {
     fn change_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> SysResult<()> {
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
         match self.place() {
-            Some((parent, name)) => {
-                Ok(rustix::fs::chownat(&*parent.dir()?, component(&name)?, uid, gid, nofollow)?)
-            }
+            Some((parent, name)) => Ok(rustix::fs::chownat(&*parent.dir()?, component(&name)?, uid, gid, nofollow)?),
             None => Ok(rustix::fs::chownat(&self.fs.root, c"", uid, gid, AtFlags::EMPTY_PATH)?),
         }
     }

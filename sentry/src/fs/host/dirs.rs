@@ -2,8 +2,8 @@
 
 use super::inode::HostInode;
 use crate::sync::Mutex;
-use std::os::fd::OwnedFd;
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 /// Descriptors of directories kept open per file system. Enough for the directories of a large build, and a

@@ -1,7 +1,7 @@
 //! Propagation of mounts between peers (`mount_namespaces(7)`, "shared subtrees").
 
-use super::tree::{self, Copied};
 use super::Mount;
+use super::tree::{self, Copied};
 use crate::fs::path::PathRef;
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, HashSet};

@@ -19,9 +19,9 @@ pub use node::Node;
 pub use options::Options;
 
 use super::attr::{FileKind, FsStat, now};
+use super::dentry::Dentry;
 use super::inode::{FileSystem, Inode};
 use super::superblock::{SuperBlock, alloc_dev};
-use super::dentry::Dentry;
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
 use std::any::Any;
@@ -187,17 +187,9 @@ impl FileSystem for Tmpfs {
 pub fn unnamed_file(mode: u32, uid: u32, gid: u32, seals: u32) -> SysResult<Arc<Node>> {
     use std::sync::OnceLock;
     static KERNEL_MOUNT: OnceLock<Arc<Shared>> = OnceLock::new();
-    let shared = KERNEL_MOUNT.get_or_init(|| {
-        Shared::new(&Options { size: u64::MAX, inodes: u64::MAX, ..Options::default() }, false)
-    });
-    let new = super::attr::NewNode {
-        kind: FileKind::Regular,
-        mode,
-        uid,
-        gid,
-        rdev: 0,
-        target: Vec::new(),
-    };
+    let shared = KERNEL_MOUNT
+        .get_or_init(|| Shared::new(&Options { size: u64::MAX, inodes: u64::MAX, ..Options::default() }, false));
+    let new = super::attr::NewNode { kind: FileKind::Regular, mode, uid, gid, rdev: 0, target: Vec::new() };
     let node = Node::make(shared, &new, now())?;
     node.set_seals(seals);
     node.lose_name();

@@ -15,7 +15,7 @@ pub struct Options {
     pub uid: u32,
     /// Group of the root.
     pub gid: u32,
-    given: Vec<String>,
+    pub(super) given: Vec<String>,
 }
 
 impl Default for Options {
