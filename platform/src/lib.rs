@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 mod context;
+pub mod host;
 
 pub use context::Registers;
 

@@ -3,6 +3,7 @@
 //! Nothing here names the host: whatever the sentry may touch is an open descriptor. The first mount is the
 //! root; the others follow in the order in which they are to be made.
 
+use rustix::termios::Termios;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct SandboxConfig {
     pub platform: PlatformKind,
     /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
     pub guest_cgroups: Vec<OwnedFd>,
+    /// Most tasks that guests may have at a time.
+    pub pids_limit: Option<u64>,
     /// The root of a procfs of the sandbox's own pid namespace on the host.
     pub procfs: OwnedFd,
     /// Commands of the command line; its end closes when that process dies.
@@ -130,7 +133,7 @@ pub struct TerminalSpec {
     /// Which of standard input, output and error are the terminal inside.
     pub stdio: [bool; 3],
     /// Its modes before it was made raw: the initial modes of the one inside.
-    pub termios: Vec<u8>,
+    pub termios: Termios,
     /// Rows and columns.
     pub size: (u16, u16),
 }

@@ -1,0 +1,16 @@
+//! What the command line asks of the host to build the outer walls of a sandbox.
+//!
+//! Each function makes one step and says by its error which one failed; the order of the steps is the
+//! command line's (`runsc-cli/src/confine.rs`).
+
+mod clone;
+mod mount;
+mod privileges;
+mod probe;
+mod seccomp;
+
+pub use clone::{Clone, Namespaces, clone};
+pub use mount::{cover, detached_tree, empty_root, private_mounts, procfs};
+pub use privileges::{Caps, drop_privileges, has_cap};
+pub use probe::has_mseal;
+pub use seccomp::{FilterAction, install_filter, sentry_filter};

@@ -1,0 +1,231 @@
+//! The child's side of a start: from a copy of the command line to the sentry behind its outer walls.
+//!
+//! All that needs the host's files is opened first; then the root becomes an empty directory, then
+//! capabilities go. There is no `execve` on the way.
+
+use crate::plan::{Plan, Source};
+use crate::terminal::RawTerminal;
+use anyhow::{Context, Result, bail};
+use platform::host::{self, Caps};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{DumpableBehavior, Rlimit, Signal};
+use sentry::boot::config::{MountKind, MountSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Whom the sentry and the guests are on the host when root starts them.
+const NOBODY: (u32, u32) = (65534, 65534);
+
+/// What the sentry keeps: to act on files of any owner.
+const KEPT: Caps =
+    Caps::CHOWN.union(Caps::DAC_OVERRIDE).union(Caps::DAC_READ_SEARCH).union(Caps::FOWNER).union(Caps::FSETID);
+
+/// Trees of the host that show the host itself: hidden from the sentry wherever they would appear.
+const COVERED: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Descriptors that the parent made for the child.
+#[derive(Debug)]
+pub(crate) struct Handles {
+    /// `cgroup.procs` of the sentry's groups.
+    pub(crate) sentry_cgroups: Vec<OwnedFd>,
+    pub(crate) guest_cgroups: Vec<OwnedFd>,
+    /// Reading end of the control pipe.
+    pub(crate) control: OwnedFd,
+    pub(crate) strace: Option<OwnedFd>,
+    pub(crate) debug_log: Option<OwnedFd>,
+}
+
+/// What the caller's options say about the walls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walls {
+    pub(crate) platform: PlatformKind,
+    pub(crate) allow_weaker: bool,
+    pub(crate) seccomp: SeccompMode,
+    /// The child is in a user namespace of its own, and was this user and group outside.
+    pub(crate) user_namespace: Option<(u32, u32)>,
+}
+
+/// Builds the walls around this process. Must be the only thread.
+pub(crate) fn confine(
+    plan: Plan,
+    walls: Walls,
+    terminal: Option<&RawTerminal>,
+    handles: Handles,
+) -> Result<SandboxConfig> {
+    if let Some(outer) = walls.user_namespace {
+        map_ids((plan.process.uid, plan.process.gid), outer)?;
+    }
+    // A session of its own keeps signals of the caller's terminal away from guests.
+    rustix::process::setsid().context("cannot make a session")?;
+    join_cgroups(handles.sentry_cgroups)?;
+    let stdio = stdio(terminal)?;
+    host::private_mounts().context("cannot make the mount namespace private")?;
+    let procfs = host::procfs().context("cannot mount a procfs for the sandbox's pid namespace")?;
+    let mounts = open_mounts(plan.mounts)?;
+    weaker(walls, host::empty_root().context("cannot replace the root by an empty directory"))?;
+    limit_self()?;
+    let is_root = walls.user_namespace.is_none() && rustix::process::geteuid().is_root();
+    host::drop_privileges(is_root.then_some(NOBODY), KEPT).context("cannot drop privileges")?;
+    die_with_parent(&handles.control)?;
+    Ok(SandboxConfig {
+        process: plan.process,
+        hostname: plan.hostname,
+        domainname: plan.domainname,
+        mounts,
+        masked_paths: plan.masked_paths,
+        readonly_paths: plan.readonly_paths,
+        readonly_root: plan.readonly_root,
+        stdio,
+        terminal: terminal.map(terminal_spec).transpose()?,
+        strace: handles.strace,
+        debug_log: handles.debug_log,
+        platform: walls.platform,
+        guest_cgroups: handles.guest_cgroups,
+        pids_limit: plan.limits.pids,
+        procfs,
+        control: handles.control,
+        seccomp: walls.seccomp,
+    })
+}
+
+/// Reports a wall that could not be built, or goes on without it if that is allowed.
+pub(crate) fn weaker(walls: Walls, step: Result<()>) -> Result<()> {
+    match step {
+        Err(e) if walls.allow_weaker => {
+            eprintln!("runsc: warning: {e:#}; going on without (--allow-weaker)");
+            Ok(())
+        }
+        Err(e) => Err(e.context("refusing to start (--allow-weaker would)")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Inside the user namespace there is nobody but the caller, who is `inner` there.
+fn map_ids(inner: (u32, u32), outer: (u32, u32)) -> Result<()> {
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/self/{file}");
+        std::fs::write(&path, text).with_context(|| format!("user namespace: cannot write {path}"))
+    };
+    // The host demands this of whoever maps groups without privilege.
+    write("setgroups", "deny".into())?;
+    write("uid_map", format!("{} {} 1", inner.0, outer.0))?;
+    write("gid_map", format!("{} {} 1", inner.1, outer.1))
+}
+
+fn join_cgroups(procs: Vec<OwnedFd>) -> Result<()> {
+    use std::io::Write;
+    for procs in procs {
+        // 0 is the writer.
+        File::from(procs).write_all(b"0").context("cannot join the sandbox's cgroup")?;
+    }
+    Ok(())
+}
+
+/// Takes the standard descriptors for the guest and leaves the sentry none but standard error.
+fn stdio(terminal: Option<&RawTerminal>) -> Result<[Option<OwnedFd>; 3]> {
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context("cannot open /dev/null")?;
+    let is_terminal = terminal.map_or([false; 3], |t| t.stdio);
+    let take = |fd: std::os::fd::BorrowedFd<'_>, is_terminal: bool| {
+        // One that the caller had closed stays closed.
+        if is_terminal { None } else { rustix::io::fcntl_dupfd_cloexec(fd, 3).ok() }
+    };
+    let taken = [
+        take(std::io::stdin().as_fd(), is_terminal[0]),
+        take(std::io::stdout().as_fd(), is_terminal[1]),
+        take(std::io::stderr().as_fd(), is_terminal[2]),
+    ];
+    rustix::stdio::dup2_stdin(&null).context("cannot replace standard input")?;
+    rustix::stdio::dup2_stdout(&null).context("cannot replace standard output")?;
+    Ok(taken)
+}
+
+fn open_mounts(mounts: Vec<crate::plan::Mount>) -> Result<Vec<MountSpec>> {
+    // What is wanted of the covered trees themselves is opened before they are.
+    let is_covered = |path: &Path| COVERED.iter().any(|covered| path.starts_with(covered));
+    let mut specs: Vec<Option<MountSpec>> = Vec::new();
+    specs.resize_with(mounts.len(), || None);
+    let mut pending: Vec<(usize, crate::plan::Mount)> = mounts.into_iter().enumerate().collect();
+    pending.sort_by_key(|(at, mount)| (!mount.host_path().is_some_and(is_covered), *at));
+    let mut covered = false;
+    for (at, mount) in pending {
+        if !covered && !mount.host_path().is_some_and(is_covered) {
+            cover_host()?;
+            covered = true;
+        }
+        if let Some(slot) = specs.get_mut(at) {
+            *slot = Some(open_mount(mount)?);
+        }
+    }
+    Ok(specs.into_iter().flatten().collect())
+}
+
+fn cover_host() -> Result<()> {
+    for path in COVERED {
+        if Path::new(path).is_dir() {
+            host::cover(Path::new(path)).with_context(|| format!("cannot hide the host's {path} from the sentry"))?;
+        }
+    }
+    Ok(())
+}
+
+fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
+    let tree = |path: &PathBuf, writable| {
+        host::detached_tree(path, writable).with_context(|| format!("cannot mount {}", path.display()))
+    };
+    let kind = match &mount.source {
+        Source::Host { path, writable } => {
+            let fd = tree(path, *writable)?;
+            let is_dir = path.metadata().with_context(|| format!("cannot mount {}", path.display()))?.is_dir();
+            match is_dir {
+                true => MountKind::HostDir { fd, writable: *writable },
+                false => MountKind::HostFile { fd, writable: *writable },
+            }
+        }
+        Source::Overlay(path) => MountKind::Overlay { lower: tree(path, false)? },
+        Source::Tmpfs(tmpfs) => MountKind::Tmpfs(*tmpfs),
+        Source::Proc => MountKind::Proc,
+        Source::Sysfs => MountKind::Sysfs,
+        Source::Devtmpfs => MountKind::Devtmpfs,
+        Source::Devpts => MountKind::Devpts,
+        Source::Mqueue => MountKind::Mqueue,
+        Source::Cgroup => MountKind::Cgroup,
+    };
+    Ok(MountSpec { dest: mount.dest, kind, flags: mount.flags })
+}
+
+/// Limits that the host holds against the sentry itself.
+fn limit_self() -> Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    // 1 and not 0: with 0 the host would still start a program that is to take core dumps.
+    let core = Rlimit { current: Some(1), maximum: Some(1) };
+    setrlimit(Resource::Core, core).context("cannot forbid core dumps")?;
+    // The sentry holds the files of all guests.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
+        .context("cannot raise the limit on open files")
+}
+
+/// Has the host kill the sandbox with the command line that started it.
+fn die_with_parent(control: &OwnedFd) -> Result<()> {
+    // Changing ids has cleared both; guests could not be read were the sentry's children not dumpable.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).context("cannot stay dumpable")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the parent's death")?;
+    // It may have died before that.
+    let mut poll = [rustix::event::PollFd::new(control, rustix::event::PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut poll, Some(&now)).context("cannot poll the control pipe")?;
+    if poll[0].revents().contains(rustix::event::PollFlags::HUP) {
+        bail!("the command that started the sandbox has died");
+    }
+    Ok(())
+}
+
+fn terminal_spec(terminal: &RawTerminal) -> Result<TerminalSpec> {
+    Ok(TerminalSpec {
+        host: rustix::io::fcntl_dupfd_cloexec(terminal.host(), 3).context("cannot duplicate the terminal")?,
+        stdio: terminal.stdio,
+        termios: terminal.before().clone(),
+        size: terminal.size(),
+    })
+}

@@ -1,0 +1,100 @@
+//! What is to be run, as pure data: made by a command, carried out by [`crate::supervise`].
+
+use sentry::boot::config::{Command, ProcessSpec, TmpfsSpec};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A sandbox to be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Its name; the name of its cgroups.
+    pub(crate) id: String,
+    pub(crate) process: ProcessSpec,
+    pub(crate) hostname: Vec<u8>,
+    pub(crate) domainname: Vec<u8>,
+    /// The first is `/`.
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) masked_paths: Vec<Vec<u8>>,
+    pub(crate) readonly_paths: Vec<Vec<u8>>,
+    pub(crate) readonly_root: bool,
+    pub(crate) limits: Limits,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) terminal: Terminal,
+}
+
+/// Whether the program gets a terminal of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Terminal {
+    /// If the caller's standard input and output are one.
+    Auto,
+    /// Always; it is an error if the caller has none.
+    Required,
+    /// Never: descriptors are passed as they are.
+    Never,
+}
+
+/// Limits that cgroups enforce.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Limits {
+    /// Bytes.
+    pub(crate) memory: Option<u64>,
+    /// Processors, in thousandths.
+    pub(crate) millicpus: Option<u64>,
+    /// Processes and threads.
+    pub(crate) pids: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there is nothing to enforce.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+}
+
+/// A mount to be.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    /// Absolute, as guests see it.
+    pub(crate) dest: Vec<u8>,
+    pub(crate) source: Source,
+    /// `MS_*`.
+    pub(crate) flags: u64,
+}
+
+/// What to mount.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A file or directory of the host.
+    Host {
+        path: PathBuf,
+        writable: bool,
+    },
+    /// A directory of the host below a layer in memory.
+    Overlay(PathBuf),
+    Tmpfs(TmpfsSpec),
+    Proc,
+    Sysfs,
+    Devtmpfs,
+    Devpts,
+    Mqueue,
+    Cgroup,
+}
+
+impl Mount {
+    pub(crate) fn new(dest: impl Into<Vec<u8>>, source: Source, flags: u64) -> Mount {
+        Mount { dest: dest.into(), source, flags }
+    }
+
+    /// The file or directory of the host, if it is one.
+    pub(crate) fn host_path(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Host { path, .. } | Source::Overlay(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// How a signal for the first process goes over the control pipe.
+pub(crate) fn signal_command(signo: u8) -> [u8; 2] {
+    [Command::Signal as u8, signo]
+}
