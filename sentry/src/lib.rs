@@ -18,6 +18,7 @@ pub mod fs;
 pub mod kernel;
 pub mod mm;
 pub mod net;
+pub mod strace;
 pub mod sync;
 pub mod syscalls;
 
