@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs what the tests need and the machine lacks (Debian and Ubuntu). Does nothing if all is there.
+set -eu
+
+# A program that is missed, and the package that has it.
+wanted="bash:bash find:findutils grep:grep sed:sed awk:gawk tar:tar gzip:gzip xz:xz-utils make:make cc:build-essential
+git:git perl:perl python3:python3 sqlite3:sqlite3 node:nodejs javac:default-jdk-headless go:golang-go
+redis-server:redis-server redis-benchmark:redis-tools nginx:nginx-light wrk:wrk tmux:tmux setpriv:util-linux ps:procps
+script:bsdutils"
+
+missing=
+for pair in $wanted; do
+	command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+done
+python3 -c 'import ensurepip, sqlite3' 2>/dev/null || missing="$missing python3-venv"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1 || missing="$missing postgresql-contrib"
+[ -z "$missing" ] && exit 0
+echo "installing:$missing"
+[ "$(id -u)" = 0 ] || { echo "setup.sh: run it as root once" >&2; exit 1; }
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# shellcheck disable=SC2086
+apt-get install -qy --no-install-recommends $missing
