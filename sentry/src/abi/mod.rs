@@ -2,8 +2,12 @@
 //!
 //! Constants come from `libc`; structures are our own, for they need `zerocopy`'s guarantees.
 
+mod fs;
 mod poll;
+mod stat;
 mod time;
 
+pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf};
 pub use poll::{EpollEvent, PollFd};
+pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use time::{Timespec, Timeval};

@@ -4,6 +4,7 @@ use super::file::File;
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most descriptors a process may ever have, whatever its `RLIMIT_NOFILE` (`fs.nr_open`).
 pub const NR_OPEN: u64 = 1 << 20;
@@ -23,8 +24,9 @@ struct Inner {
 }
 
 /// The descriptors of a process, or of several that share them (`CLONE_FILES`).
-#[derive(Default)]
 pub struct FdTable {
+    /// Unique, for lock ownership.
+    pub id: u64,
     inner: Mutex<Inner>,
 }
 
@@ -35,14 +37,19 @@ impl std::fmt::Debug for FdTable {
 }
 
 impl FdTable {
+    fn with(inner: Inner) -> Arc<FdTable> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(FdTable { id: NEXT.fetch_add(1, Ordering::Relaxed), inner: Mutex::new(inner) })
+    }
+
     /// An empty table.
     pub fn new() -> Arc<FdTable> {
-        Arc::new(FdTable::default())
+        FdTable::with(Inner::default())
     }
 
     /// A copy, as `fork` makes it.
     pub fn fork(&self) -> Arc<FdTable> {
-        Arc::new(FdTable { inner: Mutex::new(self.inner.lock().clone()) })
+        FdTable::with(self.inner.lock().clone())
     }
 
     /// The description behind `fd`; `O_PATH` ones included.

@@ -4,6 +4,8 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::attr::{Attr, FileKind};
 use crate::fs::epoll::Links;
+use crate::fs::inode::Inode;
+use crate::fs::lock;
 use crate::fs::open;
 use crate::fs::path::PathRef;
 use crate::kernel::Task;
@@ -109,6 +111,18 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// The inode behind a file without a path, if its attributes can be changed.
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        None
+    }
+
+    /// The type of file system that `fstatfs(2)` shows for a file without a path.
+    fn fs_magic(&self) -> u64 {
+        /// `ANON_INODE_FS_MAGIC`.
+        const ANON_INODE: u64 = 0x0904_1934;
+        ANON_INODE
+    }
+
     /// For downcasts to a concrete kind (socket, epoll, pipe…).
     fn as_any(&self) -> &dyn Any;
 
@@ -157,9 +171,20 @@ pub struct File {
     pub tag: AtomicU32,
 }
 
+impl File {
+    /// The inode behind it, whether it has a path or not.
+    pub fn inode(&self) -> Option<Arc<dyn Inode>> {
+        match &self.path {
+            Some(path) => path.inode().ok().cloned(),
+            None => self.ops.inode(),
+        }
+    }
+}
+
 impl Drop for File {
     fn drop(&mut self) {
         self.links.release(&*self.ops);
+        lock::release_description(self);
         if let Some(path) = &self.path
             && let Ok(inode) = path.inode()
             && inode.kind() == FileKind::Regular

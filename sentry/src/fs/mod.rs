@@ -6,6 +6,7 @@
 pub mod access;
 pub mod anon;
 pub mod attr;
+pub mod boot;
 pub mod dentry;
 pub mod dev;
 pub mod epoll;
@@ -15,6 +16,8 @@ pub mod file;
 pub mod host;
 pub mod inode;
 pub mod inotify;
+pub mod lock;
+pub mod memfd;
 pub mod mount;
 pub mod namei;
 pub mod notify;

@@ -8,6 +8,7 @@ use super::mount::MountFlags;
 use super::namei::{self, Make};
 use super::notify;
 use super::path::PathRef;
+use super::pipe::FifoSlot;
 use super::walk::{Last, Resolve, Walk};
 use crate::errno::{Errno, SysResult};
 use std::any::Any;
@@ -92,6 +93,27 @@ impl How {
     }
 }
 
+/// What [`open`] has come to.
+#[derive(Debug)]
+pub enum Opened {
+    /// A description.
+    File(Arc<File>),
+    /// A FIFO, which may have to wait for its other end: see [`fifo`].
+    Fifo(PathRef),
+}
+
+/// The meeting point of those who open a FIFO.
+pub fn fifo(inode: &dyn Inode) -> SysResult<Arc<FifoSlot>> {
+    let mut object = inode.ext().object.lock();
+    let slot = object.get_or_insert_with(|| Arc::new(FifoSlot::default()));
+    slot.clone().downcast().map_err(|_| Errno::NXIO)
+}
+
+/// The flags that stay with a description.
+pub fn description_flags(how: &How) -> i32 {
+    how.flags & !TRANSIENT
+}
+
 /// Opens `path` from `start`.
 pub fn open(
     caller: &Caller<'_>,
@@ -100,7 +122,7 @@ pub fn open(
     umask: u32,
     path: &[u8],
     how: &How,
-) -> SysResult<Arc<File>> {
+) -> SysResult<Opened> {
     let mut walk = Walk::new(caller, root, start, how.resolve);
     if how.flags & TMPFILE_BIT != 0 && !how.has(libc::O_PATH) {
         let dir = walk.to(path, !how.has(libc::O_NOFOLLOW))?;
@@ -118,7 +140,7 @@ pub fn open(
     open_found(caller, &found, how)
 }
 
-fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how: &How) -> SysResult<Arc<File>> {
+fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how: &How) -> SysResult<Opened> {
     let mut target: Vec<u8>;
     let mut path = path;
     loop {
@@ -156,7 +178,7 @@ fn continue_or_exist(walk: &mut Walk<'_>, name: &[u8]) -> SysResult<PathRef> {
     walk.child(name)?.ok_or(Errno::NOENT)
 }
 
-fn open_existing(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<Arc<File>> {
+fn open_existing(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<Opened> {
     if found.is_dir() {
         return Err(Errno::ISDIR);
     }
@@ -193,11 +215,14 @@ fn check(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<()> {
 }
 
 /// Opens what was found and checked, or was just made.
-pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<Arc<File>> {
+pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<Opened> {
     let inode = found.inode()?;
-    let flags = how.flags & !TRANSIENT;
+    let flags = description_flags(how);
     if how.has(libc::O_PATH) {
-        return Ok(File::new(Box::new(PathOnly), Some(found.clone()), flags));
+        return Ok(Opened::File(File::new(Box::new(PathOnly), Some(found.clone()), flags)));
+    }
+    if inode.kind() == FileKind::Fifo {
+        return Ok(Opened::Fifo(found.clone()));
     }
     let is_regular = inode.kind() == FileKind::Regular;
     let writes = is_regular && how.mask() & MAY_WRITE != 0;
@@ -210,7 +235,7 @@ pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<
     }
     let file = File::new(opened?, Some(found.clone()), flags);
     notify::path(found, libc::IN_OPEN);
-    Ok(file)
+    Ok(Opened::File(file))
 }
 
 fn open_regular(

@@ -1,13 +1,23 @@
 //! The system calls, one short function each, in files named after their man-page neighbourhood.
 
+pub mod at;
 pub mod deadline;
+pub mod dir;
 pub mod epoll;
 pub mod eventfd;
+pub mod fd;
+pub mod ioctl;
+pub mod iovec;
+pub mod link;
+pub mod lock;
+pub mod open;
 mod pair;
 pub mod pipe;
 pub mod poll;
+pub mod rw;
 pub mod select;
 mod sigmask;
+pub mod stat;
 pub mod timerfd;
 
 use crate::errno::{Errno, SysResult};

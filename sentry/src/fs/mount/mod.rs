@@ -50,6 +50,30 @@ bitflags! {
     }
 }
 
+impl MountFlags {
+    /// From the `MS_*` flags of `mount(2)`. Access times are relative unless flags say otherwise.
+    pub fn from_mount(flags: u64) -> MountFlags {
+        let mut result = MountFlags::empty();
+        for (bit, flag) in [
+            (libc::MS_RDONLY, MountFlags::READONLY),
+            (libc::MS_NOSUID, MountFlags::NOSUID),
+            (libc::MS_NODEV, MountFlags::NODEV),
+            (libc::MS_NOEXEC, MountFlags::NOEXEC),
+            (libc::MS_SYNCHRONOUS, MountFlags::SYNCHRONOUS),
+            (libc::MS_NOATIME, MountFlags::NOATIME),
+            (libc::MS_NODIRATIME, MountFlags::NODIRATIME),
+            (MS_NOSYMFOLLOW, MountFlags::NOSYMFOLLOW),
+        ] {
+            result.set(flag, flags & bit != 0);
+        }
+        result.set(MountFlags::RELATIME, flags & (libc::MS_NOATIME | libc::MS_STRICTATIME) == 0);
+        result
+    }
+}
+
+/// As the kernel knows it (5.10); the C library's headers do not.
+const MS_NOSYMFOLLOW: u64 = 256;
+
 /// A file system, or a part of one, at a place in a tree.
 pub struct Mount {
     /// Unique number.

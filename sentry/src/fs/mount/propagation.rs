@@ -21,6 +21,19 @@ pub enum Propagation {
     Unbindable,
 }
 
+impl Propagation {
+    /// From the `MS_*` flags of `mount(2)`; `None` unless they name exactly one.
+    pub fn from_mount(flags: u64) -> Option<Propagation> {
+        match flags & (libc::MS_SHARED | libc::MS_SLAVE | libc::MS_PRIVATE | libc::MS_UNBINDABLE) {
+            libc::MS_SHARED => Some(Propagation::Shared),
+            libc::MS_SLAVE => Some(Propagation::Slave),
+            libc::MS_PRIVATE => Some(Propagation::Private),
+            libc::MS_UNBINDABLE => Some(Propagation::Unbindable),
+            _ => None,
+        }
+    }
+}
+
 /// The groups a mount belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Peers {

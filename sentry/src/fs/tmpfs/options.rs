@@ -15,7 +15,7 @@ pub struct Options {
     pub uid: u32,
     /// Group of the root.
     pub gid: u32,
-    pub(super) given: Vec<String>,
+    pub(in crate::fs) given: Vec<String>,
 }
 
 impl Default for Options {

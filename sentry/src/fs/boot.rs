@@ -1,0 +1,208 @@
+//! The tree of files that a container starts with.
+
+use super::attr::{FileKind, SetAttr};
+use super::dentry::Dentry;
+use super::dev;
+use super::host::{Access, HostFs};
+use super::inode::Caller;
+use super::mount::{self, Mount, MountFlags, MountNamespace, Propagation};
+use super::namei::{self, Make};
+use super::overlay;
+use super::path::{FsContext, PathRef};
+use super::tmpfs::{Options, Tmpfs};
+use super::walk::{Last, Resolve, Walk};
+use crate::boot::config::{MountKind, MountSpec, TmpfsSpec};
+use crate::errno::{Errno, SysResult};
+use crate::sync::RwLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Makes a file system of the type it is registered for. Gets the source and the options of `mount(2)`.
+pub type MakeFs = fn(source: &str, options: &[u8]) -> SysResult<Arc<Dentry>>;
+
+static TYPES: RwLock<BTreeMap<&'static str, MakeFs>> = RwLock::new(BTreeMap::new());
+
+/// Registers a type of file system, for `mount(2)` and for the mounts of the configuration.
+pub fn register_type(name: &'static str, make: MakeFs) {
+    TYPES.write().insert(name, make);
+}
+
+/// Makes a file system of a type; `ENODEV` if there is no such type.
+pub fn make_type(name: &str, source: &str, options: &[u8]) -> SysResult<Arc<Dentry>> {
+    let make = TYPES.read().get(name).copied().ok_or(Errno::NODEV)?;
+    make(source, options)
+}
+
+/// The types there are, for `/proc/filesystems`.
+pub fn types() -> Vec<&'static str> {
+    TYPES.read().keys().copied().collect()
+}
+
+/// Registers what this module and its neighbours implement.
+pub fn register() {
+    dev::register();
+    register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
+    register_type("ramfs", |source, options| {
+        let unlimited = Options { size: u64::MAX, inodes: u64::MAX, mode: 0o755, ..Options::default() };
+        Ok(Tmpfs::mount(source, parsed(unlimited, options)?))
+    });
+    register_type("devtmpfs", |source, options| {
+        dev::mount(source, parsed(Options { mode: 0o755, ..Options::default() }, options)?)
+    });
+}
+
+fn parsed(mut options: Options, text: &[u8]) -> SysResult<Options> {
+    options.parse(text)?;
+    Ok(options)
+}
+
+/// What the configuration says of the tree.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    /// The mounts; the first is the root.
+    pub mounts: Vec<MountSpec>,
+    /// Paths that are covered by something empty.
+    pub masked: &'a [Vec<u8>],
+    /// Paths that become read-only.
+    pub readonly: &'a [Vec<u8>],
+    /// The root becomes read-only at the end.
+    pub readonly_root: bool,
+}
+
+/// Builds the tree; the context of a first process in it.
+pub fn build(tree: Tree<'_>) -> SysResult<Arc<FsContext>> {
+    let mut mounts = tree.mounts.into_iter();
+    let root = mounts.next().ok_or(Errno::INVAL)?;
+    // The root stays writable until all mount points are made.
+    let flags = mount_flags(root.flags);
+    let root_mount = Mount::new(file_system(root.kind)?, flags.difference(MountFlags::READONLY));
+    let namespace = MountNamespace::new(root_mount.clone());
+    let caller = Caller::kernel();
+    for spec in mounts {
+        add(&caller, &namespace, spec)?;
+    }
+    for path in tree.readonly {
+        remount_readonly(&caller, &namespace, path)?;
+    }
+    for path in tree.masked {
+        mask(&caller, &namespace, path)?;
+    }
+    if tree.readonly_root || flags.contains(MountFlags::READONLY) {
+        mount::reconfigure(&root_mount, flags | MountFlags::READONLY);
+    }
+    Ok(FsContext::new(namespace))
+}
+
+fn mount_flags(flags: u64) -> MountFlags {
+    MountFlags::from_mount(flags)
+}
+
+fn file_system(kind: MountKind) -> SysResult<Arc<Dentry>> {
+    match kind {
+        MountKind::HostDir { fd, writable } | MountKind::HostFile { fd, writable } => {
+            HostFs::mount("none", fd, if writable { Access::Writable } else { Access::ReadOnly })
+        }
+        MountKind::Overlay { lower } => overlay::mount("overlay", HostFs::lower(lower)?, Options::default()),
+        MountKind::Tmpfs(spec) => Ok(Tmpfs::mount("tmpfs", tmpfs_options(spec))),
+        MountKind::Proc => make_type("proc", "proc", b""),
+        MountKind::Sysfs => make_type("sysfs", "sysfs", b""),
+        MountKind::Devtmpfs => make_type("devtmpfs", "tmpfs", b""),
+        MountKind::Devpts => make_type("devpts", "devpts", b"newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        MountKind::Mqueue => make_type("mqueue", "mqueue", b""),
+        MountKind::Cgroup => make_type("cgroup2", "cgroup", b""),
+    }
+}
+
+fn tmpfs_options(spec: TmpfsSpec) -> Options {
+    let mut options = Options { mode: spec.mode, uid: spec.uid, gid: spec.gid, ..Options::default() };
+    if let Some(size) = spec.size {
+        options.size = size;
+    }
+    options
+}
+
+fn add(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, spec: MountSpec) -> SysResult<()> {
+    let root = match file_system(spec.kind) {
+        // A kind that this sentry lacks leaves the place as it is.
+        Err(Errno::NODEV) => {
+            tracing::warn!(dest = %String::from_utf8_lossy(&spec.dest), "no such file system");
+            return Ok(());
+        }
+        root => root?,
+    };
+    let is_dir = root.inode()?.kind() == FileKind::Directory;
+    let place = mount_point(caller, namespace, &spec.dest, is_dir)?;
+    let mount = mount::attach_new(root, mount_flags(spec.flags), &place)?;
+    if let Some(propagation) = Propagation::from_mount(spec.flags) {
+        mount::set_propagation(&mount, propagation, spec.flags & libc::MS_REC != 0);
+    }
+    Ok(())
+}
+
+/// The place at `path`; what is missing is made.
+fn mount_point(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8], is_dir: bool) -> SysResult<PathRef> {
+    let root = namespace.root_path();
+    let mut names = path.split(|b| *b == b'/').filter(|name| !name.is_empty()).peekable();
+    let mut at = root.clone();
+    while let Some(name) = names.next() {
+        // Links in the image are followed, but never out of the container's root.
+        let mut walk = Walk::new(caller, root.clone(), at.clone(), Resolve::empty());
+        at = match walk.to(name, true) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => {
+                let last = names.peek().is_none();
+                let kind = if last && !is_dir { FileKind::Regular } else { FileKind::Directory };
+                make_point(caller, &root, &at, name, kind)?
+            }
+            Err(e) => return Err(e),
+        };
+    }
+    Ok(at)
+}
+
+fn make_point(caller: &Caller<'_>, root: &PathRef, dir: &PathRef, name: &[u8], kind: FileKind) -> SysResult<PathRef> {
+    let mode = if kind == FileKind::Directory { 0o755 } else { 0o644 };
+    let made = namei::make(caller, dir, name, &Make::new(kind, mode));
+    if made != Err(Errno::EXIST) {
+        return made;
+    }
+    // A link that leads nowhere: what it names is made.
+    let mut walk = Walk::new(caller, root.clone(), dir.clone(), Resolve::empty());
+    let link = walk.child(name)?.ok_or(Errno::NOENT)?;
+    let target = walk.follow(&link)?.ok_or(Errno::NOENT)?;
+    match walk.to_parent(&target)? {
+        Last::Name(name, _) => namei::make(caller, walk.at(), &name, &Make::new(kind, mode)),
+        _ => Err(Errno::EXIST),
+    }
+}
+
+fn find(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8]) -> SysResult<Option<PathRef>> {
+    let root = namespace.root_path();
+    match Walk::new(caller, root.clone(), root, Resolve::empty()).to(path, true) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn remount_readonly(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8]) -> SysResult<()> {
+    let Some(place) = find(caller, namespace, path)? else { return Ok(()) };
+    let mount = mount::bind(&place, true, &place)?;
+    mount::reconfigure(&mount, mount.flags() | MountFlags::READONLY);
+    Ok(())
+}
+
+fn mask(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8]) -> SysResult<()> {
+    let Some(place) = find(caller, namespace, path)? else { return Ok(()) };
+    let empty = Tmpfs::mount("tmpfs", Options { size: 4096, inodes: 2, mode: 0o755, ..Options::default() });
+    if place.is_dir() {
+        mount::attach_new(empty, MountFlags::READONLY, &place)?;
+        return Ok(());
+    }
+    // A file is covered by an empty one that nobody can read more from than from `/dev/null`.
+    let mount = Mount::new(empty, MountFlags::empty());
+    let cover = namei::make(caller, &mount.root_path(), b"empty", &Make::new(FileKind::Regular, 0o444))?;
+    cover.inode()?.set_attr(&SetAttr { mode: Some(0o444), ..SetAttr::default() })?;
+    mount::attach_new(cover.dentry, MountFlags::READONLY, &place)?;
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Guest buffers of calls that read or write: one, or a vector of them.
+
+use crate::abi::Iovec;
+use crate::errno::{Errno, SysResult};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use smallvec::SmallVec;
+use std::cell::Cell;
+
+/// Most bytes that one call transfers (`MAX_RW_COUNT`).
+pub const MAX_RW_COUNT: usize = 0x7fff_f000;
+
+/// Most elements of a vector (`UIO_MAXIOV`).
+const IOV_MAX: usize = 1024;
+
+/// End of the addresses a guest's buffer may have (`TASK_SIZE_MAX`).
+const ADDR_MAX: u64 = 0x7fff_ffff_f000;
+
+/// The pieces of guest memory that a call reads to or writes from.
+#[derive(Debug, Clone)]
+pub struct Buffers {
+    pieces: SmallVec<[(Addr, usize); 2]>,
+    len: usize,
+}
+
+fn check_range(base: u64, len: usize) -> SysResult<()> {
+    match base.checked_add(len as u64) {
+        Some(end) if end <= ADDR_MAX => Ok(()),
+        _ => Err(Errno::FAULT),
+    }
+}
+
+impl Buffers {
+    /// A single buffer.
+    pub fn one(addr: Addr, len: usize) -> SysResult<Buffers> {
+        let len = len.min(MAX_RW_COUNT);
+        check_range(addr.0, len)?;
+        Ok(Buffers { pieces: SmallVec::from_elem((addr, len), 1), len })
+    }
+
+    /// The `count` buffers that the vector at `addr` names.
+    pub fn vector(t: &Task, addr: Addr, count: usize) -> SysResult<Buffers> {
+        if count > IOV_MAX {
+            return Err(Errno::INVAL);
+        }
+        let mut buffers = Buffers { pieces: SmallVec::with_capacity(count), len: 0 };
+        for Iovec { base, len } in t.mem().read_array::<Iovec>(addr, count)? {
+            let len = usize::try_from(len).ok().filter(|len| *len <= isize::MAX as usize).ok_or(Errno::INVAL)?;
+            let len = len.min(MAX_RW_COUNT - buffers.len);
+            check_range(base, len)?;
+            buffers.pieces.push((Addr(base), len));
+            buffers.len += len;
+        }
+        Ok(buffers)
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing to transfer.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The parts of the pieces from byte `skip` on.
+    fn from_byte(&self, skip: usize) -> impl Iterator<Item = (Addr, usize)> + '_ {
+        let mut skip = skip;
+        self.pieces.iter().filter_map(move |(addr, len)| {
+            let skipped = skip.min(*len);
+            skip -= skipped;
+            (*len > skipped).then(|| (addr.offset(skipped), len - skipped))
+        })
+    }
+
+    /// Copies `bytes` out, to byte `skip` and on; returns how many could be, `EFAULT` if none.
+    pub fn copy_out(&self, t: &Task, skip: usize, bytes: &[u8]) -> SysResult<usize> {
+        let mem = t.mem();
+        let mut done = 0;
+        for (addr, len) in self.from_byte(skip) {
+            let rest = bytes.get(done..).unwrap_or_default();
+            let rest = rest.get(..len.min(rest.len())).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match mem.write_partial(addr, rest) {
+                Ok(count) if count == rest.len() => done += count,
+                Ok(count) => return Ok(done + count),
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies in from byte `skip` on; returns how many bytes could be, `EFAULT` if none.
+    pub fn copy_in(&self, t: &Task, skip: usize, bytes: &mut [u8]) -> SysResult<usize> {
+        let mem = t.mem();
+        let mut done = 0;
+        for (addr, len) in self.from_byte(skip) {
+            let rest = bytes.get_mut(done..).unwrap_or_default();
+            let want = len.min(rest.len());
+            let rest = rest.get_mut(..want).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match mem.read_partial(addr, rest) {
+                Ok(count) if count == want => done += count,
+                Ok(count) => return Ok(done + count),
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Room for the bytes of one transfer, taken from the thread that runs and given back to whichever drops it.
+#[derive(Debug)]
+pub struct IoBuffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl IoBuffer {
+    /// Room for `len` bytes, of any content.
+    pub fn new(len: usize) -> IoBuffer {
+        let mut bytes = SPARE.take();
+        if bytes.len() < len {
+            bytes.resize(len, 0);
+        }
+        IoBuffer { bytes, len }
+    }
+}
+
+impl std::ops::Deref for IoBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl std::ops::DerefMut for IoBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
+    }
+}
+
+impl Drop for IoBuffer {
+    fn drop(&mut self) {
+        let mine = std::mem::take(&mut self.bytes);
+        let spare = SPARE.take();
+        SPARE.set(if mine.len() > spare.len() { mine } else { spare });
+    }
+}

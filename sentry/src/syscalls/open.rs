@@ -1,0 +1,106 @@
+//! `open(2)`, `openat2(2)`, `creat(2)`, `memfd_create(2)`.
+
+use super::at;
+use crate::abi::OpenHow;
+use crate::errno::{Errno, SysResult};
+use crate::fs::file::File;
+use crate::fs::inode::Caller;
+use crate::fs::memfd;
+use crate::fs::open::{self, How, Opened, VALID_FLAGS};
+use crate::fs::walk::Resolve;
+use crate::kernel::Task;
+use crate::mm::Addr;
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// `open(2)`.
+pub async fn open(t: &Task, path: Addr, flags: i32, mode: u32) -> SysResult<i32> {
+    openat(t, libc::AT_FDCWD, path, flags, mode).await
+}
+
+/// `creat(2)`.
+pub async fn creat(t: &Task, path: Addr, mode: u32) -> SysResult<i32> {
+    openat(t, libc::AT_FDCWD, path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode).await
+}
+
+/// `openat(2)`.
+pub async fn openat(t: &Task, dirfd: i32, path: Addr, flags: i32, mode: u32) -> SysResult<i32> {
+    let creates = flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) != 0;
+    let how = How::new(flags, if creates { mode } else { 0 }, Resolve::empty())?;
+    do_open(t, dirfd, path, &how, flags & libc::O_CLOEXEC != 0).await
+}
+
+/// `openat2(2)`.
+pub async fn openat2(t: &Task, dirfd: i32, path: Addr, how: Addr, size: usize) -> SysResult<i32> {
+    let OpenHow { flags, mode, resolve } = read_how(t, how, size)?;
+    let flags = i32::try_from(flags).ok().filter(|flags| flags & !VALID_FLAGS == 0).ok_or(Errno::INVAL)?;
+    let resolve = Resolve::from_bits(resolve).ok_or(Errno::INVAL)?;
+    if resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) || mode & !0o7777 != 0 {
+        return Err(Errno::INVAL);
+    }
+    let creates = flags & (libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) != 0;
+    if mode != 0 && !creates {
+        return Err(Errno::INVAL);
+    }
+    let path_flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    if flags & libc::O_PATH != 0 && flags & !path_flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    if resolve.contains(Resolve::CACHED) && flags & (libc::O_TRUNC | libc::O_CREAT | libc::O_TMPFILE) != 0 {
+        return Err(Errno::AGAIN);
+    }
+    let how = How::new(flags, mode as u32, resolve)?;
+    do_open(t, dirfd, path, &how, flags & libc::O_CLOEXEC != 0).await
+}
+
+/// The structure as far as this version knows it; what a newer one adds must be zero.
+fn read_how(t: &Task, addr: Addr, size: usize) -> SysResult<OpenHow> {
+    const KNOWN: usize = size_of::<OpenHow>();
+    if size < KNOWN {
+        return Err(Errno::INVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::TOOBIG);
+    }
+    let mut bytes = vec![0; size];
+    t.mem().read_bytes(addr, &mut bytes)?;
+    let (known, rest) = bytes.split_at_checked(KNOWN).ok_or(Errno::INVAL)?;
+    if rest.iter().any(|b| *b != 0) {
+        return Err(Errno::TOOBIG);
+    }
+    let mut how = OpenHow::default();
+    how.as_mut_bytes().copy_from_slice(known);
+    Ok(how)
+}
+
+async fn do_open(t: &Task, dirfd: i32, path: Addr, how: &How, cloexec: bool) -> SysResult<i32> {
+    let path = t.mem().read_path(path)?;
+    let file = open_file(t, dirfd, &path, how).await?;
+    t.install(file, cloexec)
+}
+
+/// Opens `path` for the task; waits for the other end of a FIFO.
+pub async fn open_file(t: &Task, dirfd: i32, path: &[u8], how: &How) -> SysResult<Arc<File>> {
+    if path.is_empty() {
+        return Err(Errno::NOENT);
+    }
+    let opened = {
+        let caller = Caller::of(t);
+        let fs = t.fs();
+        open::open(&caller, fs.root(), at::start(t, dirfd, path)?, fs.umask(), path, how)?
+    };
+    match opened {
+        Opened::File(file) => Ok(file),
+        Opened::Fifo(path) => {
+            let end = open::fifo(&**path.inode()?)?.open(t, how.flags).await?;
+            Ok(File::new(Box::new(end), Some(path), open::description_flags(how)))
+        }
+    }
+}
+
+/// `memfd_create(2)`: makes a file that lives in memory only.
+pub async fn memfd_create(t: &Task, name: Addr, flags: u32) -> SysResult<i32> {
+    let name = t.mem().read_cstr(name, memfd::NAME_MAX + 1, Errno::INVAL);
+    let file = memfd::create(&t.creds(), flags, name)?;
+    t.install(file, flags & libc::MFD_CLOEXEC != 0)
+}

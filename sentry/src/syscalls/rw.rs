@@ -1,0 +1,390 @@
+//! `read(2)`, `write(2)` and their kin, and `lseek(2)`.
+
+use super::iovec::{Buffers, IoBuffer};
+use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
+use crate::fs::attr::{FileKind, SetAttr, stripped_mode};
+use crate::fs::file::{File, OFFSET_APPEND};
+use crate::fs::mount::MountFlags;
+use crate::fs::notify;
+use crate::kernel::Task;
+use crate::mm::Addr;
+use std::sync::Arc;
+
+/// Bytes moved at once. Larger pieces would not stay in the caches between the two copies.
+const CHUNK: usize = 128 * 1024;
+
+/// Bytes offered at once to what is no regular file: a message must not be cut, and none is larger.
+const MESSAGE: usize = 256 * 1024;
+
+/// Largest offset.
+const OFFSET_MAX: u64 = i64::MAX as u64;
+
+/// `read(2)`.
+pub async fn read(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {
+    let file = readable(t, fd)?;
+    read_file(t, &file, &Buffers::one(buf, count)?, None, false).await
+}
+
+/// `write(2)`.
+pub async fn write(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {
+    let file = writable(t, fd)?;
+    write_file(t, &file, &Buffers::one(buf, count)?, Place::of(&file, None), false).await
+}
+
+/// `pread(2)`.
+pub async fn pread64(t: &Task, fd: i32, buf: Addr, count: usize, offset: i64) -> SysResult<usize> {
+    let offset = position(offset)?;
+    let file = seekable(readable(t, fd)?)?;
+    read_file(t, &file, &Buffers::one(buf, count)?, Some(offset), false).await
+}
+
+/// `pwrite(2)`.
+pub async fn pwrite64(t: &Task, fd: i32, buf: Addr, count: usize, offset: i64) -> SysResult<usize> {
+    let offset = position(offset)?;
+    let file = seekable(writable(t, fd)?)?;
+    write_file(t, &file, &Buffers::one(buf, count)?, Place::of(&file, Some(offset)), false).await
+}
+
+/// `readv(2)`.
+pub async fn readv(t: &Task, fd: i32, iov: Addr, count: usize) -> SysResult<usize> {
+    let file = readable(t, fd)?;
+    read_file(t, &file, &Buffers::vector(t, iov, count)?, None, false).await
+}
+
+/// `writev(2)`.
+pub async fn writev(t: &Task, fd: i32, iov: Addr, count: usize) -> SysResult<usize> {
+    let file = writable(t, fd)?;
+    write_file(t, &file, &Buffers::vector(t, iov, count)?, Place::of(&file, None), false).await
+}
+
+/// `preadv(2)`.
+pub async fn preadv(t: &Task, fd: i32, iov: Addr, count: usize, offset: i64) -> SysResult<usize> {
+    let offset = position(offset)?;
+    let file = seekable(readable(t, fd)?)?;
+    read_file(t, &file, &Buffers::vector(t, iov, count)?, Some(offset), false).await
+}
+
+/// `pwritev(2)`.
+pub async fn pwritev(t: &Task, fd: i32, iov: Addr, count: usize, offset: i64) -> SysResult<usize> {
+    let offset = position(offset)?;
+    let file = seekable(writable(t, fd)?)?;
+    write_file(t, &file, &Buffers::vector(t, iov, count)?, Place::of(&file, Some(offset)), false).await
+}
+
+/// `preadv2(2)`: as `preadv`, with flags; offset -1 uses the file's position. The high half of the offset
+/// is for 32-bit callers.
+pub async fn preadv2(
+    t: &Task,
+    fd: i32,
+    iov: Addr,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: i32,
+) -> SysResult<usize> {
+    let nowait = rwf(flags, libc::RWF_HIPRI | libc::RWF_NOWAIT)? & libc::RWF_NOWAIT != 0;
+    let file = readable(t, fd)?;
+    let offset = if offset == -1 { None } else { Some(position(offset)?) };
+    let file = if offset.is_some() { seekable(file)? } else { file };
+    read_file(t, &file, &Buffers::vector(t, iov, count)?, offset, nowait).await
+}
+
+/// `pwritev2(2)`: as `pwritev`, with flags; offset -1 uses the file's position.
+pub async fn pwritev2(
+    t: &Task,
+    fd: i32,
+    iov: Addr,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: i32,
+) -> SysResult<usize> {
+    let allowed =
+        libc::RWF_HIPRI | libc::RWF_NOWAIT | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
+    let flags = rwf(flags, allowed)?;
+    if flags & libc::RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
+        return Err(Errno::INVAL);
+    }
+    let file = writable(t, fd)?;
+    let offset = if offset == -1 { None } else { Some(position(offset)?) };
+    let file = if offset.is_some() { seekable(file)? } else { file };
+    let mut place = Place::of(&file, offset);
+    if flags & (libc::RWF_APPEND | RWF_NOAPPEND) != 0 {
+        place.appends = flags & libc::RWF_APPEND != 0;
+    }
+    let count = write_file(t, &file, &Buffers::vector(t, iov, count)?, place, flags & libc::RWF_NOWAIT != 0).await?;
+    if flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 && count > 0 {
+        file.ops.sync()?;
+    }
+    Ok(count)
+}
+
+/// As the kernel knows it (6.9); the C library's headers do not yet.
+const RWF_NOAPPEND: i32 = 0x20;
+
+fn rwf(flags: i32, allowed: i32) -> SysResult<i32> {
+    if flags & !allowed == 0 { Ok(flags) } else { Err(Errno::OPNOTSUPP) }
+}
+
+fn readable(t: &Task, fd: i32) -> SysResult<Arc<File>> {
+    let file = t.file(fd)?;
+    if file.is_readable() { Ok(file) } else { Err(Errno::BADF) }
+}
+
+fn writable(t: &Task, fd: i32) -> SysResult<Arc<File>> {
+    let file = t.file(fd)?;
+    if file.is_writable() { Ok(file) } else { Err(Errno::BADF) }
+}
+
+fn seekable(file: Arc<File>) -> SysResult<Arc<File>> {
+    if file.ops.is_seekable() { Ok(file) } else { Err(Errno::SPIPE) }
+}
+
+fn position(offset: i64) -> SysResult<u64> {
+    u64::try_from(offset).map_err(|_| Errno::INVAL)
+}
+
+/// Reads into guest memory, from `at` or from the file's position.
+pub async fn read_file(t: &Task, file: &File, to: &Buffers, at: Option<u64>, nowait: bool) -> SysResult<usize> {
+    let count =
+        if file.ops.is_seekable() { read_seekable(t, file, to, at)? } else { read_stream(t, file, to, nowait).await? };
+    if let Some(path) = &file.path
+        && count > 0
+    {
+        if file.flags() & libc::O_NOATIME == 0 && !path.mount.has(MountFlags::NOATIME) {
+            path.inode()?.accessed();
+        }
+        notify::path(path, libc::IN_ACCESS);
+    }
+    Ok(count)
+}
+
+async fn read_stream(t: &Task, file: &File, to: &Buffers, nowait: bool) -> SysResult<usize> {
+    let attempt = || {
+        let mut buf = IoBuffer::new(to.len().min(MESSAGE));
+        file.ops.read(file, &mut buf, 0).map(|count| (buf, count))
+    };
+    let (buf, count) = match file.ops.wait_queue() {
+        Some(queue) if !file.is_nonblocking() && !nowait => t.block_on(queue, Events::READABLE, None, attempt).await?,
+        _ => attempt()?,
+    };
+    to.copy_out(t, 0, buf.get(..count).unwrap_or_default())
+}
+
+fn read_seekable(t: &Task, file: &File, to: &Buffers, at: Option<u64>) -> SysResult<usize> {
+    let mut done = 0;
+    loop {
+        let want = (to.len() - done).min(CHUNK);
+        let mut buf = IoBuffer::new(want);
+        let read = match at {
+            Some(at) => file.ops.read(file, &mut buf, at.saturating_add(done as u64)),
+            None => {
+                let mut pos = file.pos.lock();
+                let read = file.ops.read(file, &mut buf, *pos);
+                *pos += *read.as_ref().unwrap_or(&0) as u64;
+                read
+            }
+        };
+        let count = match read {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) | Ok(0) => return Ok(done),
+            Ok(count) => count,
+        };
+        let copied = to.copy_out(t, done, buf.get(..count).unwrap_or_default());
+        let short = count - *copied.as_ref().unwrap_or(&0);
+        if short > 0 && at.is_none() {
+            // What could not be handed over was not read.
+            let mut pos = file.pos.lock();
+            *pos = pos.saturating_sub(short as u64);
+        }
+        match copied {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(copied) => done += copied,
+        }
+        if short > 0 || count < want || done == to.len() {
+            return Ok(done);
+        }
+    }
+}
+
+/// Where a write goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    at: Option<u64>,
+    appends: bool,
+}
+
+impl Place {
+    /// At `at` or the file's position, or at its end if it was opened with `O_APPEND`.
+    pub fn of(file: &File, at: Option<u64>) -> Place {
+        Place { at, appends: file.flags() & libc::O_APPEND != 0 }
+    }
+}
+
+/// Writes from guest memory.
+pub async fn write_file(t: &Task, file: &File, from: &Buffers, place: Place, nowait: bool) -> SysResult<usize> {
+    let is_regular = regular(file);
+    if is_regular && !from.is_empty() {
+        strip_privileges(t, file)?;
+    }
+    let count = if file.ops.is_seekable() {
+        write_seekable(t, file, from, place, is_regular)
+    } else {
+        write_stream(t, file, from, nowait).await
+    };
+    if count == Err(Errno::PIPE) {
+        t.raise(libc::SIGPIPE);
+    }
+    if let Some(path) = &file.path
+        && count.is_ok_and(|count| count > 0)
+    {
+        notify::path(path, libc::IN_MODIFY);
+    }
+    count
+}
+
+fn regular(file: &File) -> bool {
+    file.path.as_ref().is_some_and(|path| path.inode().is_ok_and(|inode| inode.kind() == FileKind::Regular))
+}
+
+/// Takes set-ID bits from a file that is written by one who may not keep them.
+pub fn strip_privileges(t: &Task, file: &File) -> SysResult<()> {
+    let Some(path) = &file.path else { return Ok(()) };
+    let inode = path.inode()?;
+    let perm = inode.perm()?;
+    if perm.mode & (libc::S_ISUID | libc::S_ISGID) == 0 {
+        return Ok(());
+    }
+    match stripped_mode(&perm, &t.creds()) {
+        None => Ok(()),
+        mode => inode.set_attr(&SetAttr { mode, ..SetAttr::default() }),
+    }
+}
+
+async fn write_stream(t: &Task, file: &File, from: &Buffers, nowait: bool) -> SysResult<usize> {
+    let mut done = 0;
+    loop {
+        let mut buf = IoBuffer::new((from.len() - done).min(MESSAGE));
+        let got = match from.copy_in(t, done, &mut buf) {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(got) => got,
+        };
+        let chunk = buf.get(..got).unwrap_or_default();
+        let (sent, ended) = write_chunk(t, file, chunk, nowait).await;
+        done += sent;
+        match ended {
+            Err(e) if done == 0 => return Err(e),
+            // A reader that has gone is told of by signal even if something was written before.
+            Err(Errno::PIPE) => {
+                t.raise(libc::SIGPIPE);
+                return Ok(done);
+            }
+            Err(_) => return Ok(done),
+            Ok(()) if done == from.len() || got < buf.len() => return Ok(done),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Writes all of `chunk`, waiting for room; returns how much was written, and why it ended early.
+async fn write_chunk(t: &Task, file: &File, chunk: &[u8], nowait: bool) -> (usize, SysResult<()>) {
+    let mut sent = 0;
+    loop {
+        let rest = chunk.get(sent..).unwrap_or_default();
+        let attempt = || file.ops.write(file, rest, 0);
+        let written = match file.ops.wait_queue() {
+            Some(queue) if !file.is_nonblocking() && !nowait => {
+                t.block_on(queue, Events::WRITABLE, None, attempt).await
+            }
+            _ => attempt(),
+        };
+        match written {
+            Err(e) => return (sent, Err(e)),
+            Ok(written) => sent += written.count,
+        }
+        if sent >= chunk.len() {
+            return (sent, Ok(()));
+        }
+    }
+}
+
+fn write_seekable(t: &Task, file: &File, from: &Buffers, place: Place, is_regular: bool) -> SysResult<usize> {
+    let mut done = 0;
+    loop {
+        let mut buf = IoBuffer::new((from.len() - done).min(CHUNK));
+        let got = match from.copy_in(t, done, &mut buf) {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(got) => got,
+        };
+        let chunk = buf.get(..got).unwrap_or_default();
+        let written = match place.at {
+            Some(at) => {
+                write_at(t, file, chunk, at.saturating_add(done as u64), place.appends, is_regular).map(|w| w.0)
+            }
+            None => {
+                let mut pos = file.pos.lock();
+                write_at(t, file, chunk, *pos, place.appends, is_regular).map(|(count, end)| {
+                    *pos = end;
+                    count
+                })
+            }
+        };
+        match written {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(count) => done += count,
+        }
+        if written != Ok(buf.len()) || done == from.len() {
+            return Ok(done);
+        }
+    }
+}
+
+/// Writes at one place, within the limits of the process and of offsets; returns count and end.
+fn write_at(t: &Task, file: &File, chunk: &[u8], at: u64, appends: bool, is_regular: bool) -> SysResult<(usize, u64)> {
+    let mut chunk = chunk;
+    if is_regular && !chunk.is_empty() {
+        let start = if appends { file.ops.size()? } else { at };
+        let room = room_below_limit(t, start)?;
+        chunk = chunk.get(..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))).unwrap_or_default();
+    }
+    let written = file.ops.write(file, chunk, if appends { OFFSET_APPEND } else { at })?;
+    Ok((written.count, written.end))
+}
+
+/// How far a file may grow from `start`; `EFBIG` and perhaps SIGXFSZ if not at all.
+pub fn room_below_limit(t: &Task, start: u64) -> SysResult<u64> {
+    let limit = t.rlimit(libc::RLIMIT_FSIZE);
+    if start >= limit {
+        t.raise(libc::SIGXFSZ);
+        return Err(Errno::FBIG);
+    }
+    if start >= OFFSET_MAX {
+        return Err(Errno::FBIG);
+    }
+    Ok(limit.min(OFFSET_MAX) - start)
+}
+
+/// `lseek(2)`.
+pub async fn lseek(t: &Task, fd: i32, offset: i64, whence: i32) -> SysResult<i64> {
+    let file = seekable(t.file(fd)?)?;
+    let mut pos = file.pos.lock();
+    let base = match whence {
+        libc::SEEK_SET => 0,
+        libc::SEEK_CUR => pos.cast_signed(),
+        libc::SEEK_END => file.ops.size()?.cast_signed(),
+        libc::SEEK_DATA | libc::SEEK_HOLE => {
+            let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+            *pos = file.ops.seek_data(offset, whence == libc::SEEK_DATA)?;
+            return Ok(pos.cast_signed());
+        }
+        _ => return Err(Errno::INVAL),
+    };
+    let new = base.checked_add(offset).ok_or(if offset > 0 { Errno::OVERFLOW } else { Errno::INVAL })?;
+    *pos = u64::try_from(new).map_err(|_| Errno::INVAL)?;
+    Ok(new)
+}
