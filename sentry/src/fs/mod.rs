@@ -37,3 +37,6 @@ pub use attr::{Attr, FileKind};
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, OFFSET_APPEND, Written};
 pub use inode::{Caller, FileSystem, Inode};
+
+#[cfg(test)]
+mod tests;
