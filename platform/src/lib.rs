@@ -16,6 +16,8 @@ use std::task::{Context, Poll};
 
 mod context;
 pub mod host;
+mod filter;
+pub mod notify;
 
 pub use context::Registers;
 
@@ -175,8 +177,9 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     fn resume(&self);
 
     /// Ends this thread and only this one (its process lives on in others). The thread may be stopped or
-    /// in a call. Nothing follows but [`Event::Gone`].
-    fn exit(&self);
+    /// in a call. `wake`: a futex word that waiters of a leader (which cannot exit natively) are woken on.
+    /// Nothing follows but [`Event::Gone`].
+    fn exit(&self, wake: Option<u64>);
 
     /// The process this thread runs in.
     fn process(&self) -> &Arc<dyn Process>;

@@ -1,0 +1,193 @@
+//! The seccomp filter of guest processes: what they may do natively, and what reaches the sentry.
+//!
+//! A call is native only if a guest that makes it with any arguments at all can harm nothing but its own
+//! process. Everything else is intercepted. The instruction pointer is used to route, never to protect.
+
+mod bpf;
+
+use bpf::{Assembler, Check};
+use libc::sock_filter;
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// x32 numbers start here.
+const X32_BIT: u32 = 0x4000_0000;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+/// Mappings whose flags are a subset of these and contain `MAP_ANONYMOUS` are native: no huge pages (a pool of
+/// the whole host), no `MAP_GROWSDOWN` (the sentry's copies would not grow it). 0x08 is `MAP_DROPPABLE`.
+const MMAP_FLAGS: u32 = (libc::MAP_SHARED
+    | libc::MAP_PRIVATE
+    | libc::MAP_FIXED
+    | libc::MAP_FIXED_NOREPLACE
+    | libc::MAP_ANONYMOUS
+    | libc::MAP_NORESERVE
+    | libc::MAP_STACK
+    | libc::MAP_POPULATE
+    | libc::MAP_LOCKED
+    | libc::MAP_32BIT
+    | libc::MAP_DENYWRITE
+    | 0x08) as u32;
+
+/// `madvise` values that concern nobody else. Left out: REMOVE (9) and DONTFORK, DOFORK, WIPEONFORK,
+/// KEEPONFORK (10, 11, 18, 19), which could undo the protection of slots; MERGEABLE (12, 13), a side channel;
+/// PAGEOUT (21) of shared pages; HWPOISON (100, 101).
+const MADVISE: [u32; 16] = [0, 1, 2, 3, 4, 8, 14, 15, 16, 17, 20, 22, 23, 25, 102, 103];
+
+/// WAIT, WAKE, WAKE_OP, WAIT_BITSET, WAKE_BITSET.
+const FUTEX_OPS: [u32; 5] = [0, 1, 5, 9, 10];
+/// FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
+const FUTEX_FLAGS: u32 = 128 | 256;
+
+/// QUERY and the private forms, with their registrations.
+const MEMBARRIER: [u32; 7] = [0, 8, 16, 32, 64, 128, 256];
+
+/// SET_FS, GET_FS, GET_GS. SET_GS is intercepted: GS is kept for the stub's own use.
+const ARCH_PRCTL: [u32; 3] = [0x1002, 0x1003, 0x1004];
+
+/// Clocks that read the same for guest and host: REALTIME, MONOTONIC, THREAD_CPUTIME, RAW, COARSE forms,
+/// BOOTTIME, TAI.
+const CLOCKS: [u32; 8] = [0, 1, 3, 4, 5, 6, 7, 11];
+
+/// Builds the filter; calls that are not native get `intercept` (a `SECCOMP_RET_` value).
+pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
+    let one_of = |arg, values: &[u32]| Check::OneOf { arg, ignore: 0, values: values.to_vec() };
+    let mut a = Assembler::default();
+    a.foreign_arch(ENOSYS);
+    a.numbers_from(X32_BIT, ENOSYS);
+    let futex = Check::OneOf { arg: 1, ignore: FUTEX_FLAGS, values: FUTEX_OPS.to_vec() };
+    a.rule(libc::SYS_futex as u32, &[futex], ALLOW);
+    for nr in [libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_brk, libc::SYS_mremap, libc::SYS_sched_yield] {
+        a.rule(nr as u32, &[], ALLOW);
+    }
+    let mmap = Check::Bits { arg: 3, set: libc::MAP_ANONYMOUS as u32, allowed: MMAP_FLAGS };
+    a.rule(libc::SYS_mmap as u32, &[mmap], ALLOW);
+    a.rule(libc::SYS_madvise as u32, &[one_of(2, &MADVISE)], ALLOW);
+    a.rule(libc::SYS_rt_sigreturn as u32, &[Check::Ip(stub::entry::SIGRETURNED as u32)], ALLOW);
+    a.rule(libc::SYS_clock_gettime as u32, &[one_of(0, &CLOCKS)], ALLOW);
+    a.rule(libc::SYS_arch_prctl as u32, &[one_of(0, &ARCH_PRCTL)], ALLOW);
+    a.rule(libc::SYS_membarrier as u32, &[one_of(0, &MEMBARRIER)], ALLOW);
+    for nr in [
+        libc::SYS_restart_syscall,
+        libc::SYS_rseq,
+        libc::SYS_getrandom,
+        libc::SYS_gettimeofday,
+        libc::SYS_time,
+        libc::SYS_getcpu,
+        libc::SYS_mlock,
+        libc::SYS_munlock,
+        libc::SYS_mlock2,
+    ] {
+        a.rule(nr as u32, &[], ALLOW);
+    }
+    a.finish(intercept)
+}
+
+/// Whether the filter lets this call run natively, given that it is made outside the stub. The platform asks
+/// it which of its orders will come by as notifications.
+pub(crate) fn is_native(nr: u32, args: &[u64; 6]) -> bool {
+    let arg = |n: usize| args[n] as u32;
+    match i64::from(nr) {
+        libc::SYS_futex => FUTEX_OPS.contains(&(arg(1) & !FUTEX_FLAGS)),
+        libc::SYS_mmap => args[3] >> 32 == 0 && arg(3) & !MMAP_FLAGS == 0 && arg(3) & libc::MAP_ANONYMOUS as u32 != 0,
+        libc::SYS_madvise => MADVISE.contains(&arg(2)),
+        libc::SYS_arch_prctl => ARCH_PRCTL.contains(&arg(0)),
+        libc::SYS_clock_gettime => CLOCKS.contains(&arg(0)),
+        libc::SYS_membarrier => MEMBARRIER.contains(&arg(0)),
+        libc::SYS_munmap
+        | libc::SYS_mprotect
+        | libc::SYS_brk
+        | libc::SYS_mremap
+        | libc::SYS_sched_yield
+        | libc::SYS_restart_syscall
+        | libc::SYS_rseq
+        | libc::SYS_getrandom
+        | libc::SYS_gettimeofday
+        | libc::SYS_time
+        | libc::SYS_getcpu
+        | libc::SYS_mlock
+        | libc::SYS_munlock
+        | libc::SYS_mlock2 => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+
+    fn run(nr: i64, args: [u64; 6]) -> u32 {
+        bpf::interpret(&guest_filter(NOTIFY), nr as u32, AUDIT_ARCH_X86_64, 0x40_0000, args)
+    }
+
+    #[test]
+    fn foreign_architectures_and_x32_get_enosys() {
+        let filter = guest_filter(NOTIFY);
+        assert_eq!(bpf::interpret(&filter, 11, 0x4000_0003, 0, [0; 6]), ENOSYS);
+        assert_eq!(bpf::interpret(&filter, X32_BIT | 11, AUDIT_ARCH_X86_64, 0, [0; 6]), ENOSYS);
+    }
+
+    #[test]
+    fn only_plain_anonymous_mappings_are_native() {
+        let anon = (libc::MAP_ANONYMOUS | libc::MAP_PRIVATE) as u64;
+        assert_eq!(run(libc::SYS_mmap, [0, 4096, 3, anon, u64::MAX, 0]), ALLOW);
+        for flags in [
+            libc::MAP_PRIVATE as u64,
+            anon | libc::MAP_HUGETLB as u64,
+            anon | libc::MAP_GROWSDOWN as u64,
+            anon | 1 << 40,
+        ] {
+            assert_eq!(run(libc::SYS_mmap, [0, 4096, 3, flags, 3, 0]), NOTIFY, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn madvise_that_touches_fork_or_others_is_intercepted() {
+        for advice in 0..128u64 {
+            let want = if MADVISE.contains(&(advice as u32)) { ALLOW } else { NOTIFY };
+            assert_eq!(run(libc::SYS_madvise, [0x1000, 4096, advice, 0, 0, 0]), want, "{advice}");
+        }
+        for advice in [9, 10, 11, 12, 13, 18, 19, 21, 100, 101] {
+            assert!(!MADVISE.contains(&advice));
+        }
+    }
+
+    #[test]
+    fn requeue_and_priority_inheritance_never_reach_the_host() {
+        for op in 0..16u64 {
+            let want = if [0, 1, 5, 9, 10].contains(&op) { ALLOW } else { NOTIFY };
+            for flags in [0, 128, 256, 384] {
+                assert_eq!(run(libc::SYS_futex, [0x1000, op | flags, 0, 0, 0, 0]), want, "{op}");
+            }
+            assert_eq!(run(libc::SYS_futex, [0x1000, op | 512, 0, 0, 0, 0]), NOTIFY);
+        }
+    }
+
+    #[test]
+    fn set_gs_is_intercepted_and_set_fs_is_not() {
+        assert_eq!(run(libc::SYS_arch_prctl, [0x1001, 0, 0, 0, 0, 0]), NOTIFY);
+        assert_eq!(run(libc::SYS_arch_prctl, [0x1002, 0, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn sigreturn_is_routed_by_address() {
+        let filter = guest_filter(NOTIFY);
+        let run = |ip| bpf::interpret(&filter, 15, AUDIT_ARCH_X86_64, ip, [0; 6]);
+        assert_eq!(run(stub::entry::SIGRETURNED), ALLOW);
+        assert_eq!(run(stub::entry::SIGRETURNED + (1 << 32)), NOTIFY);
+        assert_eq!(run(0x40_1000), NOTIFY);
+    }
+
+    #[test]
+    fn the_predicate_and_the_program_agree() {
+        for nr in 0..512i64 {
+            for arg in [0u64, 1, 3, 8, 9, 34, 128, 0x1002, 0x2000_0022] {
+                let args = [arg, arg, arg, arg, 0, 0];
+                assert_eq!(run(nr, args) == ALLOW, is_native(nr as u32, &args), "{nr} {arg:#x}");
+            }
+        }
+    }
+}

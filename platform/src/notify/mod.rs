@@ -1,0 +1,285 @@
+//! Interception by seccomp user notification.
+//!
+//! A [`NotifyThread`] is a state machine; a *receiver* thread per family of processes (one `execve` and what it
+//! forked) feeds it notifications and runs the sentry's tasks inline. The *nursery* keeps ready stub processes,
+//! the *watcher* takes long-blocked calls out of listeners and kills stubs that do not obey, the *reaper* waits
+//! for host processes to die.
+
+mod frame;
+mod process;
+mod receiver;
+mod slots;
+pub mod spawner;
+mod sys;
+mod thread;
+mod watcher;
+
+use crate::{BoxFuture, CloneKind, Platform, Thread};
+use parking_lot::{Condvar, Mutex, RwLock};
+use process::{AddressSpace, HostProcess};
+use spawner::SpawnerHandle;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::{Poll, Waker};
+use thread::{NotifyThread, Phase};
+
+/// How many ready stub processes are kept.
+const READY: usize = 3;
+
+/// The processes behind one listener.
+#[derive(Debug)]
+pub(crate) struct Family {
+    listener: OwnedFd,
+}
+
+/// A clone that was ordered; bound to its creator by a nonce (F2).
+#[derive(Debug)]
+struct Birth {
+    kind: CloneKind,
+    host: Arc<HostProcess>,
+    family: Arc<Family>,
+    space: Arc<AddressSpace>,
+    stack: Option<u64>,
+    state: Mutex<BirthState>,
+}
+
+#[derive(Debug, Default)]
+struct BirthState {
+    child: Option<Arc<NotifyThread>>,
+    /// What the parent's stub says the child's id is; used only to notice its death.
+    claimed: i32,
+    failed: bool,
+    waker: Option<Waker>,
+}
+
+impl Birth {
+    /// Waits for the child to show itself.
+    async fn wait(&self, claimed: i32) -> Option<Arc<dyn Thread>> {
+        self.state.lock().claimed = claimed;
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if let Some(child) = state.child.take() {
+                return Poll::Ready(Some(child as Arc<dyn Thread>));
+            }
+            if state.failed || self.host.is_gone_now() {
+                return Poll::Ready(None);
+            }
+            state.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[derive(Debug, Default)]
+struct Nursery {
+    ready: Vec<Arc<NotifyThread>>,
+    /// Asked of the spawner and not ready yet.
+    under_way: usize,
+    waiting: Vec<Waker>,
+    /// The spawner is gone or refuses.
+    broken: Option<i32>,
+}
+
+/// What all threads of the platform share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    spawner: SpawnerHandle,
+    procfs: Arc<OwnedFd>,
+    dummy: OwnedFd,
+    threads: RwLock<HashMap<i32, Arc<NotifyThread>>>,
+    processes: Mutex<HashMap<i32, Arc<HostProcess>>>,
+    births: Mutex<HashMap<u64, Arc<Birth>>>,
+    nursery: Mutex<Nursery>,
+    nursery_changed: Condvar,
+    watch: watcher::Watch,
+    /// Notifications received, for the watcher to see whether anything happens.
+    received: AtomicU64,
+    /// Runs the sentry's tasks that the calling thread has woken.
+    run_ready: fn(),
+    /// Called when the sandbox cannot go on.
+    fatal: fn(&str),
+}
+
+impl Shared {
+    fn dummy(&self) -> BorrowedFd<'_> {
+        self.dummy.as_fd()
+    }
+
+    fn thread(&self, tid: i32) -> Option<Arc<NotifyThread>> {
+        self.threads.read().get(&tid).cloned()
+    }
+
+    /// Forgets the binding of a thread id, if it is still this thread's.
+    fn forget_thread(&self, tid: i32, thread: &NotifyThread) {
+        let mut threads = self.threads.write();
+        if threads.get(&tid).is_some_and(|t| std::ptr::eq(t.as_ref(), thread)) {
+            threads.remove(&tid);
+        }
+    }
+
+    fn expect_birth(&self, birth: &Arc<Birth>) -> u64 {
+        // 63 bits: the value must look like no error.
+        let nonce = sys::random() >> 1 | 1;
+        self.births.lock().insert(nonce, birth.clone());
+        nonce
+    }
+
+    fn cancel_birth(&self, nonce: u64) {
+        self.births.lock().remove(&nonce);
+    }
+
+    /// A stub process has booted (`Some`), or died before it could.
+    fn booted(&self, thread: Option<Arc<NotifyThread>>) {
+        let mut nursery = self.nursery.lock();
+        nursery.under_way = nursery.under_way.saturating_sub(1);
+        nursery.ready.extend(thread);
+        let waiting = std::mem::take(&mut nursery.waiting);
+        self.nursery_changed.notify_one();
+        drop(nursery);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The watcher should look at threads again.
+    fn watch_soon(&self) {
+        self.watch.wake();
+    }
+}
+
+/// Interception by seccomp user notification.
+#[derive(Debug)]
+pub struct NotifyPlatform {
+    shared: Arc<Shared>,
+}
+
+impl NotifyPlatform {
+    /// Starts the platform's threads. `procfs` is a procfs of the pid namespace that this process is the first of.
+    pub fn start(
+        spawner: SpawnerHandle,
+        procfs: OwnedFd,
+        run_ready: fn(),
+        fatal: fn(&str),
+    ) -> io::Result<NotifyPlatform> {
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+        let shared = Arc::new(Shared {
+            spawner,
+            procfs: Arc::new(procfs),
+            dummy: sys::memfd(c"closed", 0, seals)?,
+            threads: RwLock::default(),
+            processes: Mutex::default(),
+            births: Mutex::default(),
+            nursery: Mutex::default(),
+            nursery_changed: Condvar::new(),
+            watch: watcher::Watch::default(),
+            received: AtomicU64::new(0),
+            run_ready,
+            fatal,
+        });
+        for (name, body) in [("nursery", nursery as fn(Arc<Shared>)), ("watcher", watcher::run), ("reaper", reaper)] {
+            let shared = shared.clone();
+            std::thread::Builder::new().name(name.into()).spawn(move || body(shared))?;
+        }
+        Ok(NotifyPlatform { shared })
+    }
+}
+
+impl Platform for NotifyPlatform {
+    fn new_process(&self) -> BoxFuture<'_, io::Result<Arc<dyn Thread>>> {
+        Box::pin(poll_fn(|cx| {
+            let mut nursery = self.shared.nursery.lock();
+            if let Some(thread) = nursery.ready.pop() {
+                self.shared.nursery_changed.notify_one();
+                return Poll::Ready(Ok(thread as Arc<dyn Thread>));
+            }
+            if let Some(errno) = nursery.broken {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            }
+            nursery.waiting.push(cx.waker().clone());
+            self.shared.nursery_changed.notify_one();
+            Poll::Pending
+        }))
+    }
+
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+}
+
+/// Keeps ready stub processes.
+fn nursery(shared: Arc<Shared>) {
+    loop {
+        {
+            let mut nursery = shared.nursery.lock();
+            while nursery.ready.len() + nursery.under_way >= READY.max(nursery.waiting.len()) {
+                shared.nursery_changed.wait(&mut nursery);
+            }
+            nursery.under_way += 1;
+        }
+        if let Err(e) = spawn_ready(&shared) {
+            let waiting = {
+                let mut nursery = shared.nursery.lock();
+                nursery.under_way -= 1;
+                nursery.broken = Some(e.raw_os_error().unwrap_or(libc::EIO));
+                std::mem::take(&mut nursery.waiting)
+            };
+            waiting.into_iter().for_each(Waker::wake);
+            (shared.run_ready)();
+            // A limit on processes may pass; the next request tries again.
+            let mut nursery = shared.nursery.lock();
+            shared.nursery_changed.wait(&mut nursery);
+            nursery.broken = None;
+        }
+    }
+}
+
+fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
+    let (pid, listener) = shared.spawner.spawn()?;
+    if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
+        tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
+    }
+    let family = Arc::new(Family { listener });
+    let booting = Arc::new(AddressSpace::default());
+    let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
+    let thread = NotifyThread::new(shared, &family, &host, pid, None);
+    shared.processes.lock().insert(pid, host);
+    shared.threads.write().insert(pid, thread.clone());
+    receiver::start(shared, family)?;
+    Ok(())
+}
+
+/// Waits for host processes to die, and reaps them.
+fn reaper(shared: Arc<Shared>) {
+    loop {
+        let dead = match sys::wait_dead() {
+            Ok(dead) => dead,
+            Err(e) if e.raw_os_error() == Some(libc::EINTR) => continue,
+            Err(e) => return (shared.fatal)(&format!("cannot wait for guest processes: {e}")),
+        };
+        let host = shared.processes.lock().remove(&dead.pid);
+        match host {
+            Some(host) => host.reap(),
+            None => {
+                let _ = sys::reap(dead.pid);
+                if dead.pid == shared.spawner.pid() {
+                    (shared.fatal)("the spawner of guest processes died");
+                }
+            }
+        }
+        // A child that died before it showed its nonce, or whose parent did.
+        let births: Vec<_> = shared.births.lock().values().cloned().collect();
+        for birth in births {
+            let mut state = birth.state.lock();
+            if state.claimed == dead.pid || birth.host.pid == dead.pid {
+                state.failed = true;
+                if let Some(waker) = state.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+        (shared.run_ready)();
+    }
+}

@@ -1,0 +1,337 @@
+//! Host processes and the address spaces they see.
+
+use super::slots::{SLOTS, SlotFile};
+use super::sys;
+use super::thread::NotifyThread;
+use crate::{Process, Usage};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use stub::abi;
+
+const PAGE: u64 = 4096;
+
+/// How many stub stacks are mapped at once for the threads of a process.
+pub(super) const STACKS_PER_CHUNK: u64 = 16;
+
+/// What processes that share memory (`vfork`) share: slots and stub stacks.
+#[derive(Debug, Default)]
+pub(super) struct AddressSpace {
+    boot: OnceLock<BootFacts>,
+    pub(super) slots: Mutex<Slots>,
+    stacks: Mutex<Stacks>,
+}
+
+/// What a stub tells when it starts, before any guest code has run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct BootFacts {
+    /// Address of the vDSO.
+    pub(super) vdso: u64,
+    /// Size of a stub stack.
+    pub(super) stack_size: u64,
+}
+
+/// Whether threads can be parked.
+#[derive(Debug, Default)]
+pub(super) enum Slots {
+    /// No thread has been parked yet.
+    #[default]
+    Unmapped,
+    /// Some thread is about to map the file.
+    Mapping(Arc<SlotFile>),
+    /// The file is mapped in the guest.
+    Mapped(Arc<SlotFile>),
+    /// The guest has something else there.
+    Refused,
+}
+
+#[derive(Debug, Default)]
+struct Stacks {
+    free: Vec<u64>,
+    chunks: Vec<(u64, u64)>,
+    slots_free: Vec<u32>,
+    slots_used: u32,
+}
+
+impl AddressSpace {
+    /// Takes what the stub told; false if it has told already.
+    pub(super) fn set_boot(&self, facts: BootFacts) -> bool {
+        self.boot.set(facts).is_ok()
+    }
+
+    fn facts(&self) -> BootFacts {
+        self.boot.get().copied().unwrap_or_default()
+    }
+
+    /// Size of a stub stack.
+    pub(super) fn stack_size(&self) -> u64 {
+        self.facts().stack_size.max(PAGE)
+    }
+
+    /// The copy that `fork` makes: its only thread runs on the stack at `current` (`None`: the first one).
+    pub(super) fn fork(&self, current: Option<u64>) -> AddressSpace {
+        let stacks = self.stacks.lock();
+        let chunks = stacks.chunks.clone();
+        let size = self.stack_size();
+        let all = chunks.iter().flat_map(|(base, len)| (0..len / size).map(move |n| base + n * size));
+        let free = all.filter(|base| Some(*base) != current).collect();
+        let stacks = Stacks { free, chunks: chunks.clone(), ..Stacks::default() };
+        AddressSpace { boot: self.boot.clone(), slots: Mutex::default(), stacks: Mutex::new(stacks) }
+    }
+
+    pub(super) fn take_stack(&self) -> Option<u64> {
+        self.stacks.lock().free.pop()
+    }
+
+    pub(super) fn free_stack(&self, base: u64) {
+        self.stacks.lock().free.push(base);
+    }
+
+    pub(super) fn add_chunk(&self, base: u64, len: u64) {
+        let mut stacks = self.stacks.lock();
+        stacks.chunks.push((base, len));
+        let size = self.stack_size();
+        stacks.free.extend((0..len / size).rev().map(|n| base + n * size));
+    }
+
+    pub(super) fn take_slot(&self) -> Option<u32> {
+        let mut stacks = self.stacks.lock();
+        if let Some(slot) = stacks.slots_free.pop() {
+            return Some(slot);
+        }
+        (stacks.slots_used < SLOTS).then(|| {
+            stacks.slots_used += 1;
+            stacks.slots_used - 1
+        })
+    }
+
+    pub(super) fn free_slot(&self, slot: u32) {
+        self.stacks.lock().slots_free.push(slot);
+    }
+
+    fn is_reserved(&self, addr: u64, len: u64) -> bool {
+        let end = addr.saturating_add(len);
+        let overlaps = |base: u64, size: u64| addr < base + size && base < end;
+        overlaps(abi::TEXT_BASE, abi::RESERVED_END - abi::TEXT_BASE)
+            || self.stacks.lock().chunks.iter().any(|(base, size)| overlaps(*base, *size))
+    }
+}
+
+/// One host process.
+#[derive(Debug)]
+pub(super) struct HostProcess {
+    pub(super) pid: i32,
+    pub(super) space: Arc<AddressSpace>,
+    /// True once it is (about to be) reaped. Held for reading over every use of `pid`: it cannot be reused under
+    /// anyone's hands (M6).
+    gone: RwLock<bool>,
+    pub(super) threads: Mutex<Vec<Weak<NotifyThread>>>,
+    /// Descriptor numbers at which the process holds a host descriptor for a mapping.
+    pub(super) host_fds: Mutex<BTreeSet<u32>>,
+    /// Those among them that the guest has closed when no notification was at hand to replace them.
+    pub(super) stale_fds: Mutex<Vec<u32>>,
+    final_usage: Mutex<Usage>,
+    procfs: Arc<OwnedFd>,
+}
+
+impl HostProcess {
+    pub(super) fn new(pid: i32, space: Arc<AddressSpace>, procfs: Arc<OwnedFd>) -> HostProcess {
+        HostProcess {
+            pid,
+            space,
+            gone: RwLock::new(false),
+            threads: Mutex::default(),
+            host_fds: Mutex::default(),
+            stale_fds: Mutex::default(),
+            final_usage: Mutex::default(),
+            procfs,
+        }
+    }
+
+    /// Runs `f` with the pid if the process has not been reaped.
+    pub(super) fn with_pid<T>(&self, f: impl FnOnce(i32) -> T) -> Option<T> {
+        let gone = self.gone.read();
+        (!*gone).then(|| f(self.pid))
+    }
+
+    pub(super) fn add_thread(&self, thread: &Arc<NotifyThread>) {
+        let mut threads = self.threads.lock();
+        threads.retain(|t| t.strong_count() > 0);
+        threads.push(Arc::downgrade(thread));
+    }
+
+    /// How many of its threads live.
+    pub(super) fn live_threads(&self) -> usize {
+        self.threads.lock().iter().filter_map(Weak::upgrade).filter(|t| t.is_live()).count()
+    }
+
+    /// Reaps the zombie and tells its threads.
+    pub(super) fn reap(&self) {
+        {
+            let mut gone = self.gone.write();
+            *gone = true;
+            if let Ok((_, usage)) = sys::reap(self.pid) {
+                *self.final_usage.lock() = usage;
+            }
+        }
+        let threads: Vec<_> = self.threads.lock().iter().filter_map(Weak::upgrade).collect();
+        for thread in threads {
+            thread.host_gone();
+        }
+    }
+
+    pub(super) fn read_exact(&self, addr: u64, dst: &mut [u8]) -> bool {
+        self.read(addr, dst) == dst.len()
+    }
+
+    pub(super) fn write_all(&self, addr: u64, src: &[u8]) -> bool {
+        self.write(addr, src) == src.len()
+    }
+
+    pub(super) fn usage_of(&self, tid: Option<i32>) -> Option<Usage> {
+        self.with_pid(|pid| {
+            let (dir, total) = match tid {
+                Some(tid) => (format!("{pid}/task/{tid}"), sys::cpu_time(tid, true)),
+                None => (format!("{pid}"), sys::cpu_time(pid, false)),
+            };
+            let stat = read_proc(&self.procfs, &format!("{dir}/stat")).unwrap_or_default();
+            let status = read_proc(&self.procfs, &format!("{dir}/status")).unwrap_or_default();
+            parse_usage(&String::from_utf8_lossy(&stat), &String::from_utf8_lossy(&status), total)
+        })
+    }
+}
+
+/// Reads `/proc/NAME` below the descriptor of the sandbox's procfs. `name` is never a guest's.
+pub(super) fn read_proc(procfs: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    use std::io::Read;
+    let fd = openat(procfs.as_fd(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut out = Vec::new();
+    std::fs::File::from(fd).read_to_end(&mut out)?;
+    Ok(out)
+}
+
+/// Splits the exact CPU time `total` in the proportion that `stat` (counted in ticks) has.
+fn parse_usage(stat: &str, status: &str, total: u64) -> Usage {
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace().map(|f| f.parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
+    // proc_pid_stat(5), fields 10, 12, 14 and 15; the state is field 3 and stands first here.
+    let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0);
+    let (ut, st) = (field(14), field(15));
+    let utime = if ut + st == 0 { total } else { (u128::from(total) * u128::from(ut) / u128::from(ut + st)) as u64 };
+    let line = |key: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(|l| l.trim_start_matches(':').split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    Usage {
+        utime,
+        stime: total - utime,
+        minflt: field(10),
+        majflt: field(12),
+        maxrss: line("VmHWM"),
+        nvcsw: line("voluntary_ctxt_switches"),
+        nivcsw: line("nonvoluntary_ctxt_switches"),
+    }
+}
+
+impl Process for HostProcess {
+    fn read(&self, addr: u64, dst: &mut [u8]) -> usize {
+        let _copy = Copying::begin();
+        self.with_pid(|pid| sys::read_memory(pid, addr, dst)).unwrap_or(0)
+    }
+
+    fn write(&self, addr: u64, src: &[u8]) -> usize {
+        let _copy = Copying::begin();
+        self.with_pid(|pid| sys::write_memory(pid, addr, src)).unwrap_or(0)
+    }
+
+    fn kill(&self) {
+        self.with_pid(|pid| {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        });
+    }
+
+    fn is_gone(&self) -> bool {
+        *self.gone.read()
+    }
+
+    fn host_pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage_of(None).unwrap_or_else(|| *self.final_usage.lock())
+    }
+
+    fn set_rlimit(&self, resource: u32, soft: u64, hard: u64) {
+        let set = self.with_pid(|pid| sys::prlimit(pid, resource, soft, hard));
+        if let Some(Err(e)) = set {
+            tracing::debug!(resource, soft, hard, "host limit not set: {e}");
+        }
+    }
+
+    fn proc_file(&self, name: &str) -> io::Result<Vec<u8>> {
+        let read = self.with_pid(|pid| read_proc(&self.procfs, &format!("{pid}/{name}")));
+        read.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::ESRCH)))
+    }
+
+    fn is_reserved(&self, addr: u64, len: u64) -> bool {
+        self.space.is_reserved(addr, len)
+    }
+
+    fn vdso(&self) -> u64 {
+        self.space.facts().vdso
+    }
+}
+
+/// Whether the calling receiver is inside a guest copy: odd while it is, so that a watcher who sees the same odd
+/// value twice knows it is stuck (M5).
+#[derive(Debug, Default)]
+pub(super) struct CopyMark {
+    count: AtomicU64,
+    /// Set when the listener was handed to a spare thread.
+    pub(super) replaced: AtomicU32,
+}
+
+impl CopyMark {
+    pub(super) fn value(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+thread_local! {
+    static MARK: std::cell::RefCell<Option<Arc<CopyMark>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Makes the calling thread's copies visible through `mark`.
+pub(super) fn set_copy_mark(mark: Option<Arc<CopyMark>>) {
+    MARK.with(|m| *m.borrow_mut() = mark);
+}
+
+struct Copying;
+
+impl Copying {
+    fn begin() -> Copying {
+        Copying::step();
+        Copying
+    }
+
+    fn step() {
+        MARK.with(|m| {
+            if let Some(mark) = &*m.borrow() {
+                mark.count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        Copying::step();
+    }
+}

@@ -1,0 +1,160 @@
+//! Receivers: threads that take notifications from a listener and run the sentry's tasks for them.
+
+use super::process::{CopyMark, HostProcess, set_copy_mark};
+use super::{Birth, Family, NotifyThread, Phase, Shared, sys};
+use crate::{CloneKind, Thread};
+use libc::seccomp_notif;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use stub::abi::{self, op};
+
+/// A listener's list of unanswered notifications is walked by the kernel for each answer: beyond this many,
+/// calls that block are parked at once.
+const CROWD: usize = 24;
+
+/// Starts a receiver for `family`.
+pub(super) fn start(shared: &Arc<Shared>, family: Arc<Family>) -> io::Result<()> {
+    let shared = shared.clone();
+    std::thread::Builder::new().name("receiver".into()).spawn(move || {
+        let mark = Arc::new(CopyMark::default());
+        set_copy_mark(Some(mark.clone()));
+        shared.watch.add_receiver(&mark, &family);
+        serve(&shared, &family, &mark);
+        set_copy_mark(None);
+    })?;
+    Ok(())
+}
+
+fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
+    while mark.replaced.load(Ordering::Relaxed) == 0 {
+        match sys::recv(family.listener.as_fd()) {
+            Ok(notif) => {
+                shared.received.fetch_add(1, Ordering::Relaxed);
+                shared.watch.note_activity();
+                dispatch(shared, family, &notif);
+                (shared.run_ready)();
+                still_waiting(shared, notif.pid as i32, notif.id);
+            }
+            Err(e) => match e.raw_os_error() {
+                Some(libc::EINTR) => {}
+                // The caller was interrupted, or nobody is left who could call.
+                Some(libc::ENOENT) if !hung_up(family) => {}
+                _ => return,
+            },
+        }
+    }
+}
+
+fn hung_up(family: &Family) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::new(&family.listener, PollFlags::IN)];
+    let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&none)).is_err() || fds[0].revents().contains(PollFlags::HUP)
+}
+
+fn dispatch(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
+    let tid = notif.pid as i32;
+    match shared.thread(tid) {
+        Some(thread) if Arc::ptr_eq(&thread.family, family) => thread.notified(notif),
+        // A thread id is reused only after its last owner died, whose binding is dropped before: whoever this
+        // is must be a child that shows its nonce.
+        _ => newborn(shared, family, notif),
+    }
+}
+
+/// The first call of a thread nobody knows.
+fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
+    let tid = notif.pid as i32;
+    let [op, _, _, _, _, nonce] = notif.data.args;
+    let shown = notif.data.nr as u64 == abi::HYPERCALL && op == op::CHILD;
+    let birth = if shown { shared.births.lock().remove(&nonce) } else { None };
+    let Some(birth) = birth.filter(|b| Arc::ptr_eq(&b.family, family) && is_from(b, tid)) else {
+        tracing::warn!(tid, nr = notif.data.nr, "guest process killed: a thread that nobody ordered");
+        // Whatever group it is in, none of it can be trusted.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(tid), nix::sys::signal::Signal::SIGKILL);
+        return;
+    };
+    let host = match birth.kind {
+        CloneKind::Thread => birth.host.clone(),
+        CloneKind::Fork | CloneKind::ShareMemory => {
+            let host = Arc::new(HostProcess::new(tid, birth.space.clone(), shared.procfs.clone()));
+            *host.host_fds.lock() = birth.host.host_fds.lock().clone();
+            *host.stale_fds.lock() = birth.host.stale_fds.lock().clone();
+            shared.processes.lock().insert(tid, host.clone());
+            host
+        }
+    };
+    let child = NotifyThread::new(shared, family, &host, tid, birth.stack);
+    child.born(notif);
+    shared.threads.write().insert(tid, child.clone());
+    let mut state = birth.state.lock();
+    state.child = Some(child);
+    if let Some(waker) = state.waker.take() {
+        waker.wake();
+    }
+}
+
+/// Whether the host agrees that `tid` is what was ordered: a thread of that process, or a process of its own.
+fn is_from(birth: &Birth, tid: i32) -> bool {
+    match birth.kind {
+        CloneKind::Thread => birth.host.with_pid(|pid| tid != pid && sys::tgkill(pid, tid, 0).is_ok()) == Some(true),
+        CloneKind::Fork | CloneKind::ShareMemory => sys::tgkill(tid, tid, 0).is_ok(),
+    }
+}
+
+/// After the sentry had its turn: has the watcher look after a call that was not answered.
+fn still_waiting(shared: &Arc<Shared>, tid: i32, id: u64) {
+    let Some(thread) = shared.thread(tid) else { return };
+    let mut st = thread.lock();
+    if !st.is_waiting(id) {
+        return;
+    }
+    if shared.watch.count() > CROWD {
+        thread.start_parking(&mut st);
+        shared.watch_soon();
+    }
+    if !st.watched {
+        st.watched = true;
+        drop(st);
+        shared.watch.add(&thread);
+    }
+}
+
+impl NotifyThread {
+    /// The hypercall of a new thread: it is stopped from the start, with 0 as the result of its `clone`.
+    fn born(&self, notif: &seccomp_notif) {
+        let mut st = self.lock();
+        let [_, uc, _, buffer, _, _] = notif.data.args;
+        st.start_stopped(notif.id, uc, buffer);
+        drop(st);
+        if let Ok(mut regs) = self.registers() {
+            regs.rax = 0;
+            let _ = self.set_registers(&regs);
+        }
+    }
+}
+
+impl HostProcess {
+    /// Whether the process has been reaped.
+    pub(super) fn is_gone_now(&self) -> bool {
+        crate::Process::is_gone(self)
+    }
+}
+
+/// What a thread's phase is called in reports.
+pub(super) fn phase_name(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Booting => "booting",
+        Phase::Running => "running",
+        Phase::InCall(_) => "in a call",
+        Phase::Entering { .. } => "entering its stub",
+        Phase::Parking(..) => "being parked",
+        Phase::Parked(..) => "parked",
+        Phase::Stopped => "stopped",
+        Phase::Ordered { .. } => "running orders",
+        Phase::Retiring { .. } => "retiring",
+        Phase::Dead => "dead",
+    }
+}

@@ -1,0 +1,389 @@
+//! The sentry's side of a thread: answers, stops, orders.
+
+use super::super::process::AddressSpace;
+use super::super::{Birth, frame, sys};
+use super::{NotifyThread, Outcome, Phase, State, Then};
+use crate::{
+    BoxFuture, Call, CloneKind, CloneSpec, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
+};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use stub::abi::{self, cmd};
+
+/// FUTEX_WAIT and FUTEX_WAIT_BITSET.
+const FUTEX_WAITS: [u64; 2] = [0, 9];
+const FUTEX_CMD: u64 = 127;
+const SYS_FUTEX: u64 = libc::SYS_futex as u64;
+const EINTR: u64 = -libc::EINTR as i64 as u64;
+
+impl NotifyThread {
+    /// Takes the answer of a call that its thread no longer waits for in the listener.
+    fn end_parked(&self, outcome: Outcome) -> bool {
+        // The common case needs no reference count.
+        if matches!(self.lock().phase, Phase::InCall(_) | Phase::Dead) {
+            return false;
+        }
+        self.me.upgrade().is_some_and(|this| {
+            let mut st = this.lock();
+            this.end_elsewhere(&mut st, outcome)
+        })
+    }
+
+    /// Replaces host descriptors that the guest closed while no notification was at hand.
+    pub(super) fn replace_stale_fds(&self, st: &State) {
+        let stale = std::mem::take(&mut *self.host.stale_fds.lock());
+        for fd in stale {
+            self.replace_fd(st, fd);
+        }
+    }
+
+    fn replace_fd(&self, st: &State, fd: u32) {
+        if let Some(id) = st.id {
+            let _ = sys::add_fd(self.listener(), id, self.shared.dummy(), fd);
+        }
+    }
+
+    pub(super) fn retire(&self, st: &mut State, wake: Option<u64>) {
+        match wake {
+            Some(addr) => {
+                let futex = Call { nr: libc::SYS_futex as u32, args: [addr, 1, 1, 0, 0, 0] };
+                self.order(st, &[futex], Then::Sleep);
+            }
+            None => self.sleep(st),
+        }
+    }
+
+    pub(super) fn sleep(&self, st: &mut State) {
+        self.command(st, cmd::SLEEP, 0);
+        self.die(st);
+    }
+
+    fn die(&self, st: &mut State) {
+        st.phase = Phase::Dead;
+        st.event = Some(Event::Gone);
+        if let Some(slot) = st.slot.take() {
+            self.host.space.free_slot(slot);
+        }
+        NotifyThread::wake(st);
+    }
+
+    /// The host process was reaped.
+    pub(crate) fn host_gone(&self) {
+        self.shared.forget_thread(self.tid, self);
+        let mut st = self.lock();
+        let was_booting = matches!(st.phase, Phase::Booting | Phase::Ordered { then: Then::Ready, .. });
+        if was_booting {
+            self.shared.booted(None);
+        }
+        if !matches!(st.phase, Phase::Dead) {
+            st.id = None;
+            self.die(&mut st);
+        }
+    }
+
+    /// Maps room for further stub stacks and takes one.
+    async fn new_stack(&self) -> Result<Option<u64>, Gone> {
+        if let Some(base) = self.host.space.take_stack() {
+            return Ok(Some(base));
+        }
+        let len = self.host.space.stack_size() * super::super::process::STACKS_PER_CHUNK;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64;
+        let map = Call { nr: libc::SYS_mmap as u32, args: [0, len, 3, flags, u64::MAX, 0] };
+        let base = self.run_batch(&[map], None).await?.first().copied().unwrap_or(-1);
+        if !(0x20_0000..0x7fff_ffff_f000).contains(&base) {
+            return Ok(None);
+        }
+        let seal = Call { nr: 462, args: [base as u64, len, 0, 0, 0, 0] };
+        self.run_batch(&[seal], None).await?;
+        self.host.space.add_chunk(base as u64, len);
+        Ok(self.host.space.take_stack())
+    }
+
+    async fn clone_inner(&self, spec: &CloneSpec) -> Result<Result<Arc<dyn Thread>, i32>, Gone> {
+        let stack = match spec.kind {
+            CloneKind::Fork => None,
+            CloneKind::ShareMemory | CloneKind::Thread => match self.new_stack().await? {
+                Some(base) => Some(base),
+                None => return Ok(Err(libc::ENOMEM)),
+            },
+        };
+        let space = match spec.kind {
+            CloneKind::Fork => Arc::new(self.host.space.fork(self.stack)),
+            CloneKind::ShareMemory | CloneKind::Thread => self.host.space.clone(),
+        };
+        let child_stack = stack.or(self.stack);
+        let birth = Birth::new(spec.kind, self, space, child_stack);
+        let nonce = self.shared.expect_birth(&birth);
+        let shared = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM;
+        let mut flags = match spec.kind {
+            CloneKind::Fork => libc::CLONE_PARENT,
+            CloneKind::ShareMemory => libc::CLONE_PARENT | libc::CLONE_VM,
+            CloneKind::Thread => shared,
+        };
+        if spec.tls.is_some() {
+            flags |= libc::CLONE_SETTLS;
+        }
+        if spec.clear_tid.is_some() {
+            flags |= libc::CLONE_CHILD_CLEARTID;
+        }
+        let exit_signal = if spec.kind == CloneKind::Thread { 0 } else { libc::SIGCHLD };
+        let args = [(flags | exit_signal) as u64, 0, 0, spec.clear_tid.unwrap_or(0), spec.tls.unwrap_or(0), nonce];
+        let result = self.run_clone(spec.kind, args, stack).await;
+        let claimed = match result {
+            Ok(tid) if tid > 0 => tid,
+            failed => {
+                self.shared.cancel_birth(nonce);
+                if let Some(base) = stack {
+                    self.host.space.free_stack(base);
+                }
+                let errno = failed? as i32;
+                return Ok(Err(if (-4095..0).contains(&errno) { -errno } else { libc::EAGAIN }));
+            }
+        };
+        match birth.wait(claimed as i32).await {
+            Some(child) => {
+                if let Some(sp) = spec.stack {
+                    let mut regs = child.registers()?;
+                    regs.rsp = sp;
+                    child.set_registers(&regs)?;
+                }
+                Ok(Ok(child))
+            }
+            None => {
+                self.shared.cancel_birth(nonce);
+                Ok(Err(libc::EAGAIN))
+            }
+        }
+    }
+}
+
+impl Thread for NotifyThread {
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let mut st = self.lock();
+        if let Some(event) = st.event.take() {
+            return Poll::Ready(event);
+        }
+        if matches!(st.phase, Phase::Dead) {
+            return Poll::Ready(Event::Gone);
+        }
+        if !st.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            st.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn answer(&self, ret: i64) {
+        let mut st = self.lock();
+        if let Phase::InCall(call) = st.phase {
+            st.phase = Phase::Running;
+            st.last = (call.ip, ret);
+            self.send(&mut st, ret);
+            return;
+        }
+        drop(st);
+        self.end_parked(Outcome::Return(ret));
+    }
+
+    fn answer_native(&self) {
+        let mut st = self.lock();
+        if let Phase::InCall(_) = st.phase {
+            st.phase = Phase::Running;
+            self.let_through(&mut st);
+            return;
+        }
+        drop(st);
+        self.end_parked(Outcome::Native);
+    }
+
+    fn answer_mmap(&self, file: BorrowedFd<'_>, at: u32) -> io::Result<()> {
+        let mut st = self.lock();
+        let (Phase::InCall(_), Some(id), true) = (&st.phase, st.id, at < WINDOW_FD) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        sys::add_fd(self.listener(), id, file, at)?;
+        self.host.host_fds.lock().insert(at);
+        st.phase = Phase::Running;
+        self.let_through(&mut st);
+        Ok(())
+    }
+
+    fn forget_fd(&self, fd: u32) {
+        if !self.host.host_fds.lock().remove(&fd) {
+            return;
+        }
+        let st = self.lock();
+        if matches!(st.phase, Phase::InCall(_)) {
+            self.replace_fd(&st, fd);
+        } else {
+            self.host.stale_fds.lock().push(fd);
+        }
+    }
+
+    fn enter(&self, ret: i64) -> BoxFuture<'_, Result<(), Gone>> {
+        Box::pin(async move {
+            {
+                let mut st = self.lock();
+                if let Phase::InCall(Syscall { ip, .. }) = st.phase {
+                    st.phase = Phase::Entering { ret, ip };
+                    st.since = Instant::now();
+                    st.last = (ip, ret);
+                    st.kicked = true;
+                    self.kick();
+                    self.send(&mut st, ret);
+                    self.shared.watch_soon();
+                } else {
+                    drop(st);
+                    self.end_parked(Outcome::Stop(ret));
+                }
+            }
+            self.wait_stopped().await
+        })
+    }
+
+    fn interrupt(&self) {
+        let mut st = self.lock();
+        if matches!(st.phase, Phase::Running) && !st.kicked {
+            st.kicked = true;
+            self.kick();
+        }
+    }
+
+    fn registers(&self) -> Result<Registers, Gone> {
+        let uc = self.lock().uc;
+        frame::registers(&self.host, uc).ok_or(Gone)
+    }
+
+    fn set_registers(&self, regs: &Registers) -> Result<(), Gone> {
+        let uc = self.lock().uc;
+        if frame::set_registers(&self.host, uc, regs) { Ok(()) } else { Err(Gone) }
+    }
+
+    fn fpstate(&self) -> Result<Vec<u8>, Gone> {
+        let uc = self.lock().uc;
+        frame::fpstate(&self.host, uc).ok_or(Gone)
+    }
+
+    fn set_fpstate(&self, state: &[u8]) -> Result<(), Gone> {
+        let uc = self.lock().uc;
+        if frame::set_fpstate(&self.host, uc, state) { Ok(()) } else { Err(Gone) }
+    }
+
+    /// A kick ends an untimed futex wait with a restart (`rax` 202 at the `syscall`), and a timed one with
+    /// `EINTR` behind it, whatever the flags (M3).
+    fn settle_native_wait(&self, restarting: Option<bool>) -> Result<(), Gone> {
+        let last = self.lock().last;
+        let mut regs = self.registers()?;
+        if !FUTEX_WAITS.contains(&(regs.rsi & FUTEX_CMD)) {
+            return Ok(());
+        }
+        let ended = regs.rcx == regs.rip && regs.rax == EINTR && last != (regs.rip, EINTR as i64);
+        let restarts = regs.rax == SYS_FUTEX && regs.rcx == regs.rip.wrapping_add(2);
+        match restarting {
+            None if ended => (regs.rip, regs.rax) = (regs.rip.wrapping_sub(2), SYS_FUTEX),
+            Some(false) if restarts => (regs.rip, regs.rax) = (regs.rip.wrapping_add(2), EINTR),
+            _ => return Ok(()),
+        }
+        self.set_registers(&regs)
+    }
+
+    fn run<'a>(&'a self, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(calls.len());
+            for batch in calls.chunks(abi::ORDERS_MAX) {
+                results.extend(self.run_batch(batch, None).await?);
+            }
+            Ok(results)
+        })
+    }
+
+    fn run_with_file<'a>(&'a self, file: BorrowedFd<'a>, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>> {
+        Box::pin(async move {
+            let close = Call { nr: libc::SYS_close as u32, args: [u64::from(WINDOW_FD), 0, 0, 0, 0, 0] };
+            let mut results = Vec::with_capacity(calls.len());
+            for batch in calls.chunks(abi::ORDERS_MAX - 1) {
+                let batch: Vec<Call> = batch.iter().copied().chain([close]).collect();
+                let mut done = self.run_batch(&batch, Some(file)).await?;
+                done.pop();
+                results.extend(done);
+            }
+            Ok(results)
+        })
+    }
+
+    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Result<Arc<dyn Thread>, i32>, Gone>> {
+        Box::pin(self.clone_inner(spec))
+    }
+
+    fn resume(&self) {
+        let mut st = self.lock();
+        if matches!(st.phase, Phase::Stopped) {
+            st.phase = Phase::Running;
+            self.command(&mut st, cmd::RETURN, 0);
+        }
+    }
+
+    fn exit(&self, wake: Option<u64>) {
+        let is_leader = self.tid == self.host.pid;
+        if is_leader && self.host.live_threads() > 1 {
+            let mut st = self.lock();
+            if matches!(st.phase, Phase::InCall(_)) {
+                st.phase = Phase::Retiring { wake };
+                st.since = Instant::now();
+                st.kicked = true;
+                self.kick();
+                self.send(&mut st, 0);
+            } else if matches!(st.phase, Phase::Stopped) {
+                self.retire(&mut st, wake);
+            }
+            return;
+        }
+        // Its id may be reused as soon as it has exited.
+        self.shared.forget_thread(self.tid, self);
+        if let Some(base) = self.stack {
+            self.host.space.free_stack(base);
+        }
+        let mut st = self.lock();
+        match st.phase {
+            Phase::InCall(Syscall { nr, .. }) if i64::from(nr) == libc::SYS_exit => self.let_through(&mut st),
+            _ => {
+                drop(st);
+                self.host.kill();
+                return;
+            }
+        }
+        self.die(&mut st);
+    }
+
+    fn process(&self) -> &Arc<dyn Process> {
+        &self.process
+    }
+
+    fn usage(&self) -> Usage {
+        self.host.usage_of(Some(self.tid)).unwrap_or_default()
+    }
+
+    fn host_tid(&self) -> i32 {
+        self.tid
+    }
+}
+
+impl Birth {
+    fn new(kind: CloneKind, parent: &NotifyThread, space: Arc<AddressSpace>, stack: Option<u64>) -> Arc<Birth> {
+        Arc::new(Birth {
+            kind,
+            host: parent.host.clone(),
+            family: parent.family.clone(),
+            space,
+            stack,
+            state: parking_lot::Mutex::default(),
+        })
+    }
+}

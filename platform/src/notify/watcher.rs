@@ -1,0 +1,153 @@
+//! The watcher: parks calls that block long, frees listeners whose receiver is stuck in a guest copy, and kills
+//! stubs that do not obey. It sleeps while nothing happens.
+
+use super::process::CopyMark;
+use super::receiver::{self, phase_name};
+use super::{Family, NotifyThread, Phase, Shared};
+use crate::Process;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often it looks while something happens.
+const TICK: Duration = Duration::from_millis(2);
+/// How long a call may stay in its listener before it is parked.
+const PARK_AFTER: Duration = Duration::from_millis(4);
+/// After this long in the stub, a thread that has used [`STUB_CPU`] or sleeps where it should run is killed.
+const OBEY_WITHIN: Duration = Duration::from_secs(2);
+/// CPU time that no honest stub needs for its orders. Not wall time: a frozen or throttled guest is innocent.
+const STUB_CPU: u64 = 1_000_000_000;
+
+#[derive(Debug, Default)]
+struct Inner {
+    threads: Vec<Weak<NotifyThread>>,
+    receivers: Vec<(Weak<CopyMark>, Weak<Family>, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    inner: Mutex<Inner>,
+    wanted: Condvar,
+    awake: AtomicBool,
+    count: AtomicUsize,
+}
+
+impl Watch {
+    /// Has the watcher look at a thread until it no longer waits.
+    pub(super) fn add(&self, thread: &Arc<NotifyThread>) {
+        self.inner.lock().threads.push(Arc::downgrade(thread));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// How many threads are being watched: about as many as wait in listeners.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_receiver(&self, mark: &Arc<CopyMark>, family: &Arc<Family>) {
+        self.inner.lock().receivers.push((Arc::downgrade(mark), Arc::downgrade(family), 0));
+    }
+
+    /// A receiver has work: it may get stuck with it.
+    pub(super) fn note_activity(&self) {
+        if !self.awake.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if !self.awake.swap(true, Ordering::Relaxed) {
+            let _inner = self.inner.lock();
+            self.wanted.notify_one();
+        }
+    }
+}
+
+pub(super) fn run(shared: Arc<Shared>) {
+    let watch = &shared.watch;
+    let mut received = 0;
+    loop {
+        {
+            let mut inner = watch.inner.lock();
+            let now = shared.received.load(Ordering::Relaxed);
+            if inner.threads.is_empty() && now == received {
+                watch.awake.store(false, Ordering::Relaxed);
+                watch.wanted.wait(&mut inner);
+            }
+            received = shared.received.load(Ordering::Relaxed);
+        }
+        std::thread::sleep(TICK);
+        free_listeners(&shared);
+        let threads = std::mem::take(&mut watch.inner.lock().threads);
+        let keep: Vec<_> = threads.into_iter().filter(|t| t.upgrade().is_some_and(|t| look_at(&t))).collect();
+        let mut inner = watch.inner.lock();
+        inner.threads.extend(keep);
+        watch.count.store(inner.threads.len(), Ordering::Relaxed);
+    }
+}
+
+/// Whether the thread must be looked at again.
+fn look_at(thread: &NotifyThread) -> bool {
+    let mut st = thread.lock();
+    let waited = st.since.elapsed();
+    match &st.phase {
+        Phase::InCall(_) => {
+            if waited >= PARK_AFTER {
+                thread.start_parking(&mut st);
+                // If it could not be parked there is no point in looking again.
+                if matches!(st.phase, Phase::InCall(_)) {
+                    st.watched = false;
+                    return false;
+                }
+            }
+            true
+        }
+        Phase::Entering { .. } | Phase::Parking(..) | Phase::Ordered { .. } | Phase::Retiring { .. } => {
+            if waited >= OBEY_WITHIN && disobeys(thread) {
+                tracing::warn!(
+                    pid = thread.host.pid,
+                    tid = thread.tid,
+                    "guest process killed: its stub does not obey ({})",
+                    phase_name(&st.phase)
+                );
+                thread.host.kill();
+            }
+            true
+        }
+        _ => {
+            st.watched = false;
+            false
+        }
+    }
+}
+
+/// Whether a thread that should run its stub has burned CPU time on something else, or sleeps.
+fn disobeys(thread: &NotifyThread) -> bool {
+    let stat = thread.host.proc_file(&format!("task/{}/stat", thread.tid)).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    let asleep = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'));
+    asleep || super::sys::cpu_time(thread.tid, true) >= STUB_CPU
+}
+
+/// Hands the listener of each receiver that is stuck in one copy since the last look to a spare receiver (M5).
+fn free_listeners(shared: &Arc<Shared>) {
+    let mut stuck = Vec::new();
+    shared.watch.inner.lock().receivers.retain_mut(|(mark, family, seen)| {
+        let (Some(mark), Some(family)) = (mark.upgrade(), family.upgrade()) else { return false };
+        let now = mark.value();
+        if now % 2 == 1 && now == *seen {
+            mark.replaced.store(1, Ordering::Relaxed);
+            stuck.push(family);
+            return false;
+        }
+        *seen = now;
+        true
+    });
+    for family in stuck {
+        if let Err(e) = receiver::start(shared, family) {
+            tracing::warn!("no spare receiver: {e}");
+        }
+    }
+}

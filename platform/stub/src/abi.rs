@@ -1,0 +1,72 @@
+//! What the stub and the platform agree on. Compiled twice: as `stub::abi` and, by `build.rs`, into the blob.
+
+/// Where the stub's one segment is linked and loaded.
+pub const TEXT_BASE: u64 = 0x10000;
+/// First address that is not stub text, at most.
+pub const TEXT_END: u64 = 0x18000;
+/// Where the first thread's stub stack lies (a guard page below it stays unmapped).
+pub const STACK_BASE: u64 = 0x20000;
+/// Room for the first thread's stub stack. What follows (0x60000–0x7ffff) is kept for the jump table of patched
+/// call sites.
+pub const STACK_MAX: u64 = 0x30000;
+/// Where a process maps its own slot file.
+pub const SLOTS_BASE: u64 = 0x10_0000;
+/// Size of a slot file.
+pub const SLOTS_SIZE: u64 = 0x10_0000;
+/// End of the addresses that belong to the stub.
+pub const RESERVED_END: u64 = 0x20_0000;
+/// Size of one thread's slot: room for a wake-up word now, for arguments and data later.
+pub const SLOT_SIZE: u64 = 256;
+
+/// The signal with which the platform brings a thread into its stub: SIGSTKFLT, a standard signal, so that it
+/// coalesces and sending never fails; its low number has it delivered before others.
+pub const KICK: i32 = 16;
+
+/// The system call number of hypercalls; Linux knows none of this number.
+pub const HYPERCALL: u64 = 0x5000;
+
+/// First argument of a hypercall.
+pub mod op {
+    /// At start: (vdso, AT_MINSIGSTKSZ, lowest and highest address of the initial stack).
+    pub const BOOT: u64 = 1;
+    /// The handler was entered: (uc, siginfo, order buffer, signal number).
+    pub const ENTRY: u64 = 2;
+    /// Orders have run: (uc, result of the last, order buffer).
+    pub const DONE: u64 = 3;
+    /// First call of a new thread or process: (uc, 0, order buffer, 0, nonce).
+    pub const CHILD: u64 = 4;
+    /// The slot's word was set: (uc, 0, order buffer).
+    pub const WOKEN: u64 = 5;
+}
+
+/// Low byte of a hypercall's answer; the rest is an operand.
+pub mod cmd {
+    /// Return from the handler.
+    pub const RETURN: u64 = 0;
+    /// Run as many orders as the operand says, then [`super::op::DONE`].
+    pub const RUN: u64 = 1;
+    /// Run order 0, a `clone` without a stack of its own; the child goes on with [`super::op::CHILD`].
+    pub const FORK: u64 = 2;
+    /// Run order 0, a `clone` that shares memory, with a copy of the frame on the stub stack that order 1 names
+    /// (`args[0]` its base, `args[1]` its size).
+    pub const THREAD: u64 = 3;
+    /// Wait until the word at the operand is not 0, then [`super::op::WOKEN`].
+    pub const WAIT: u64 = 4;
+    /// Sleep for ever: the leader of a process whose other threads live on.
+    pub const SLEEP: u64 = 5;
+}
+
+/// A system call that the platform has the stub make.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Number.
+    pub nr: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// Result, filled in by the stub.
+    pub ret: u64,
+}
+
+/// How many orders fit into the buffer on a stub stack.
+pub const ORDERS_MAX: usize = 16;
