@@ -1,11 +1,82 @@
 //! Processes: tasks, thread groups, sessions, credentials, signals.
+//!
+//! Lock order, outermost first; a lock may be taken while holding those above it, never the other way:
+//!
+//! - `Kernel::tree` (parentage, process groups, sessions)
+//!   - `ThreadGroup::state`
+//!     - `ThreadGroup::pending`
+//!       - `Task::signals`
+//!         - `SigHand::actions`
+//!           - a task's small slots (credentials, descriptors, names)
+//!
+//! None is held across an await or a copy from or to guest memory.
 
+mod clone;
 mod creds;
+mod exec;
+mod exit;
+mod group;
+mod run;
+pub mod signal;
 mod task;
+mod tree;
 
+pub use clone::CloneArgs;
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};
-pub use task::{Registration, Task};
+pub use exec::execve;
+pub use group::{GroupState, Limit, ThreadGroup, Wait};
+pub use task::{Outcome, Registration, Task, Work};
+pub use tree::{Node, Tree};
+
+use crate::sync::{Mutex, RwLock};
+use platform::Platform;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+/// `uname(2)`, the parts that can change.
+#[derive(Debug, Clone, Default)]
+pub struct Uts {
+    /// Host name.
+    pub hostname: Vec<u8>,
+    /// NIS domain name.
+    pub domainname: Vec<u8>,
+}
 
 /// What all tasks of a sandbox share.
 #[derive(Debug)]
-pub struct Kernel {}
+pub struct Kernel {
+    /// Makes and controls guest threads.
+    pub platform: Arc<dyn Platform>,
+    /// Who descends from whom.
+    pub tree: Mutex<Tree>,
+    /// Names of the machine.
+    pub uts: RwLock<Uts>,
+    /// When the sandbox started.
+    pub started: Instant,
+    /// When the sandbox started, by the calendar.
+    pub boot_time: SystemTime,
+    /// Tells what each call does, if the user wants it.
+    pub strace: bool,
+    /// Forks since the start, for `/proc/stat`.
+    pub forks: AtomicU64,
+    /// Called with the wait status of process 1 when it has died.
+    pub on_init_exit: fn(i32),
+}
+
+impl Kernel {
+    /// Counts a new process or thread.
+    pub fn count_fork(&self) {
+        self.forks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The task with this id.
+    pub fn task(&self, tid: i32) -> Option<Arc<Task>> {
+        self.tree.lock().task(tid)
+    }
+
+    /// The process with this id; zombies included.
+    pub fn group(&self, tgid: i32) -> Option<Arc<ThreadGroup>> {
+        self.tree.lock().group(tgid)
+    }
+}

@@ -1,38 +1,197 @@
 //! A task: the sentry's side of one guest thread.
 
-use super::{Creds, Kernel};
+use super::signal::{SigInfo, SigSet, TaskSignals};
+use super::{Creds, Kernel, ThreadGroup};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, Timers, WaitKey, WaitQueue};
 use crate::fs::path::FsContext;
 use crate::fs::{FdTable, File};
 use crate::mm::UserMemory;
 use crate::sync::{Mutex, RwLock};
+use bitflags::bitflags;
+use platform::Thread;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Instant;
+
+bitflags! {
+    /// What a task must see to before its guest thread runs on.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Work: u32 {
+        /// A signal may be deliverable.
+        const SIGNAL = 1;
+        /// The process is to stop.
+        const STOP = 2;
+        /// A replaced signal mask is to be restored.
+        const SAVED_MASK = 4;
+        /// The process is dying, or another thread runs `execve`.
+        const EXIT = 8;
+    }
+}
+
+/// How a system call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// With the value that its handler returns.
+    #[default]
+    Return,
+    /// The host kernel runs it as it stands; its handler has checked that it may.
+    Native,
+    /// Already answered: the thread runs.
+    Answered,
+    /// The thread is stopped with the registers it is to go on with.
+    Stopped,
+    /// The thread is gone.
+    Exited,
+}
 
 /// A guest thread. System calls get it by reference as `t`.
 pub struct Task {
     /// What all tasks share.
     pub kernel: Arc<Kernel>,
-    /// Thread id in the container's pid namespace.
-    pub tid: i32,
+    /// The process it belongs to.
+    pub group: Arc<ThreadGroup>,
+    tid: AtomicI32,
+    me: Weak<Task>,
+    thread: RwLock<Arc<dyn Thread>>,
     creds: RwLock<Arc<Creds>>,
     files: RwLock<Arc<FdTable>>,
     fs: RwLock<Arc<FsContext>>,
     mem: RwLock<UserMemory>,
-    waker: Mutex<Option<Arc<dyn Observer>>>,
+    waker: RwLock<Option<Arc<dyn Observer>>>,
+    pub(super) signals: Mutex<TaskSignals>,
+    work: AtomicU32,
+    outcome: Mutex<Outcome>,
+    /// Name, at most 15 bytes (`PR_SET_NAME`).
+    comm: Mutex<Vec<u8>>,
+    /// `set_tid_address`.
+    pub clear_child_tid: AtomicU64,
+    /// `set_robust_list`.
+    pub robust_list: AtomicU64,
+    /// `PR_SET_PDEATHSIG`.
+    pub pdeath_signal: AtomicI32,
+    /// `personality(2)`.
+    pub personality: AtomicU32,
+    /// `PR_SET_TIMERSLACK`, in nanoseconds.
+    pub timer_slack: AtomicU64,
+    /// Wakes the parent of a `vfork` when this task leaves its memory.
+    pub(super) vfork_done: Mutex<Option<Arc<VforkDone>>>,
+    /// What `restart_syscall` continues.
+    pub restart: Mutex<Option<Restart>>,
+    /// The call under way, for `/proc/PID/syscall` and reports.
+    pub current_call: AtomicU32,
+}
+
+/// A wait with a deadline that a signal without a handler interrupted (`restart_syscall(2)`).
+#[derive(Debug, Clone, Copy)]
+pub struct Restart {
+    /// When it ends.
+    pub deadline: Instant,
+    /// Where to say what remained, if a handler ends it after all; 0 for nowhere.
+    pub remaining: u64,
+}
+
+/// Says that the child of a `vfork` has left its parent's memory.
+#[derive(Debug, Default)]
+pub struct VforkDone {
+    done: std::sync::atomic::AtomicBool,
+    queue: WaitQueue,
+}
+
+impl VforkDone {
+    /// Tells the parent.
+    pub(super) fn set(&self) {
+        self.done.store(true, Ordering::Release);
+        self.queue.notify(Events::IN);
+    }
+
+    /// Waits for the child, through everything but the death of `t`.
+    pub(super) async fn wait(&self, t: &Task) {
+        let _registered = Registration::new(&self.queue, Events::IN, t.observer());
+        poll_fn(|_| {
+            let over = self.done.load(Ordering::Acquire) || t.work().contains(Work::EXIT);
+            if over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Task({})", self.tid)
+        write!(f, "Task({}/{})", self.group.tgid, self.tid())
     }
 }
 
+/// What a new task starts with.
+#[derive(Debug)]
+pub(crate) struct TaskParts {
+    pub(crate) tid: i32,
+    pub(crate) thread: Arc<dyn Thread>,
+    pub(crate) creds: Arc<Creds>,
+    pub(crate) files: Arc<FdTable>,
+    pub(crate) fs: Arc<FsContext>,
+    pub(crate) comm: Vec<u8>,
+    pub(crate) signals: TaskSignals,
+}
+
 impl Task {
+    pub(crate) fn new(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, parts: TaskParts) -> Arc<Task> {
+        const DEFAULT_TIMER_SLACK: u64 = 50_000;
+        Arc::new_cyclic(|me| Task {
+            kernel: kernel.clone(),
+            group: group.clone(),
+            tid: AtomicI32::new(parts.tid),
+            me: me.clone(),
+            mem: RwLock::new(UserMemory::new(parts.thread.process().clone())),
+            thread: RwLock::new(parts.thread),
+            creds: RwLock::new(parts.creds),
+            files: RwLock::new(parts.files),
+            fs: RwLock::new(parts.fs),
+            waker: RwLock::new(None),
+            signals: Mutex::new(parts.signals),
+            work: AtomicU32::new(0),
+            outcome: Mutex::default(),
+            comm: Mutex::new(parts.comm),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            pdeath_signal: AtomicI32::new(0),
+            personality: AtomicU32::new(0),
+            timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK),
+            vfork_done: Mutex::default(),
+            restart: Mutex::default(),
+            current_call: AtomicU32::new(u32::MAX),
+        })
+    }
+
+    /// Thread id in the container's pid namespace. Changes only when a thread that is not the leader runs
+    /// `execve`.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// A counted reference to itself.
+    pub fn arc(&self) -> Option<Arc<Task>> {
+        self.me.upgrade()
+    }
+
+    /// The host thread behind it.
+    pub fn thread(&self) -> Arc<dyn Thread> {
+        self.thread.read().clone()
+    }
+
+    /// Continues in another host thread (`execve`).
+    pub(super) fn set_thread(&self, thread: Arc<dyn Thread>) {
+        *self.mem.write() = UserMemory::new(thread.process().clone());
+        *self.thread.write() = thread;
+    }
+
     /// The memory of its process.
     pub fn mem(&self) -> UserMemory {
         self.mem.read().clone()
@@ -43,14 +202,29 @@ impl Task {
         self.creds.read().clone()
     }
 
+    /// Replaces its credentials.
+    pub fn set_creds(&self, creds: Creds) {
+        *self.creds.write() = Arc::new(creds);
+    }
+
     /// Its descriptors.
     pub fn files(&self) -> Arc<FdTable> {
         self.files.read().clone()
     }
 
+    /// Replaces its table of descriptors (`unshare`, `execve`, exit).
+    pub fn set_files(&self, files: Arc<FdTable>) -> Arc<FdTable> {
+        std::mem::replace(&mut *self.files.write(), files)
+    }
+
     /// Its root, working directory and umask.
     pub fn fs(&self) -> Arc<FsContext> {
         self.fs.read().clone()
+    }
+
+    /// Replaces root, working directory and umask (`unshare`).
+    pub fn set_fs(&self, fs: Arc<FsContext>) {
+        *self.fs.write() = fs;
     }
 
     /// The description behind `fd`, for I/O.
@@ -65,23 +239,80 @@ impl Task {
 
     /// Soft limit of a resource.
     pub fn rlimit(&self, resource: u32) -> u64 {
-        let _ = resource;
-        1024
+        self.group.limit(resource)
+    }
+
+    /// Its name.
+    pub fn comm(&self) -> Vec<u8> {
+        self.comm.lock().clone()
+    }
+
+    /// Changes its name, cut to 15 bytes.
+    pub fn set_comm(&self, name: &[u8]) {
+        *self.comm.lock() = name.iter().copied().take(15).collect();
     }
 
     /// Sends the task a signal from the kernel (`SI_KERNEL`), as a write to a broken pipe does.
     pub fn raise(&self, signo: i32) {
-        let _ = signo;
+        self.send_signal(SigInfo::kernel(signo));
     }
 
-    /// Whether a signal waits that the task does not block: blocking calls end then.
+    /// What it must see to before its thread runs on.
+    pub fn work(&self) -> Work {
+        Work::from_bits_truncate(self.work.load(Ordering::Acquire))
+    }
+
+    pub(super) fn add_work(&self, work: Work) {
+        self.work.fetch_or(work.bits(), Ordering::AcqRel);
+    }
+
+    pub(super) fn clear_work(&self, work: Work) {
+        self.work.fetch_and(!work.bits(), Ordering::AcqRel);
+    }
+
+    /// Adds work and makes the task see to it: ends its blocking call or interrupts its thread.
+    pub(super) fn nudge(&self, work: Work) {
+        self.add_work(work);
+        if let Some(waker) = &*self.waker.read() {
+            waker.notify(Events::empty());
+        }
+        self.thread.read().interrupt();
+    }
+
+    /// Whether something waits that ends blocking calls: a signal that is not blocked, a stop, death.
     pub fn has_signal(&self) -> bool {
-        false
+        self.work().intersects(Work::SIGNAL | Work::STOP | Work::EXIT)
     }
 
     /// What wakes this task.
     pub fn observer(&self) -> Arc<dyn Observer> {
-        self.waker.lock().clone().unwrap_or_else(|| Arc::new(std::task::Waker::noop().clone()))
+        self.waker.read().clone().unwrap_or_else(|| Arc::new(std::task::Waker::noop().clone()))
+    }
+
+    pub(super) fn set_waker(&self, waker: &std::task::Waker) {
+        *self.waker.write() = Some(Arc::new(waker.clone()));
+    }
+
+    /// Says how the current call ends, other than by returning a value.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        *self.outcome.lock() = outcome;
+    }
+
+    pub(super) fn take_outcome(&self) -> Outcome {
+        std::mem::take(&mut self.outcome.lock())
+    }
+
+    /// Replaces the signal mask until the current call is over (`ppoll(2)` and kin): if a signal ends the call,
+    /// its handler runs first.
+    pub fn set_temporary_sigmask(&self, mask: SigSet) {
+        {
+            let mut signals = self.signals.lock();
+            let old = signals.mask;
+            signals.saved_mask.get_or_insert(old);
+            signals.mask = mask.minus(SigSet::UNBLOCKABLE);
+        }
+        self.add_work(Work::SAVED_MASK);
+        self.recalculate_signals();
     }
 
     /// Runs `attempt` until it returns something other than `EAGAIN`, waiting on `queue` between attempts.

@@ -1,0 +1,203 @@
+//! `clone(2)` and its kin.
+
+use super::signal::{AltStack, SigHand, TaskSignals};
+use super::task::{TaskParts, VforkDone};
+use super::{Outcome, Task, ThreadGroup, run};
+use crate::errno::{Errno, SysResult};
+use crate::mm::Addr;
+use platform::{CloneKind, CloneSpec, Thread};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What to create, from `clone`'s or `clone3`'s arguments.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "clone(2) documents them")]
+pub struct CloneArgs {
+    pub flags: u64,
+    pub exit_signal: i32,
+    pub stack: Option<u64>,
+    pub parent_tid: Addr,
+    pub child_tid: Addr,
+    pub pidfd: Addr,
+    pub tls: u64,
+}
+
+const VM: u64 = libc::CLONE_VM as u64;
+const FS: u64 = libc::CLONE_FS as u64;
+const FILES: u64 = libc::CLONE_FILES as u64;
+const SIGHAND: u64 = libc::CLONE_SIGHAND as u64;
+const PIDFD: u64 = libc::CLONE_PIDFD as u64;
+const PTRACE: u64 = libc::CLONE_PTRACE as u64;
+const VFORK: u64 = libc::CLONE_VFORK as u64;
+const PARENT: u64 = libc::CLONE_PARENT as u64;
+const THREAD: u64 = libc::CLONE_THREAD as u64;
+const SYSVSEM: u64 = libc::CLONE_SYSVSEM as u64;
+const SETTLS: u64 = libc::CLONE_SETTLS as u64;
+const PARENT_SETTID: u64 = libc::CLONE_PARENT_SETTID as u64;
+const CHILD_CLEARTID: u64 = libc::CLONE_CHILD_CLEARTID as u64;
+const CHILD_SETTID: u64 = libc::CLONE_CHILD_SETTID as u64;
+const DETACHED: u64 = libc::CLONE_DETACHED as u64;
+const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
+const IO: u64 = libc::CLONE_IO as u64;
+const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+
+const SUPPORTED: u64 = VM
+    | FS
+    | FILES
+    | SIGHAND
+    | PIDFD
+    | PTRACE
+    | VFORK
+    | PARENT
+    | THREAD
+    | SYSVSEM
+    | SETTLS
+    | PARENT_SETTID
+    | CHILD_CLEARTID
+    | CHILD_SETTID
+    | DETACHED
+    | UNTRACED
+    | IO
+    | CLEAR_SIGHAND;
+
+/// Creates a thread or process. The result is the child's id; the calling thread is left stopped.
+pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
+    check(t, &args)?;
+    let flags = args.flags;
+    let is_thread = flags & THREAD != 0;
+    let limit = t.rlimit(libc::RLIMIT_NPROC);
+    let child_tid = {
+        let mut tree = t.kernel.tree.lock();
+        if tree.task_count() as u64 >= limit {
+            return Err(Errno::AGAIN);
+        }
+        tree.new_pid()?
+    };
+    let kind = match (is_thread, flags & VM != 0) {
+        (true, _) => CloneKind::Thread,
+        (false, true) => CloneKind::ShareMemory,
+        (false, false) => CloneKind::Fork,
+    };
+    let spec = CloneSpec {
+        kind,
+        stack: args.stack,
+        tls: (flags & SETTLS != 0).then_some(args.tls),
+        clear_tid: (flags & CHILD_CLEARTID != 0).then_some(args.child_tid.0),
+    };
+    let thread = t.thread();
+    thread.enter(i64::from(child_tid)).await?;
+    t.set_outcome(Outcome::Stopped);
+    let host_child = match thread.clone_thread(&spec).await? {
+        Ok(child) => child,
+        Err(errno) => {
+            t.kernel.tree.lock().cancel_pid(child_tid);
+            let mut regs = thread.registers()?;
+            regs.rax = -i64::from(errno) as u64;
+            thread.set_registers(&regs)?;
+            return Err(Errno::from_raw(errno));
+        }
+    };
+    let child = new_task(t, &args, child_tid, host_child);
+    if flags & PARENT_SETTID != 0 {
+        let _ = t.mem().write(args.parent_tid, &child_tid);
+    }
+    if flags & CHILD_SETTID != 0 {
+        let _ = child.mem().write(args.child_tid, &child_tid);
+    }
+    if flags & CHILD_CLEARTID != 0 {
+        child.clear_child_tid.store(args.child_tid.0, Ordering::Relaxed);
+    }
+    if flags & PIDFD != 0 {
+        let fd = crate::fs::pidfd::open(t, &child.group)?;
+        let _ = t.mem().write(args.pidfd, &fd);
+    }
+    let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::default()));
+    *child.vfork_done.lock() = vfork.clone();
+    t.kernel.count_fork();
+    adopt(t, &args, &child)?;
+    run::start(child);
+    if let Some(vfork) = vfork {
+        vfork.wait(t).await;
+    }
+    Ok(child_tid)
+}
+
+/// The combinations that `copy_process` refuses, in its order.
+fn check(t: &Task, args: &CloneArgs) -> SysResult<()> {
+    let flags = args.flags;
+    let has = |flag| flags & flag != 0;
+    let namespaces = flags & !SUPPORTED & !0xff;
+    if has(NEWNS) && has(FS)
+        || has(THREAD) && !has(SIGHAND)
+        || has(SIGHAND) && !has(VM)
+        || has(SIGHAND) && has(CLEAR_SIGHAND)
+        || has(PARENT) && t.group.tgid == 1
+        || has(PIDFD) && (has(DETACHED) || has(PARENT_SETTID) && args.pidfd == args.parent_tid)
+    {
+        return Err(Errno::INVAL);
+    }
+    if namespaces != 0 {
+        // Nested namespaces are not there yet; without the capability Linux would say EPERM, as we do to all.
+        return Err(Errno::PERM);
+    }
+    Ok(())
+}
+
+fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Arc<Task> {
+    let has = |flag| args.flags & flag != 0;
+    let is_thread = has(THREAD);
+    let group = if is_thread {
+        t.group.clone()
+    } else {
+        let old = t.group.sighand();
+        let sighand = match () {
+            () if has(SIGHAND) => old,
+            () if has(CLEAR_SIGHAND) => Arc::new(old.exec()),
+            () => Arc::new(SigHand::fork(&old)),
+        };
+        let limits = *t.group.limits.lock();
+        let group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, args.exit_signal);
+        *group.exe.lock() = t.group.exe.lock().clone();
+        *group.strings.lock() = *t.group.strings.lock();
+        group.oom_score_adj.store(t.group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+        Arc::new(group)
+    };
+    let files = if has(FILES) { t.files() } else { t.files().fork() };
+    let fs = if has(FS) { t.fs() } else { t.fs().fork() };
+    let (mask, altstack) = {
+        let signals = t.signals.lock();
+        (signals.mask, signals.altstack)
+    };
+    // A child that shares memory but not its parent's stack must not run handlers on the parent's.
+    let altstack = if has(VM) && !has(VFORK) { AltStack::default() } else { altstack };
+    let signals = TaskSignals { mask, altstack, ..TaskSignals::default() };
+    let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
+    let child = Task::new(&t.kernel, &group, parts);
+    child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    child.timer_slack.store(t.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+    child
+}
+
+/// Puts the child into the tree; a process that is being killed gets no new threads.
+fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) -> SysResult<()> {
+    let mut tree = t.kernel.tree.lock();
+    if args.flags & THREAD == 0 {
+        let parent = if args.flags & PARENT != 0 {
+            tree.node(t.group.tgid).map_or(1, |n| n.parent)
+        } else {
+            t.group.tgid
+        };
+        tree.add_group(&child.group, parent);
+    }
+    tree.add_task(child);
+    let mut state = child.group.state.lock();
+    state.tasks.push(child.clone());
+    if state.exit.is_some() || state.execing.is_some() {
+        child.add_work(super::Work::EXIT);
+    }
+    if state.stopped.is_some() {
+        child.add_work(super::Work::STOP);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The end of threads and processes: `kernel/exit.c`.
+
+use super::signal::{SIG_IGN, SigInfo};
+use super::{Kernel, Task, ThreadGroup, Work};
+use crate::executor::Events;
+use crate::fs::FdTable;
+use crate::mm::Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A wait status as `wait4` gives it.
+pub(super) fn exited(code: i32) -> i32 {
+    (code & 0xff) << 8
+}
+
+impl ThreadGroup {
+    /// Has all threads come to their end with this wait status, unless the process is ending already. Returns
+    /// the status it ends with.
+    pub fn begin_exit(&self, status: i32) -> i32 {
+        let (status, tasks) = {
+            let mut state = self.state.lock();
+            let status = *state.exit.get_or_insert(status);
+            state.stopped = None;
+            (status, state.tasks.clone())
+        };
+        for task in tasks {
+            task.add_work(Work::EXIT);
+            task.wake_up();
+        }
+        status
+    }
+}
+
+impl Task {
+    /// `exit(2)`: this thread only.
+    pub(crate) fn exit_thread(&self, code: i32) {
+        let others = self.group.state.lock().tasks.len() > 1;
+        if others {
+            self.release_ids();
+            let wake = self.clear_child_tid.load(Ordering::Relaxed);
+            self.thread().exit((wake != 0).then_some(wake));
+        } else {
+            self.exit_group(code);
+        }
+    }
+
+    /// `exit_group(2)`: the process. Its host process ends natively when the thread's call is let through.
+    pub(crate) fn exit_group(&self, code: i32) {
+        self.group.begin_exit(exited(code));
+        self.thread().answer_native();
+    }
+
+    /// Ends the life of this task in the sentry; its thread runs no more guest code.
+    pub(super) fn exit(&self) {
+        // The host killed it (out of memory) if nobody else did.
+        let (is_last, status) = {
+            let mut state = self.group.state.lock();
+            state.tasks.retain(|t| !std::ptr::eq(t.as_ref(), self));
+            let is_last = state.tasks.is_empty();
+            if is_last && state.exit.is_none() {
+                state.exit = Some(libc::SIGKILL);
+            }
+            (is_last, state.exit)
+        };
+        self.leave_memory();
+        let files = self.set_files(FdTable::new());
+        if Arc::strong_count(&files) == 1 {
+            close_all(self, &files);
+        }
+        self.die_with_parent_signals();
+        let kernel = &self.kernel;
+        kernel.tree.lock().remove_task(self.tid());
+        if is_last {
+            self.group.timers.stop();
+            self.group.become_zombie(kernel, self, status.unwrap_or_default());
+        }
+    }
+
+    /// Tells the parent of a `vfork` that its memory is its own again.
+    pub(super) fn leave_memory(&self) {
+        if let Some(done) = self.vfork_done.lock().take() {
+            done.set();
+        }
+    }
+
+    /// `CLONE_CHILD_CLEARTID` of a thread whose host thread does not do it: the leader's.
+    fn release_ids(&self) {
+        let addr = Addr(self.clear_child_tid.load(Ordering::Relaxed));
+        if !addr.is_null() {
+            let _ = self.mem().write(addr, &0u32);
+        }
+    }
+
+    /// `PR_SET_PDEATHSIG` of children: sent when the thread that made them dies.
+    fn die_with_parent_signals(&self) {
+        let children: Vec<_> = {
+            let tree = self.kernel.tree.lock();
+            let ids = tree.node(self.group.tgid).map(|n| n.children.clone()).unwrap_or_default();
+            ids.iter().filter_map(|c| tree.group(*c)).collect()
+        };
+        if !self.group.state.lock().tasks.is_empty() {
+            return;
+        }
+        for child in children {
+            for task in child.tasks() {
+                let signo = task.pdeath_signal.load(Ordering::Relaxed);
+                if signo != 0 {
+                    task.send_signal(SigInfo::new(signo, libc::SI_USER));
+                }
+            }
+        }
+    }
+}
+
+/// Closes the descriptors of a table that nobody uses any more.
+pub(super) fn close_all(t: &Task, files: &FdTable) {
+    for (_, file) in files.remove_if(|_, _| true) {
+        file.ops.on_close(t, &file);
+    }
+}
+
+impl ThreadGroup {
+    /// The last thread is gone: hands on the children, tells the parent.
+    fn become_zombie(&self, kernel: &Arc<Kernel>, last: &Task, status: i32) {
+        let (orphans, stopped_groups, parent) = {
+            let mut tree = kernel.tree.lock();
+            let orphans = tree.reparent_children(self.tgid);
+            let stopped = self.newly_orphaned(&tree);
+            let parent = tree.node(self.tgid).and_then(|n| tree.group(n.parent));
+            self.state.lock().zombie = true;
+            (orphans, stopped, parent)
+        };
+        self.exit_wait.notify(Events::IN);
+        for pgid in stopped_groups {
+            kernel.signal_pgrp(pgid, SigInfo::kernel(libc::SIGHUP));
+            kernel.signal_pgrp(pgid, SigInfo::kernel(libc::SIGCONT));
+        }
+        for orphan in orphans {
+            if orphan.state.lock().is_zombie() {
+                let status = orphan.state.lock().exit.unwrap_or_default();
+                orphan.report_death(kernel, 0, status);
+            }
+        }
+        if self.tgid == 1 {
+            (kernel.on_init_exit)(status);
+            return;
+        }
+        if parent.is_some() {
+            self.report_death(kernel, last.creds().uid, status);
+        } else {
+            kernel.tree.lock().remove_group(self.tgid);
+        }
+    }
+
+    /// Process groups that this process's death leaves without anyone to continue their stopped members.
+    fn newly_orphaned(&self, tree: &super::Tree) -> Vec<i32> {
+        let Some(me) = tree.node(self.tgid) else { return Vec::new() };
+        let mut groups: Vec<i32> = tree
+            .nodes()
+            .filter(|(tgid, n)| *tgid != self.tgid && n.sid == me.sid && n.group.state.lock().stopped.is_some())
+            .map(|(_, n)| n.pgid)
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.retain(|pgid| tree.is_orphaned(*pgid, Some(self.tgid)));
+        groups
+    }
+
+    /// Tells the parent, or removes the zombie if the parent does not want to know.
+    fn report_death(&self, kernel: &Arc<Kernel>, uid: u32, status: i32) {
+        let Some(parent) = kernel.parent_of(self.tgid) else { return };
+        let action = parent.sighand().get(libc::SIGCHLD);
+        let unwanted = self.exit_signal == libc::SIGCHLD
+            && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
+        if self.exit_signal != 0 {
+            let (code, value) = match status & 0x7f {
+                0 => (libc::CLD_EXITED, status >> 8 & 0xff),
+                signo => (libc::CLD_KILLED, signo),
+            };
+            let mut info = SigInfo::child(code, self.tgid, uid, value, 0, 0);
+            info.signo = self.exit_signal;
+            parent.send_signal(kernel, info);
+        }
+        if unwanted {
+            parent.state.lock().add_reaped(self.process(), platform::Usage::default());
+            kernel.tree.lock().remove_group(self.tgid);
+        }
+        parent.child_wait.notify(Events::IN);
+    }
+}

@@ -1,0 +1,232 @@
+//! Thread groups: what Linux's users call processes.
+
+use super::Task;
+use super::signal::{Pending, SigHand};
+use crate::executor::WaitQueue;
+use crate::fs::path::PathRef;
+use crate::sync::{Mutex, RwLock};
+use platform::{Process, Usage};
+use std::sync::Arc;
+
+/// A resource limit (`getrlimit(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// `RLIM_INFINITY`.
+pub const INFINITY: u64 = u64::MAX;
+
+/// How many resources there are (`RLIM_NLIMITS`).
+pub const RESOURCES: usize = 16;
+
+/// What Linux gives its first process, but for the limits on descriptors and processes that a sandbox has.
+pub fn default_limits() -> [Limit; RESOURCES] {
+    let mut limits = [Limit { soft: INFINITY, hard: INFINITY }; RESOURCES];
+    let mut set = |resource: u32, soft, hard| {
+        if let Some(limit) = limits.get_mut(resource as usize) {
+            *limit = Limit { soft, hard };
+        }
+    };
+    set(libc::RLIMIT_STACK, 8 << 20, INFINITY);
+    set(libc::RLIMIT_CORE, 0, INFINITY);
+    set(libc::RLIMIT_NPROC, 31000, 31000);
+    set(libc::RLIMIT_NOFILE, 1024, 1 << 20);
+    set(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20);
+    set(libc::RLIMIT_SIGPENDING, 31000, 31000);
+    set(libc::RLIMIT_MSGQUEUE, 819_200, 819_200);
+    set(libc::RLIMIT_NICE, 0, 0);
+    set(libc::RLIMIT_RTPRIO, 0, 0);
+    limits
+}
+
+/// A change of state that a parent has not waited for yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It stopped, by this signal.
+    Stopped(i32),
+    /// It continued.
+    Continued,
+}
+
+/// What changes about a process.
+#[derive(Debug, Default)]
+pub struct GroupState {
+    /// Its threads that have not exited.
+    pub tasks: Vec<Arc<Task>>,
+    /// Wait status, once it has begun to die.
+    pub exit: Option<i32>,
+    /// All threads have exited.
+    pub zombie: bool,
+    /// It is stopped, by this signal.
+    pub stopped: Option<i32>,
+    /// For `waitid(WSTOPPED)` and `waitid(WCONTINUED)`.
+    pub unreported: Option<Wait>,
+    /// The thread that runs `execve`; the others are to exit.
+    pub execing: Option<i32>,
+    /// It has run `execve` since its birth (`setpgid` of children ends then).
+    pub did_exec: bool,
+    /// Time and faults of children that were waited for.
+    pub children_usage: Usage,
+    /// Children whose final figures are still to be added.
+    pub reaped: Vec<Arc<dyn Process>>,
+}
+
+impl GroupState {
+    /// Waits for its parent to ask.
+    pub fn is_zombie(&self) -> bool {
+        self.zombie
+    }
+
+    /// Dying or dead.
+    pub fn is_exiting(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// Usage of children that were waited for.
+    pub fn children_usage(&mut self) -> Usage {
+        for process in std::mem::take(&mut self.reaped) {
+            add_usage(&mut self.children_usage, process.usage());
+        }
+        self.children_usage
+    }
+
+    /// Counts a child that was waited for. Its figures are asked for when somebody wants to know, or when many
+    /// have come together.
+    pub fn add_reaped(&mut self, process: Arc<dyn Process>, of_children: Usage) {
+        const FOLD_AT: usize = 64;
+        add_usage(&mut self.children_usage, of_children);
+        self.reaped.push(process);
+        if self.reaped.len() >= FOLD_AT {
+            self.children_usage();
+        }
+    }
+}
+
+/// Adds `more` to `sum`.
+pub fn add_usage(sum: &mut Usage, more: Usage) {
+    sum.utime = sum.utime.saturating_add(more.utime);
+    sum.stime = sum.stime.saturating_add(more.stime);
+    sum.minflt = sum.minflt.saturating_add(more.minflt);
+    sum.majflt = sum.majflt.saturating_add(more.majflt);
+    sum.nvcsw = sum.nvcsw.saturating_add(more.nvcsw);
+    sum.nivcsw = sum.nivcsw.saturating_add(more.nivcsw);
+    sum.maxrss = sum.maxrss.max(more.maxrss);
+}
+
+/// A process.
+pub struct ThreadGroup {
+    /// Its id.
+    pub tgid: i32,
+    /// What changes.
+    pub state: Mutex<GroupState>,
+    /// Signals for the process as a whole.
+    pub pending: Mutex<Pending>,
+    /// Actions.
+    pub(super) sighand: RwLock<Arc<SigHand>>,
+    /// Limits.
+    pub limits: Mutex<[Limit; RESOURCES]>,
+    /// Told when a child changes state.
+    pub child_wait: WaitQueue,
+    /// Told when this process exits (pidfd).
+    pub exit_wait: WaitQueue,
+    /// Signal to the parent at exit; 0 for none.
+    pub exit_signal: i32,
+    /// The host process that runs it now.
+    pub(super) process: RwLock<Arc<dyn Process>>,
+    /// The program it runs.
+    pub exe: Mutex<Option<PathRef>>,
+    /// Where argument and environment strings lie, for `/proc/PID/cmdline` and `environ`.
+    pub strings: Mutex<StringAreas>,
+    /// Usage by host processes it no longer runs in.
+    pub past_usage: Mutex<Usage>,
+    /// `oom_score_adj`.
+    pub oom_score_adj: std::sync::atomic::AtomicI32,
+    /// When it started.
+    pub started: std::time::Instant,
+    /// Interval and POSIX timers.
+    pub timers: crate::kernel::timers::ProcessTimers,
+}
+
+/// Addresses of strings on the initial stack.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct StringAreas {
+    pub arg_start: u64,
+    pub arg_end: u64,
+    pub env_start: u64,
+    pub env_end: u64,
+    pub auxv: [u64; 48],
+    pub auxv_len: usize,
+}
+
+impl std::fmt::Debug for ThreadGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ThreadGroup({})", self.tgid)
+    }
+}
+
+impl ThreadGroup {
+    /// A process without threads.
+    pub fn new(
+        tgid: i32,
+        process: Arc<dyn Process>,
+        sighand: Arc<SigHand>,
+        limits: [Limit; RESOURCES],
+        exit_signal: i32,
+    ) -> ThreadGroup {
+        ThreadGroup {
+            tgid,
+            state: Mutex::default(),
+            pending: Mutex::default(),
+            sighand: RwLock::new(sighand),
+            limits: Mutex::new(limits),
+            child_wait: WaitQueue::new(),
+            exit_wait: WaitQueue::new(),
+            exit_signal,
+            process: RwLock::new(process),
+            exe: Mutex::default(),
+            strings: Mutex::default(),
+            past_usage: Mutex::default(),
+            oom_score_adj: 0.into(),
+            started: std::time::Instant::now(),
+            timers: Default::default(),
+        }
+    }
+
+    /// Its signal actions.
+    pub fn sighand(&self) -> Arc<SigHand> {
+        self.sighand.read().clone()
+    }
+
+    /// The host process behind it.
+    pub fn process(&self) -> Arc<dyn Process> {
+        self.process.read().clone()
+    }
+
+    /// Its living threads.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.state.lock().tasks.clone()
+    }
+
+    /// Its leader, or any thread that still lives.
+    pub fn any_task(&self) -> Option<Arc<Task>> {
+        let state = self.state.lock();
+        state.tasks.iter().find(|t| t.tid() == self.tgid).or(state.tasks.first()).cloned()
+    }
+
+    /// What it has used so far, all threads, all programs.
+    pub fn usage(&self) -> Usage {
+        let mut usage = *self.past_usage.lock();
+        add_usage(&mut usage, self.process().usage());
+        usage
+    }
+
+    /// A limit's soft value.
+    pub fn limit(&self, resource: u32) -> u64 {
+        self.limits.lock().get(resource as usize).map_or(INFINITY, |l| l.soft)
+    }
+}

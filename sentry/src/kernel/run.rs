@@ -1,0 +1,136 @@
+//! The life of a task: take an event from the platform, see to it, let the guest go on.
+
+use super::signal::{Returning, SigInfo, deliver};
+use super::{Outcome, Task, Work};
+use crate::errno::SysResult;
+use crate::{executor, strace, syscalls};
+use platform::{Event, Gone, Syscall};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Starts the future of a task whose thread is stopped and ready to go on.
+pub(crate) fn start(t: Arc<Task>) {
+    executor::spawn(async move {
+        let survived = guarded(&t, live(&t)).await;
+        if survived.is_none() {
+            tracing::error!(task = ?t, call = t.current_call_name(), "the sentry panicked; the process is killed");
+            t.group.kill(libc::SIGKILL);
+        }
+        t.exit();
+    });
+}
+
+/// Runs a future to its end; `None` if it panicked. A panic is a bug of the sentry, not an outage: it costs the
+/// process that it happened for.
+async fn guarded<T>(t: &Task, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        t.set_waker_once(cx.waker());
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+/// From the first instruction to the last.
+async fn live(t: &Task) -> Gone {
+    if go_on(t, None, None).await.is_err() {
+        return Gone;
+    }
+    loop {
+        let thread = t.thread();
+        let event = poll_fn(|cx| thread.poll_event(cx)).await;
+        let done = match event {
+            Event::Syscall(call) => system_call(t, call).await,
+            Event::Fault(fault) => {
+                t.force_signal(SigInfo::fault(fault.signo, fault.code, fault.addr));
+                go_on(t, None, Some(fault)).await
+            }
+            Event::Interrupted => go_on(t, None, None).await,
+            Event::Gone => Err(Gone),
+        };
+        if done.is_err() {
+            return Gone;
+        }
+    }
+}
+
+/// Delivers what is to be delivered and resumes the stopped thread.
+async fn go_on(t: &Task, returning: Option<Returning>, fault: Option<platform::Fault>) -> Result<(), Gone> {
+    deliver(t, returning, fault).await?;
+    t.thread().resume();
+    Ok(())
+}
+
+async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
+    if t.work().contains(Work::EXIT) {
+        // Its process is dying; it gets no answer.
+        return Err(Gone);
+    }
+    t.enter_call(call.nr);
+    let traced = if t.kernel.strace { Some(strace::enter(t, call.nr, call.args)) } else { None };
+    let result = until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?;
+    if let Some(traced) = traced {
+        strace::exit(t, call.nr, call.args, traced, result);
+    }
+    match t.take_outcome() {
+        Outcome::Return => {}
+        Outcome::Answered => return Ok(()),
+        Outcome::Native => {
+            t.thread().answer_native();
+            return Ok(());
+        }
+        Outcome::Stopped => return go_on(t, None, None).await,
+        Outcome::Exited => return Err(Gone),
+    }
+    let (ret, restart) = match result {
+        Ok(value) => (value, None),
+        Err(e) if e.is_restart() => (-i64::from(libc::EINTR), Some(e)),
+        Err(e) => (-i64::from(e.raw()), None),
+    };
+    let thread = t.thread();
+    if t.work().is_empty() && restart.is_none() {
+        thread.answer(ret);
+        return Ok(());
+    }
+    if t.work().contains(Work::EXIT) {
+        return Err(Gone);
+    }
+    thread.enter(ret).await?;
+    go_on(t, Some(Returning { nr: call.nr, restart }), None).await
+}
+
+/// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.
+async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<SysResult, Gone> {
+    let mut handler = pin!(handler);
+    poll_fn(|cx| match handler.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending if t.thread().process().is_gone() => Poll::Ready(Err(Gone)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+impl Task {
+    fn enter_call(&self, nr: u32) {
+        self.current_call.store(nr, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The name of the call under way or made last.
+    pub fn current_call_name(&self) -> &'static str {
+        let nr = self.current_call.load(std::sync::atomic::Ordering::Relaxed);
+        syscalls_table::lookup(nr).map_or("none", |e| e.name)
+    }
+
+    /// A task is one future, whose waker never changes.
+    fn set_waker_once(&self, waker: &std::task::Waker) {
+        if !self.has_waker() {
+            self.set_waker(waker);
+        }
+    }
+}

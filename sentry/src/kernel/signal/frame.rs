@@ -1,0 +1,160 @@
+//! Signal frames on guest stacks: `arch/x86/kernel/signal_64.c`.
+
+use super::{AltStack, SA_RESTORER, SS_AUTODISARM, SigAction, SigInfo, SigSet, TaskSignals};
+use crate::errno::{Errno, SysResult};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use platform::{Fault, Registers};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Below the stack pointer, belongs to leaf functions (System V ABI).
+const RED_ZONE: u64 = 128;
+
+/// `struct sigcontext`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct SigContext {
+    regs: [u64; 18],
+    cs: u16,
+    gs: u16,
+    fs: u16,
+    ss: u16,
+    err: u64,
+    trapno: u64,
+    oldmask: u64,
+    cr2: u64,
+    fpstate: u64,
+    reserved: [u64; 8],
+}
+
+/// `struct ucontext`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct UContext {
+    flags: u64,
+    link: u64,
+    stack: AltStack,
+    mcontext: SigContext,
+    sigmask: SigSet,
+}
+
+/// `struct rt_sigframe`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Frame {
+    restorer: u64,
+    uc: UContext,
+    info: SigInfo,
+}
+
+/// User code and stack segments.
+const USER_CS: u16 = 0x33;
+const USER_DS: u16 = 0x2b;
+/// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS`.
+const UC_FLAGS: u64 = 1 | 2 | 4;
+
+/// Direction, resume and trap flags are clear when a handler starts.
+const CLEARED_FLAGS: u64 = 0x400 | 0x1_0000 | 0x100;
+
+fn to_array(r: &Registers) -> [u64; 18] {
+    [
+        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp,
+        r.rip, r.eflags,
+    ]
+}
+
+fn from_array(a: [u64; 18]) -> Registers {
+    let [r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags] = a;
+    Registers { r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags }
+}
+
+/// Writes the frame for a handler and points the registers of the stopped thread at it. `EFAULT` if the stack
+/// does not take it: then SIGSEGV is due.
+pub(super) fn push(t: &Task, action: &SigAction, info: &SigInfo, mask: SigSet, fault: Option<&Fault>) -> SysResult<()> {
+    if action.flags & SA_RESTORER == 0 {
+        return Err(Errno::FAULT);
+    }
+    let thread = t.thread();
+    let mut regs = thread.registers()?;
+    let fpstate = thread.fpstate()?;
+    let altstack = t.signals.lock().altstack;
+    let on_alt = action.has(libc::SA_ONSTACK) && altstack.flags & libc::SS_DISABLE == 0;
+    let mut sp = regs.rsp.wrapping_sub(RED_ZONE);
+    let nested = altstack.contains(regs.rsp);
+    if on_alt && !nested {
+        sp = altstack.sp.wrapping_add(altstack.size);
+    }
+    let fp = sp.wrapping_sub(fpstate.len() as u64) & !63;
+    let frame = (fp.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
+    if on_alt && (nested || altstack.flags & libc::SS_DISABLE == 0) && frame < altstack.sp && altstack.contains(sp) {
+        return Err(Errno::FAULT);
+    }
+    let fault = fault.copied().unwrap_or(Fault { signo: 0, code: 0, addr: 0, err: 0, trapno: 0, cr2: 0 });
+    let shown = AltStack { flags: altstack.flags & (SS_AUTODISARM | libc::SS_DISABLE) | on_stack_flag(&altstack, regs.rsp), ..altstack };
+    let mcontext = SigContext {
+        regs: to_array(&regs),
+        cs: USER_CS,
+        gs: 0,
+        fs: 0,
+        ss: USER_DS,
+        err: fault.err,
+        trapno: fault.trapno,
+        oldmask: mask.0,
+        cr2: fault.cr2,
+        fpstate: if fpstate.is_empty() { 0 } else { fp },
+        reserved: [0; 8],
+    };
+    let uc = UContext { flags: UC_FLAGS, link: 0, stack: shown, mcontext, sigmask: mask };
+    let mem = t.mem();
+    mem.write_bytes(Addr(fp), &fpstate)?;
+    mem.write(Addr(frame), &Frame { restorer: action.restorer, uc, info: *info })?;
+    if on_alt && altstack.flags & SS_AUTODISARM != 0 {
+        t.signals.lock().altstack = AltStack::default();
+    }
+    regs.rsp = frame;
+    regs.rip = action.handler;
+    regs.rax = 0;
+    regs.rdi = info.signo as u64;
+    regs.rsi = frame + std::mem::offset_of!(Frame, info) as u64;
+    regs.rdx = frame + std::mem::offset_of!(Frame, uc) as u64;
+    regs.eflags &= !CLEARED_FLAGS;
+    Ok(thread.set_registers(&regs)?)
+}
+
+fn on_stack_flag(altstack: &AltStack, sp: u64) -> i32 {
+    if altstack.flags & libc::SS_DISABLE == 0 && altstack.contains(sp) { libc::SS_ONSTACK } else { 0 }
+}
+
+/// `rt_sigreturn(2)` of a stopped thread: registers, extended state, mask and alternate stack as the frame at its
+/// stack pointer has them. Everything read there is the guest's word.
+pub(crate) fn pop(t: &Task) -> SysResult<()> {
+    let thread = t.thread();
+    let regs = thread.registers()?;
+    let uc: UContext = t.mem().read(Addr(regs.rsp))?;
+    if uc.mcontext.fpstate != 0 {
+        let state = read_fpstate(t, Addr(uc.mcontext.fpstate), thread.fpstate()?.len())?;
+        thread.set_fpstate(&state)?;
+    }
+    thread.set_registers(&from_array(uc.mcontext.regs))?;
+    {
+        let mut signals: crate::sync::MutexGuard<'_, TaskSignals> = t.signals.lock();
+        if !signals.altstack.contains(regs.rsp) || signals.altstack.flags & libc::SS_DISABLE != 0 {
+            let flags = uc.stack.flags & (SS_AUTODISARM | libc::SS_DISABLE);
+            signals.altstack = AltStack { flags, ..uc.stack };
+        }
+    }
+    t.set_sigmask(uc.sigmask);
+    Ok(())
+}
+
+/// Reads the extended state that a frame points at: the legacy area at least, all of it if it is there.
+fn read_fpstate(t: &Task, addr: Addr, full: usize) -> SysResult<Vec<u8>> {
+    const LEGACY: usize = 512;
+    let mut state = vec![0; full.max(LEGACY)];
+    let got = t.mem().read_partial(addr, &mut state)?;
+    if got < LEGACY {
+        return Err(Errno::FAULT);
+    }
+    state.truncate(got);
+    Ok(state)
+}
