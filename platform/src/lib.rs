@@ -14,11 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+mod auxv;
 mod context;
 pub mod host;
 mod filter;
 pub mod notify;
 
+pub use auxv::auxv;
 pub use context::Registers;
 
 /// A boxed future, for the operations that are too rare to be worth a type of their own.

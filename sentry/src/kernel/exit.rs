@@ -70,6 +70,9 @@ impl Task {
         self.die_with_parent_signals();
         let kernel = &self.kernel;
         kernel.tree.lock().remove_task(self.tid());
+        if self.group.state.lock().execing.is_some() {
+            self.group.exit_wait.notify(Events::HUP);
+        }
         if is_last {
             self.group.timers.stop();
             self.group.become_zombie(kernel, self, status.unwrap_or_default());

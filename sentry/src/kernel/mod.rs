@@ -15,10 +15,11 @@ mod clone;
 mod creds;
 mod exec;
 mod exit;
-mod group;
+pub(crate) mod group;
 mod run;
 pub mod signal;
 mod task;
+pub mod timers;
 mod tree;
 
 pub use clone::CloneArgs;

@@ -86,6 +86,13 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
             return Ok(());
         }
         Outcome::Stopped => return go_on(t, None, None).await,
+        Outcome::StoppedReturn => {
+            let thread = t.thread();
+            let mut regs = thread.registers()?;
+            regs.rax = result.unwrap_or_else(|e| -i64::from(e.raw())) as u64;
+            thread.set_registers(&regs)?;
+            return go_on(t, None, None).await;
+        }
         Outcome::Exited => return Err(Gone),
     }
     let (ret, restart) = match result {
@@ -110,7 +117,7 @@ async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Resul
     let mut handler = pin!(handler);
     poll_fn(|cx| match handler.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending if t.thread().process().is_gone() => Poll::Ready(Err(Gone)),
+        Poll::Pending if t.is_gone() => Poll::Ready(Err(Gone)),
         Poll::Pending => Poll::Pending,
     })
     .await

@@ -12,7 +12,7 @@ use bitflags::bitflags;
 use platform::Thread;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Instant;
@@ -44,6 +44,8 @@ pub enum Outcome {
     Answered,
     /// The thread is stopped with the registers it is to go on with.
     Stopped,
+    /// The thread is stopped; the value that its handler returns is still to be set.
+    StoppedReturn,
     /// The thread is gone.
     Exited,
 }
@@ -64,6 +66,7 @@ pub struct Task {
     waker: RwLock<Option<Arc<dyn Observer>>>,
     pub(super) signals: Mutex<TaskSignals>,
     work: AtomicU32,
+    detached: AtomicBool,
     outcome: Mutex<Outcome>,
     /// Name, at most 15 bytes (`PR_SET_NAME`).
     comm: Mutex<Vec<u8>>,
@@ -97,7 +100,7 @@ pub struct Restart {
 /// Says that the child of a `vfork` has left its parent's memory.
 #[derive(Debug, Default)]
 pub struct VforkDone {
-    done: std::sync::atomic::AtomicBool,
+    done: AtomicBool,
     queue: WaitQueue,
 }
 
@@ -153,6 +156,7 @@ impl Task {
             waker: RwLock::new(None),
             signals: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
+            detached: AtomicBool::new(false),
             outcome: Mutex::default(),
             comm: Mutex::new(parts.comm),
             clear_child_tid: AtomicU64::new(0),
@@ -190,6 +194,7 @@ impl Task {
     pub(super) fn set_thread(&self, thread: Arc<dyn Thread>) {
         *self.mem.write() = UserMemory::new(thread.process().clone());
         *self.thread.write() = thread;
+        self.detached.store(false, Ordering::Relaxed);
     }
 
     /// The memory of its process.
@@ -270,12 +275,31 @@ impl Task {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
     }
 
-    /// Adds work and makes the task see to it: ends its blocking call or interrupts its thread.
-    pub(super) fn nudge(&self, work: Work) {
-        self.add_work(work);
+    /// Has its future look again.
+    pub(super) fn wake_up(&self) {
         if let Some(waker) = &*self.waker.read() {
             waker.notify(Events::empty());
         }
+    }
+
+    pub(super) fn has_waker(&self) -> bool {
+        self.waker.read().is_some()
+    }
+
+    /// From here on the death of its host thread is not its own (`execve` by one of several threads).
+    pub(super) fn detach(&self) {
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its host thread is gone without its doing.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.detached.load(Ordering::Relaxed) && self.thread.read().process().is_gone()
+    }
+
+    /// Adds work and makes the task see to it: ends its blocking call or interrupts its thread.
+    pub(super) fn nudge(&self, work: Work) {
+        self.add_work(work);
+        self.wake_up();
         self.thread.read().interrupt();
     }
 

@@ -15,6 +15,6 @@ pub(super) fn set_temporary(t: &Task, mask: Addr, size: usize) -> SysResult<()> 
     if size != SIGSET_SIZE {
         return Err(Errno::INVAL);
     }
-    let _mask: u64 = t.mem().read(mask)?;
+    t.set_temporary_sigmask(t.mem().read(mask)?);
     Ok(())
 }

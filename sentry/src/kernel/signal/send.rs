@@ -274,3 +274,29 @@ impl Kernel {
         }
     }
 }
+
+impl Task {
+    /// Signals that end a wait although they are blocked (`sigtimedwait`).
+    pub fn set_waited_signals(&self, set: SigSet) {
+        self.signals.lock().waited = set;
+    }
+
+    /// Where handlers with `SA_ONSTACK` run.
+    pub fn altstack(&self) -> super::AltStack {
+        self.signals.lock().altstack
+    }
+
+    /// Replaces the alternate stack.
+    pub fn set_altstack(&self, stack: super::AltStack) {
+        self.signals.lock().altstack = stack;
+    }
+
+    /// Whether the thread, which is in a call, runs on its alternate stack. It is stopped to see.
+    pub async fn is_on_altstack(&self) -> SysResult<bool> {
+        let thread = self.thread();
+        thread.enter(0).await?;
+        let sp = thread.registers()?.rsp;
+        self.set_outcome(crate::kernel::Outcome::StoppedReturn);
+        Ok(self.altstack().contains(sp))
+    }
+}

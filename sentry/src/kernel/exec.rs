@@ -1,0 +1,453 @@
+//! `execve(2)`: `fs/exec.c` and `fs/binfmt_elf.c`.
+//!
+//! The new program starts in another host process, a ready one with a layout of its own; the old host process is
+//! killed once nothing can fail any more in a way that the caller could be told.
+
+use super::group::{INFINITY, StringAreas};
+use super::{Cap, Creds, Outcome, Task, Work};
+use crate::errno::{Errno, SysResult};
+use crate::executor::Registration;
+use crate::executor::Events;
+use crate::fs::inode::Caller;
+use crate::fs::open::{Program, open_exec};
+use crate::fs::path::PathRef;
+use crate::fs::walk::{Resolve, Walk};
+use crate::loader::{self, Elf, ElfKind, PAGE, Segment, Strings, page_down, page_up};
+use crate::mm::{Addr, UserMemory};
+use platform::{Call, Registers, Thread, WINDOW_FD};
+use std::future::poll_fn;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Scripts may be interpreted by scripts, this often.
+const SCRIPT_DEPTH: usize = 5;
+/// Where position-independent programs go (`ELF_ET_DYN_BASE`), and how many pages further at most.
+const PIE_BASE: u64 = 0x5555_5555_4000;
+const PIE_RANDOM_PAGES: u64 = 1 << 28;
+/// Top of the stack, and how many pages further down at most.
+const STACK_TOP: u64 = 0x7fff_ffff_f000;
+const STACK_RANDOM_PAGES: u64 = 1 << 22;
+/// The stack is one mapping of its full size; larger limits get this much.
+const STACK_MAX: u64 = 64 << 20;
+const STACK_MIN: u64 = 132 * 1024;
+/// The heap starts at most this many pages behind the program.
+const BRK_RANDOM_PAGES: u64 = 0x2000;
+/// A process larger than this is killed before its successor is loaded, not after.
+const MAP_FILE: u64 = (libc::MAP_PRIVATE | libc::MAP_FIXED) as u64;
+const MAP_ANON: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+
+fn call(nr: libc::c_long, args: [u64; 6]) -> Call {
+    Call { nr: nr as u32, args }
+}
+
+fn mmap(addr: u64, len: u64, prot: u64, flags: u64, fd: u64, offset: u64) -> Call {
+    call(libc::SYS_mmap, [addr, len, prot, flags, fd, offset])
+}
+
+/// What a path leads to, scripts resolved.
+struct Found {
+    program: Program,
+    elf: Elf,
+    interp: Option<(Program, Elf)>,
+    strings: Strings,
+}
+
+/// Runs the program at `path`, looked up from `start` (or found there, if it is empty).
+pub async fn execve(t: &Task, start: PathRef, path: &[u8], follow: bool, strings: Strings) -> SysResult<()> {
+    let found = find(t, start, path, follow, strings)?;
+    let limit = (t.rlimit(libc::RLIMIT_STACK) / 4).clamp(32 * PAGE, 6 << 20);
+    if found.strings.size() as u64 > limit {
+        return Err(Errno::TOOBIG);
+    }
+    let thread = t.kernel.platform.new_process().await?;
+    leave_other_threads(t).await?;
+    // From here on the old program is gone: failure is death.
+    let done = replace(t, &found, &thread).await;
+    if done.is_err() {
+        thread.process().kill();
+        t.group.kill(libc::SIGKILL);
+        t.set_outcome(Outcome::Exited);
+        return Ok(());
+    }
+    t.set_outcome(Outcome::Stopped);
+    Ok(())
+}
+
+fn find(t: &Task, start: PathRef, path: &[u8], follow: bool, mut strings: Strings) -> SysResult<Found> {
+    let caller = Caller::of(t);
+    let root = t.fs().root();
+    let lookup = |start: PathRef, path: &[u8], follow| -> SysResult<Program> {
+        let place = if path.is_empty() {
+            start
+        } else {
+            let start = if path.first() == Some(&b'/') { root.clone() } else { start };
+            Walk::new(&caller, root.clone(), start, Resolve::empty()).to(path, follow)?
+        };
+        open_exec(&caller, place)
+    };
+    let mut program = lookup(start.clone(), path, follow)?;
+    for _ in 0..SCRIPT_DEPTH {
+        let head = loader::head(&program.file)?;
+        let Some((name, arg)) = loader::interpreter(&head)? else {
+            let elf = Elf::read(&program.file, &head)?;
+            let interp = match &elf.interp {
+                Some(name) => {
+                    let linker = lookup(t.fs().cwd(), name, true)?;
+                    let head = loader::head(&linker.file)?;
+                    // A broken dynamic linker is ELIBBAD.
+                    let elf = Elf::read(&linker.file, &head).map_err(|_| Errno::from_raw(libc::ELIBBAD))?;
+                    Some((linker, elf))
+                }
+                None => None,
+            };
+            return Ok(Found { program, elf, interp, strings });
+        };
+        let script = std::mem::replace(&mut strings.filename, name.clone());
+        let rest = strings.args.split_off(strings.args.len().min(1));
+        strings.args = [Some(name.clone()), arg, Some(script)].into_iter().flatten().chain(rest).collect();
+        program = lookup(t.fs().cwd(), &name, true)?;
+    }
+    Err(Errno::LOOP)
+}
+
+/// Ends the other threads of the process and waits for them; the caller becomes the leader.
+async fn leave_other_threads(t: &Task) -> SysResult<()> {
+    let others = {
+        let mut state = t.group.state.lock();
+        if state.is_exiting() || state.execing.is_some() {
+            return Err(Errno::AGAIN);
+        }
+        state.execing = Some(t.tid());
+        state.tasks.iter().filter(|o| !std::ptr::eq(o.as_ref(), t)).cloned().collect::<Vec<_>>()
+    };
+    if others.is_empty() {
+        return Ok(());
+    }
+    for other in &others {
+        other.add_work(Work::EXIT);
+    }
+    // They end with the old host process; this task lives on, for it has let go of it.
+    let old = t.thread().process().clone();
+    t.detach();
+    old.kill();
+    for other in &others {
+        other.wake_up();
+    }
+    let _registered = Registration::new(&t.group.exit_wait, Events::HUP, t.observer());
+    poll_fn(|_| {
+        let state = t.group.state.lock();
+        if state.tasks.len() <= 1 || state.is_exiting() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    if t.tid() != t.group.tgid {
+        let mut tree = t.kernel.tree.lock();
+        tree.remove_task(t.tid());
+        t.set_tid(t.group.tgid);
+        if let Some(me) = t.arc() {
+            tree.add_task(&me);
+        }
+    }
+    Ok(())
+}
+
+/// Loads the program into its new host process and makes that the task's.
+async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult<()> {
+    let old = t.thread();
+    apply_limits(t, thread);
+    let image = load(t, found, thread).await?;
+    t.leave_memory();
+    if !old.process().is_gone() {
+        old.process().kill();
+        super::group::add_usage(&mut t.group.past_usage.lock(), old.process().usage());
+    }
+    t.set_thread(thread.clone());
+    *t.group.process.write() = thread.process().clone();
+    let name = found.strings.filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    t.set_comm(name);
+    *t.group.exe.lock() = Some(found.program.path.clone());
+    *t.group.strings.lock() = image.areas;
+    *t.group.sighand.write() = Arc::new(t.group.sighand().exec());
+    {
+        let mut state = t.group.state.lock();
+        state.execing = None;
+        state.did_exec = true;
+        let mut signals = t.signals.lock();
+        signals.altstack = Default::default();
+    }
+    for field in [&t.clear_child_tid, &t.robust_list] {
+        field.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+    t.group.timers.exec();
+    t.set_creds(new_creds(t, &found.program));
+    let files = t.files();
+    let files = if Arc::strong_count(&files) > 2 { files.fork() } else { files };
+    for (_, file) in files.remove_if(|_, cloexec| cloexec) {
+        file.ops.on_close(t, &file);
+    }
+    t.set_files(files);
+    Ok(())
+}
+
+/// Limits that the host enforces, for what guests do natively.
+fn apply_limits(t: &Task, thread: &Arc<dyn Thread>) {
+    let limits = *t.group.limits.lock();
+    for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA, libc::RLIMIT_MEMLOCK] {
+        if let Some(limit) = limits.get(resource as usize).filter(|l| l.soft != INFINITY) {
+            thread.process().set_rlimit(resource, limit.soft, limit.hard);
+        }
+    }
+}
+
+/// Credentials after `execve`: `capabilities(7)`, "Transformation of capabilities during execve".
+fn new_creds(t: &Task, program: &Program) -> Creds {
+    let mut c = (*t.creds()).clone();
+    let set_ids = !program.nosuid && !c.no_new_privs;
+    if set_ids && program.attr.mode & libc::S_ISUID != 0 {
+        c.euid = program.attr.uid;
+    }
+    let setgid = libc::S_ISGID | libc::S_IXGRP;
+    if set_ids && program.attr.mode & setgid == setgid {
+        c.egid = program.attr.gid;
+    }
+    (c.suid, c.fsuid, c.sgid, c.fsgid) = (c.euid, c.euid, c.egid, c.egid);
+    const NOROOT: u32 = 1;
+    let root = c.securebits & NOROOT == 0;
+    if root && (c.uid == 0 || c.euid == 0) {
+        if c.euid != c.uid {
+            c.ambient = 0;
+        }
+        c.permitted = c.inheritable | c.bounding;
+        c.effective = if c.euid == 0 { c.permitted } else { c.ambient };
+    } else {
+        if c.euid != c.uid || c.egid != c.gid {
+            c.ambient = 0;
+        }
+        c.permitted = c.ambient;
+        c.effective = c.ambient;
+    }
+    const KEEP_CAPS: u32 = 1 << 4;
+    c.securebits &= !KEEP_CAPS;
+    let _ = Cap::Setpcap;
+    c
+}
+
+/// What the loaded program needs to know of itself.
+struct Image {
+    areas: StringAreas,
+}
+
+/// A file to map from: the host's descriptor and what is in it.
+struct Part<'a> {
+    elf: &'a Elf,
+    file: Arc<OwnedFd>,
+    bias: u64,
+}
+
+impl Part<'_> {
+    fn new<'a>(program: &Program, elf: &'a Elf, bias: u64) -> SysResult<Part<'a>> {
+        let file = program.file.ops.mmap(&program.file, false, false)?;
+        Ok(Part { elf, file, bias })
+    }
+
+    /// The calls that map the segments.
+    fn calls(&self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for s in &self.elf.segments {
+            let start = page_down(s.vaddr);
+            let file_len = if s.filesz == 0 { 0 } else { page_up(s.vaddr + s.filesz) - start };
+            if file_len > 0 {
+                let fd = u64::from(WINDOW_FD);
+                calls.push(mmap(self.bias + start, file_len, s.prot, MAP_FILE, fd, page_down(s.offset)));
+            }
+            let rest = page_up(s.vaddr + s.memsz).saturating_sub(start + file_len);
+            if rest > 0 {
+                calls.push(mmap(self.bias + start + file_len, rest, s.prot, MAP_ANON, u64::MAX, 0));
+            }
+        }
+        calls
+    }
+
+    /// Clears what the file has behind the data of a writable segment.
+    fn clear_tails(&self, mem: &UserMemory) -> SysResult<()> {
+        for Segment { vaddr, memsz, filesz, prot, .. } in &self.elf.segments {
+            let tail = page_up(vaddr + filesz) - (vaddr + filesz);
+            if *memsz > *filesz && tail > 0 && *filesz > 0 && prot & libc::PROT_WRITE as u64 != 0 {
+                mem.write_bytes(Addr(self.bias + vaddr + filesz), &vec![0; tail as usize])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn load(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult<Image> {
+    let mem = UserMemory::new(thread.process().clone());
+    let bias = match found.elf.kind {
+        ElfKind::Fixed => 0,
+        ElfKind::Relocatable => {
+            let at = PIE_BASE + loader::random()? % PIE_RANDOM_PAGES * PAGE;
+            (at & !(found.elf.align - 1)).wrapping_sub(found.elf.span().0)
+        }
+    };
+    let (start, end) = found.elf.span();
+    if thread.process().is_reserved(bias + start, end - start) {
+        tracing::warn!(task = ?t, "the program wants addresses that the sandbox keeps for itself");
+        return Err(Errno::NOMEM);
+    }
+    let main = Part::new(&found.program, &found.elf, bias)?;
+    let mut calls = main.calls();
+    let interp_span = found.interp.as_ref().map(|(_, elf)| elf.span());
+    if let Some((start, end)) = interp_span {
+        // The kernel chooses where: a reservation that the segments then replace.
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64;
+        calls.push(mmap(0, end - start, 0, flags, u64::MAX, 0));
+    }
+    let stack = StackPlace::choose(t, &found.elf)?;
+    calls.push(stack.call());
+    let results = thread.run_with_file(main.file.as_fd(), &calls).await?;
+    check(&calls, &results)?;
+    main.clear_tails(&mem)?;
+    let mut entry = bias + found.elf.entry;
+    let mut interp_base = 0;
+    if let (Some((program, elf)), Some((start, _))) = (&found.interp, interp_span) {
+        let reserved = results.get(results.len().wrapping_sub(2)).copied().unwrap_or(-1) as u64;
+        interp_base = match elf.kind {
+            ElfKind::Relocatable => reserved.wrapping_sub(start),
+            ElfKind::Fixed => 0,
+        };
+        let linker = Part::new(program, elf, interp_base)?;
+        let calls = linker.calls();
+        check(&calls, &thread.run_with_file(linker.file.as_fd(), &calls).await?)?;
+        linker.clear_tails(&mem)?;
+        entry = interp_base + elf.entry;
+    }
+    finish(t, found, thread, &mem, bias, interp_base, entry, &stack).await
+}
+
+/// Every mapping must be where it was asked for.
+fn check(calls: &[Call], results: &[i64]) -> SysResult<()> {
+    for (call, result) in calls.iter().zip(results) {
+        let wanted = call.args[0] as i64;
+        if *result < 0 || wanted != 0 && *result != wanted {
+            return Err(Errno::NOMEM);
+        }
+    }
+    Ok(())
+}
+
+struct StackPlace {
+    top: u64,
+    size: u64,
+    prot: u64,
+}
+
+impl StackPlace {
+    fn choose(t: &Task, elf: &Elf) -> SysResult<StackPlace> {
+        let size = page_down(t.rlimit(libc::RLIMIT_STACK).clamp(STACK_MIN, STACK_MAX));
+        let top = STACK_TOP - loader::random()? % STACK_RANDOM_PAGES * PAGE;
+        let exec = if elf.exec_stack { libc::PROT_EXEC } else { 0 };
+        Ok(StackPlace { top, size, prot: (libc::PROT_READ | libc::PROT_WRITE | exec) as u64 })
+    }
+
+    fn call(&self) -> Call {
+        let flags = libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_NORESERVE
+            | libc::MAP_STACK
+            | libc::MAP_FIXED_NOREPLACE;
+        mmap(self.top - self.size, self.size, self.prot, flags as u64, u64::MAX, 0)
+    }
+}
+
+/// Auxiliary vector entries that are the machine's (`getauxval(3)`): HWCAP, HWCAP2, HWCAP3, HWCAP4, MINSIGSTKSZ,
+/// RSEQ_FEATURE_SIZE, RSEQ_ALIGN.
+const MACHINE_AUXV: [u64; 7] = [16, 26, 29, 30, 51, 27, 28];
+
+#[expect(clippy::too_many_arguments, reason = "the facts of a program, used once")]
+async fn finish(
+    t: &Task,
+    found: &Found,
+    thread: &Arc<dyn Thread>,
+    mem: &UserMemory,
+    bias: u64,
+    interp_base: u64,
+    entry: u64,
+    place: &StackPlace,
+) -> SysResult<Image> {
+    let creds = new_creds(t, &found.program);
+    let secure = creds.euid != creds.uid || creds.egid != creds.gid;
+    let mut auxv = vec![
+        (33, thread.process().vdso()),
+        (6, PAGE),
+        (17, 100),
+        (3, bias + found.elf.phdr),
+        (4, 56),
+        (5, found.elf.phnum),
+        (7, interp_base),
+        (8, 0),
+        (9, bias + found.elf.entry),
+        (11, u64::from(creds.uid)),
+        (12, u64::from(creds.euid)),
+        (13, u64::from(creds.gid)),
+        (14, u64::from(creds.egid)),
+        (23, u64::from(secure)),
+    ];
+    auxv.extend(MACHINE_AUXV.iter().map(|k| (*k, platform::auxv(*k))).filter(|(_, v)| *v != 0));
+    let mut random = [0; 16];
+    for half in random.chunks_exact_mut(8) {
+        half.copy_from_slice(&loader::random()?.to_ne_bytes());
+    }
+    let slide = loader::random()? % 512 * 16;
+    let stack = loader::build_stack(place.top - 16, &found.strings, &auxv, random, slide)?;
+    mem.write_bytes(Addr(stack.sp), &stack.bytes)?;
+    set_mm_map(found, thread, mem, bias, &stack.areas, stack.sp).await?;
+    let regs = Registers { rip: entry, rsp: stack.sp, eflags: 0x202, ..Registers::default() };
+    thread.set_registers(&regs)?;
+    Ok(Image { areas: stack.areas })
+}
+
+/// Tells the host's kernel where things are: it gives the program its heap (`PR_SET_MM_MAP`).
+async fn set_mm_map(
+    found: &Found,
+    thread: &Arc<dyn Thread>,
+    mem: &UserMemory,
+    bias: u64,
+    areas: &StringAreas,
+    sp: u64,
+) -> SysResult<()> {
+    const SCRATCH: u64 = 1024;
+    let is = |prot: i32| move |s: &&Segment| s.prot & prot as u64 != 0;
+    let range = |s: Option<&Segment>| s.map_or((bias, bias), |s| (bias + s.vaddr, bias + s.vaddr + s.filesz));
+    let (start_code, end_code) = range(found.elf.segments.iter().find(is(libc::PROT_EXEC)));
+    let (start_data, end_data) = range(found.elf.segments.iter().rev().find(is(libc::PROT_WRITE)));
+    let brk = bias + found.elf.span().1 + loader::random()? % BRK_RANDOM_PAGES * PAGE;
+    let map = [
+        start_code,
+        end_code,
+        start_data,
+        end_data,
+        brk,
+        brk,
+        sp,
+        areas.arg_start,
+        areas.arg_end,
+        areas.env_start,
+        areas.env_end,
+        0,
+        // auxv_size 0, exe_fd -1.
+        0xffff_ffff_0000_0000,
+    ];
+    let bytes: Vec<u8> = map.iter().flat_map(|w: &u64| w.to_ne_bytes()).collect();
+    let at = sp - SCRATCH;
+    mem.write_bytes(Addr(at), &bytes)?;
+    let set = call(libc::SYS_prctl, [libc::PR_SET_MM as u64, 14, at, bytes.len() as u64, 0, 0]);
+    let result = thread.run(&[set]).await?;
+    mem.write_bytes(Addr(at), &vec![0; bytes.len()])?;
+    match result.first() {
+        Some(0) => Ok(()),
+        other => {
+            tracing::error!(?other, "PR_SET_MM_MAP");
+            Err(Errno::NOMEM)
+        }
+    }
+}
