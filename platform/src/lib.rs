@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 
 mod auxv;
 mod context;
-pub mod host;
 mod filter;
+pub mod host;
 pub mod notify;
 
 pub use auxv::auxv;

@@ -16,6 +16,7 @@ pub mod errno;
 pub mod executor;
 pub mod fs;
 pub mod kernel;
+pub mod loader;
 pub mod mm;
 pub mod net;
 pub mod strace;

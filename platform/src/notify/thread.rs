@@ -91,7 +91,7 @@ pub(super) struct State {
 
 /// One guest thread under the notify platform.
 #[derive(Debug)]
-pub struct NotifyThread {
+pub(super) struct NotifyThread {
     pub(super) tid: i32,
     pub(super) host: Arc<HostProcess>,
     pub(super) process: Arc<dyn Process>,

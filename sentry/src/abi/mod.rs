@@ -4,10 +4,12 @@
 
 mod fs;
 mod poll;
+pub mod process;
 mod stat;
 mod time;
 
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf};
 pub use poll::{EpollEvent, PollFd};
+pub use process::{CloneArgsAbi, Rusage, read_extensible};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use time::{Timespec, Timeval};

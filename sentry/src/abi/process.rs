@@ -3,7 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
 use crate::mm::Addr;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct clone_args`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

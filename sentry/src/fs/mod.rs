@@ -24,6 +24,7 @@ pub mod notify;
 pub mod open;
 pub mod overlay;
 pub mod path;
+pub mod pidfd;
 pub mod pipe;
 pub mod readdir;
 pub mod ring;

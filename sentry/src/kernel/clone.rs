@@ -183,11 +183,8 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
 fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) -> SysResult<()> {
     let mut tree = t.kernel.tree.lock();
     if args.flags & THREAD == 0 {
-        let parent = if args.flags & PARENT != 0 {
-            tree.node(t.group.tgid).map_or(1, |n| n.parent)
-        } else {
-            t.group.tgid
-        };
+        let parent =
+            if args.flags & PARENT != 0 { tree.node(t.group.tgid).map_or(1, |n| n.parent) } else { t.group.tgid };
         tree.add_group(&child.group, parent);
     }
     tree.add_task(child);

@@ -4,9 +4,8 @@
 //! killed once nothing can fail any more in a way that the caller could be told.
 
 use super::group::{INFINITY, StringAreas};
-use super::{Cap, Creds, Outcome, Task, Work};
+use super::{Creds, Outcome, Registration, Task, Work};
 use crate::errno::{Errno, SysResult};
-use crate::executor::Registration;
 use crate::executor::Events;
 use crate::fs::inode::Caller;
 use crate::fs::open::{Program, open_exec};
@@ -33,7 +32,6 @@ const STACK_MAX: u64 = 64 << 20;
 const STACK_MIN: u64 = 132 * 1024;
 /// The heap starts at most this many pages behind the program.
 const BRK_RANDOM_PAGES: u64 = 0x2000;
-/// A process larger than this is killed before its successor is loaded, not after.
 const MAP_FILE: u64 = (libc::MAP_PRIVATE | libc::MAP_FIXED) as u64;
 const MAP_ANON: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
 
@@ -228,7 +226,6 @@ fn new_creds(t: &Task, program: &Program) -> Creds {
     }
     const KEEP_CAPS: u32 = 1 << 4;
     c.securebits &= !KEEP_CAPS;
-    let _ = Cap::Setpcap;
     c
 }
 
@@ -350,11 +347,8 @@ impl StackPlace {
     }
 
     fn call(&self) -> Call {
-        let flags = libc::MAP_PRIVATE
-            | libc::MAP_ANONYMOUS
-            | libc::MAP_NORESERVE
-            | libc::MAP_STACK
-            | libc::MAP_FIXED_NOREPLACE;
+        let flags =
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK | libc::MAP_FIXED_NOREPLACE;
         mmap(self.top - self.size, self.size, self.prot, flags as u64, u64::MAX, 0)
     }
 }

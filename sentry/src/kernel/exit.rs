@@ -173,8 +173,8 @@ impl ThreadGroup {
     fn report_death(&self, kernel: &Arc<Kernel>, uid: u32, status: i32) {
         let Some(parent) = kernel.parent_of(self.tgid) else { return };
         let action = parent.sighand().get(libc::SIGCHLD);
-        let unwanted = self.exit_signal == libc::SIGCHLD
-            && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
+        let unwanted =
+            self.exit_signal == libc::SIGCHLD && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
         if self.exit_signal != 0 {
             let (code, value) = match status & 0x7f {
                 0 => (libc::CLD_EXITED, status >> 8 & 0xff),

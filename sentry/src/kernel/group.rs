@@ -18,13 +18,13 @@ pub struct Limit {
 }
 
 /// `RLIM_INFINITY`.
-pub const INFINITY: u64 = u64::MAX;
+pub(crate) const INFINITY: u64 = u64::MAX;
 
 /// How many resources there are (`RLIM_NLIMITS`).
-pub const RESOURCES: usize = 16;
+pub(crate) const RESOURCES: usize = 16;
 
 /// What Linux gives its first process, but for the limits on descriptors and processes that a sandbox has.
-pub fn default_limits() -> [Limit; RESOURCES] {
+pub(crate) fn default_limits() -> [Limit; RESOURCES] {
     let mut limits = [Limit { soft: INFINITY, hard: INFINITY }; RESOURCES];
     let mut set = |resource: u32, soft, hard| {
         if let Some(limit) = limits.get_mut(resource as usize) {
@@ -107,7 +107,7 @@ impl GroupState {
 }
 
 /// Adds `more` to `sum`.
-pub fn add_usage(sum: &mut Usage, more: Usage) {
+pub(crate) fn add_usage(sum: &mut Usage, more: Usage) {
     sum.utime = sum.utime.saturating_add(more.utime);
     sum.stime = sum.stime.saturating_add(more.stime);
     sum.minflt = sum.minflt.saturating_add(more.minflt);
@@ -152,7 +152,7 @@ pub struct ThreadGroup {
 }
 
 /// Addresses of strings on the initial stack.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct StringAreas {
     pub arg_start: u64,
@@ -161,6 +161,12 @@ pub struct StringAreas {
     pub env_end: u64,
     pub auxv: [u64; 48],
     pub auxv_len: usize,
+}
+
+impl Default for StringAreas {
+    fn default() -> StringAreas {
+        StringAreas { arg_start: 0, arg_end: 0, env_start: 0, env_end: 0, auxv: [0; 48], auxv_len: 0 }
+    }
 }
 
 impl std::fmt::Debug for ThreadGroup {

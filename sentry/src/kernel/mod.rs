@@ -18,11 +18,11 @@ mod exit;
 pub(crate) mod group;
 mod run;
 pub mod signal;
-mod task;
+pub mod task;
 pub mod timers;
 mod tree;
 
-pub use clone::CloneArgs;
+pub use clone::{CloneArgs, clone};
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};
 pub use exec::execve;
 pub use group::{GroupState, Limit, ThreadGroup, Wait};
@@ -57,8 +57,6 @@ pub struct Kernel {
     pub started: Instant,
     /// When the sandbox started, by the calendar.
     pub boot_time: SystemTime,
-    /// Tells what each call does, if the user wants it.
-    pub strace: bool,
     /// Forks since the start, for `/proc/stat`.
     pub forks: AtomicU64,
     /// Called with the wait status of process 1 when it has died.

@@ -73,10 +73,10 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
         return Err(Gone);
     }
     t.enter_call(call.nr);
-    let traced = if t.kernel.strace { Some(strace::enter(t, call.nr, call.args)) } else { None };
+    let trace = strace::enter(t, call.nr, call.args);
     let result = until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?;
-    if let Some(traced) = traced {
-        strace::exit(t, call.nr, call.args, traced, result);
+    if let Some(trace) = trace {
+        trace.exit(t, &result);
     }
     match t.take_outcome() {
         Outcome::Return => {}

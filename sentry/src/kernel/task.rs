@@ -93,8 +93,6 @@ pub struct Task {
 pub struct Restart {
     /// When it ends.
     pub deadline: Instant,
-    /// Where to say what remained, if a handler ends it after all; 0 for nowhere.
-    pub remaining: u64,
 }
 
 /// Says that the child of a `vfork` has left its parent's memory.

@@ -105,9 +105,7 @@ impl Timer {
         let value = match self.expires {
             None => Duration::ZERO,
             // One that is due but not delivered yet shows the least that is not "disarmed".
-            Some(Expiry::At(at)) => {
-                at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1))
-            }
+            Some(Expiry::At(at)) => at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1)),
             Some(Expiry::Used(at)) => at.saturating_sub(self.used(group)).max(Duration::from_nanos(1)),
         };
         Setting { value, interval: self.interval }

@@ -63,7 +63,7 @@ impl Elf {
     /// Reads the headers of `file`, whose first bytes are `head`. `ENOEXEC` for what is no ELF program of this
     /// machine.
     pub fn read(file: &File, head: &[u8]) -> SysResult<Elf> {
-        let header = Header::parse(head).map_err(|_| Errno::NOEXEC)?;
+        let header = goblin::elf::Elf::parse_header(head).map_err(|_| Errno::NOEXEC)?;
         let little_64 = head.get(..6) == Some(&[0x7f, b'E', b'L', b'F', 2, 1]);
         let kind = match header.e_type {
             ET_EXEC => ElfKind::Fixed,

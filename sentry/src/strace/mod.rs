@@ -80,7 +80,7 @@ impl Trace {
     fn line(&self, t: &Task, result: &str) -> String {
         let since = SINK.get().map_or(0.0, |sink| self.begin.duration_since(sink.start).as_secs_f64());
         let name = lookup(self.nr).map_or_else(|| format!("syscall_{:#x}", self.nr), |e| e.name.to_owned());
-        let mut line = format!("[{:>5}] {since:.6} {name}(", t.tid);
+        let mut line = format!("[{:>5}] {since:.6} {name}(", t.tid());
         for (at, _) in kinds(self.nr).iter().enumerate() {
             let value = self.decoded.get(at).cloned().flatten();
             let raw = self.args.get(at).copied().unwrap_or_default();

@@ -309,7 +309,8 @@ pub async fn capset(t: &Task, header: Addr, data: Addr) -> SysResult<()> {
     let (effective, permitted, inheritable) = (set(0), set(1), set(2));
     let old = t.creds();
     let within = |a: u64, b: u64| a & !b == 0;
-    let may_inherit = if old.has(Cap::Setpcap) { old.inheritable | old.bounding } else { old.inheritable | old.permitted };
+    let may_inherit =
+        if old.has(Cap::Setpcap) { old.inheritable | old.bounding } else { old.inheritable | old.permitted };
     if !within(inheritable, may_inherit)
         || !within(inheritable, old.inheritable | old.bounding)
         || !within(permitted, old.permitted)

@@ -39,7 +39,7 @@ pub(super) async fn fcntl_lock(t: &Task, file: &File, cmd: i32, addr: Addr) -> S
     let kind = i32::from(flock.kind);
     let owner = if is_ofd { Owner::Description(file.id) } else { Owner::Process(t.files().id) };
     let (start, last) = range(file, &flock)?;
-    let pid = if is_ofd { -1 } else { t.tid };
+    let pid = if is_ofd { -1 } else { t.group.tgid };
     let wanted = Range { start, last, exclusive: kind == libc::F_WRLCK, owner, pid };
     match cmd {
         libc::F_GETLK | libc::F_OFD_GETLK => {

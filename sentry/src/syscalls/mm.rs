@@ -230,3 +230,8 @@ pub async fn arch_prctl(t: &Task, op: i32, value: u64) -> SysResult {
         _ => Err(Errno::INVAL),
     }
 }
+
+/// `membarrier(2)`, for the forms that interrupt the processes of others too.
+pub async fn membarrier(_t: &Task, _cmd: i32, _flags: u32, _cpu: i32) -> SysResult<()> {
+    Err(Errno::INVAL)
+}

@@ -1,24 +1,36 @@
 //! The system calls, one short function each, in files named after their man-page neighbourhood.
 
 pub mod at;
+pub mod cred;
 pub mod deadline;
 pub mod dir;
 pub mod epoll;
 pub mod eventfd;
 pub mod fd;
+pub mod futex;
+pub mod ids;
 pub mod ioctl;
 pub mod iovec;
 pub mod link;
 pub mod lock;
+pub mod mm;
 pub mod open;
 mod pair;
 pub mod pipe;
 pub mod poll;
+pub mod prctl;
+pub mod process;
+pub mod resource;
 pub mod rw;
+pub mod sched;
 pub mod select;
 mod sigmask;
+pub mod signal;
 pub mod stat;
+pub mod system;
+pub mod time;
 pub mod timerfd;
+pub mod wait;
 
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
@@ -88,6 +100,6 @@ syscalls_table::for_each_syscall!(dispatcher);
 
 /// A call that has no handler: `ENOSYS`, and one line in the log.
 fn unsupported(t: &Task, args: [u64; 6]) -> SysResult {
-    tracing::warn!(tid = t.tid, ?args, "unsupported system call");
+    tracing::warn!(tid = t.tid(), ?args, "unsupported system call");
     Err(Errno::NOSYS)
 }

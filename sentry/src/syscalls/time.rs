@@ -9,7 +9,7 @@ use crate::kernel::task::Restart;
 use crate::kernel::timers::{Counts, Notify, Setting};
 use crate::kernel::{Cap, Task, ThreadGroup};
 use crate::mm::Addr;
-use rustix::time::{ClockId, clock_gettime as host_clock};
+use rustix::time::{ClockId, DynamicClockId, Timespec as HostTime, clock_gettime_dynamic};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Debug, Clone)]
 enum Clock {
     Host(ClockId),
+    Tai,
     Process(Arc<ThreadGroup>),
     Thread(Arc<Task>),
 }
@@ -30,7 +31,7 @@ fn clock(t: &Task, id: i32) -> SysResult<Clock> {
         libc::CLOCK_REALTIME_COARSE => Clock::Host(ClockId::RealtimeCoarse),
         libc::CLOCK_MONOTONIC_COARSE => Clock::Host(ClockId::MonotonicCoarse),
         libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => Clock::Host(ClockId::Boottime),
-        libc::CLOCK_TAI => Clock::Host(ClockId::Tai),
+        libc::CLOCK_TAI => Clock::Tai,
         libc::CLOCK_PROCESS_CPUTIME_ID => Clock::Process(t.group.clone()),
         libc::CLOCK_THREAD_CPUTIME_ID => Clock::Thread(t.arc().ok_or(Errno::INVAL)?),
         // CPU clocks of others (linux/posix-timers.h): the id inverted in the upper bits, then thread or process
@@ -50,13 +51,15 @@ fn clock(t: &Task, id: i32) -> SysResult<Clock> {
 fn read(clock: &Clock) -> Duration {
     let cpu = |u: platform::Usage| Duration::from_nanos(u.utime + u.stime);
     match clock {
-        Clock::Host(id) => {
-            let ts = host_clock(*id);
-            Duration::new(ts.tv_sec.max(0) as u64, ts.tv_nsec as u32)
-        }
+        Clock::Host(id) => since_epoch(rustix::time::clock_gettime(*id)),
+        Clock::Tai => clock_gettime_dynamic(DynamicClockId::Tai).map(since_epoch).unwrap_or_default(),
         Clock::Process(group) => cpu(group.usage()),
         Clock::Thread(task) => cpu(task.thread().usage()),
     }
+}
+
+fn since_epoch(ts: HostTime) -> Duration {
+    Duration::new(ts.tv_sec.max(0) as u64, ts.tv_nsec as u32)
 }
 
 /// `clock_gettime(2)`.
@@ -105,7 +108,7 @@ pub async fn nanosleep(t: &Task, request: Addr, remaining: Addr) -> SysResult<()
 pub async fn clock_nanosleep(t: &Task, id: i32, flags: i32, request: Addr, remaining: Addr) -> SysResult<()> {
     let clock = match clock(t, id)? {
         Clock::Thread(_) if id == libc::CLOCK_THREAD_CPUTIME_ID => return Err(Errno::INVAL),
-        clock @ Clock::Host(_) => clock,
+        clock @ (Clock::Host(_) | Clock::Tai) => clock,
         _ => return Err(Errno::OPNOTSUPP),
     };
     if matches!(id, libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW) {
@@ -214,7 +217,7 @@ struct SigEvent {
 pub async fn timer_create(t: &Task, clock_id: i32, event: Addr, id: Addr) -> SysResult<()> {
     let event: Option<SigEvent> = if event.is_null() { None } else { Some(t.mem().read(event)?) };
     let counts = match clock(t, clock_id)? {
-        Clock::Host(_) => match clock_id {
+        Clock::Host(_) | Clock::Tai => match clock_id {
             libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW => {
                 return Err(Errno::OPNOTSUPP);
             }
@@ -257,7 +260,7 @@ pub async fn timer_settime(t: &Task, id: i32, flags: i32, new: Addr, old: Addr) 
     let setting = |clock_id| {
         let value = match clock(t, clock_id)? {
             // One that has passed expires at once, and does not disarm.
-            clock @ Clock::Host(_) if absolute && !value.is_zero() => {
+            clock @ (Clock::Host(_) | Clock::Tai) if absolute && !value.is_zero() => {
                 value.saturating_sub(read(&clock)).max(Duration::from_nanos(1))
             }
             _ => value,

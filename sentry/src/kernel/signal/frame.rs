@@ -90,7 +90,10 @@ pub(super) fn push(t: &Task, action: &SigAction, info: &SigInfo, mask: SigSet, f
         return Err(Errno::FAULT);
     }
     let fault = fault.copied().unwrap_or(Fault { signo: 0, code: 0, addr: 0, err: 0, trapno: 0, cr2: 0 });
-    let shown = AltStack { flags: altstack.flags & (SS_AUTODISARM | libc::SS_DISABLE) | on_stack_flag(&altstack, regs.rsp), ..altstack };
+    let shown = AltStack {
+        flags: altstack.flags & (SS_AUTODISARM | libc::SS_DISABLE) | on_stack_flag(&altstack, regs.rsp),
+        ..altstack
+    };
     let mcontext = SigContext {
         regs: to_array(&regs),
         cs: USER_CS,

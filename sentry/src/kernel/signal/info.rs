@@ -25,7 +25,7 @@ impl std::fmt::Debug for SigInfo {
 }
 
 /// `SI_KERNEL`.
-pub const SI_KERNEL: i32 = 0x80;
+pub(super) const SI_KERNEL: i32 = 0x80;
 
 impl SigInfo {
     /// A signal with nothing in the union.

@@ -32,14 +32,8 @@ impl SigSet {
     /// SIGKILL and SIGSTOP, which nobody can block.
     pub const UNBLOCKABLE: SigSet = SigSet(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
     /// What a synchronous fault raises: delivered before others.
-    const SYNCHRONOUS: SigSet = SigSet::of(&[
-        libc::SIGSEGV,
-        libc::SIGBUS,
-        libc::SIGILL,
-        libc::SIGTRAP,
-        libc::SIGFPE,
-        libc::SIGSYS,
-    ]);
+    const SYNCHRONOUS: SigSet =
+        SigSet::of(&[libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, libc::SIGSYS]);
     const STOPS: SigSet = SigSet::of(&[libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
 
     /// The set of these.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Most signals queued for one process or thread; as Linux, real-time signals beyond it are refused and
 /// standard ones lose their information. Linux counts per user (`RLIMIT_SIGPENDING`); this bounds each queue.
-pub const QUEUE_MAX: usize = 4096;
+pub(super) const QUEUE_MAX: usize = 4096;
 
 /// Signals that wait for delivery, to one thread or to a process.
 #[derive(Debug, Default)]
