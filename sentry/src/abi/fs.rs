@@ -66,3 +66,13 @@ pub struct Ustat {
     pub fpack: [u8; 6],
     pub(crate) pad2: u32,
 }
+
+/// `struct xattr_args`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "linux/xattr.h documents them")]
+pub struct XattrArgs {
+    pub value: u64,
+    pub size: u32,
+    pub flags: u32,
+}

@@ -8,7 +8,7 @@ pub mod process;
 mod stat;
 mod time;
 
-pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf};
+pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, read_extensible};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
