@@ -6,10 +6,12 @@ mod fs;
 mod poll;
 pub mod process;
 mod stat;
+mod termios;
 mod time;
 
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, read_extensible};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
+pub use termios::{NCCS, Termio, Termios, Termios2, Winsize};
 pub use time::{Timespec, Timeval};

@@ -14,6 +14,7 @@ pub mod eventfd;
 pub mod fd_table;
 pub mod file;
 pub mod host;
+pub mod host_stdio;
 pub mod inode;
 pub mod inotify;
 pub mod lock;
