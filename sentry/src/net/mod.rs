@@ -1,1 +1,41 @@
 //! Sockets.
+//!
+//! A [`Socket`](socket::Socket) is the file; below it each family implements [`SocketOps`](socket::SocketOps):
+//! [`unix`], [`inet`] (loopback only: what would leave the sandbox is unreachable) and [`netlink`].
+
+pub mod address;
+pub mod inet;
+pub mod message;
+pub mod netlink;
+pub mod options;
+pub mod rights;
+pub mod socket;
+pub mod unix;
+
+use crate::errno::{Errno, SysResult};
+use crate::fs::File;
+use crate::kernel::Task;
+use socket::Socket;
+use std::sync::Arc;
+
+/// `socket(2)`: a new socket of a family, type and protocol. `kind` has no flags.
+pub fn create(t: &Task, family: i32, kind: i32, protocol: i32, flags: i32) -> SysResult<Arc<File>> {
+    if !(0..AF_MAX).contains(&family) {
+        return Err(Errno::AFNOSUPPORT);
+    }
+    if !(0..SOCK_MAX).contains(&kind) {
+        return Err(Errno::INVAL);
+    }
+    let socket = match family {
+        libc::AF_UNIX => unix::create(t, kind, protocol)?,
+        libc::AF_INET | libc::AF_INET6 => inet::create(t, family, kind, protocol)?,
+        libc::AF_NETLINK => netlink::create(t, kind, protocol)?,
+        _ => return Err(Errno::AFNOSUPPORT),
+    };
+    Ok(Socket::open(socket, flags))
+}
+
+/// One above the highest family.
+const AF_MAX: i32 = 46;
+/// One above the highest socket type.
+const SOCK_MAX: i32 = 11;

@@ -1,0 +1,175 @@
+//! Sockets as files, and what each family implements below them.
+
+use super::address::SockAddr;
+use super::message::{Incoming, Outgoing, Ucred};
+use super::options::{Options, Value};
+use super::rights::Rights;
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::fs::{File, FileOps, Written, anon};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use std::any::Any;
+use std::sync::Arc;
+
+/// What a family does. Nothing waits: what would block returns `EAGAIN`, and is tried again when
+/// [`wait_queue`](Self::wait_queue) says so.
+pub trait SocketOps: Send + Sync + Any {
+    /// `bind(2)`.
+    fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()>;
+
+    /// `connect(2)`. `EAGAIN` if it has to wait for the other side; `EINPROGRESS` if it goes on by itself.
+    fn connect(&self, t: &Task, address: &SockAddr, nonblocking: bool) -> SysResult<()>;
+
+    /// `listen(2)`; `backlog` is within bounds.
+    fn listen(&self, t: &Task, backlog: usize) -> SysResult<()> {
+        let _ = (t, backlog);
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// `accept(2)`: the new connection's socket.
+    fn accept(&self, t: &Task) -> SysResult<Socket> {
+        let _ = t;
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// Whether `listen` was called.
+    fn is_listening(&self) -> bool {
+        false
+    }
+
+    /// Sends a message whole, or as much of a stream as there is room for.
+    fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize>;
+
+    /// Receives a message, or what there is of a stream. `flags` may have `MSG_PEEK`, `MSG_OOB`.
+    fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming>;
+
+    /// `shutdown(2)`; `how` is `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
+    fn shutdown(&self, how: i32) -> SysResult<()>;
+
+    /// `getsockname(2)`.
+    fn local_address(&self) -> SysResult<SockAddr>;
+
+    /// `getpeername(2)`.
+    fn peer_address(&self) -> SysResult<SockAddr>;
+
+    /// `SO_PEERCRED`.
+    fn peer_creds(&self) -> Option<Ucred> {
+        None
+    }
+
+    /// `getsockopt(2)` of a level other than `SOL_SOCKET`. `len` is how much the guest takes.
+    fn get_option(&self, t: &Task, level: i32, name: i32, len: usize) -> SysResult<Value> {
+        let _ = (t, level, name, len);
+        Err(Errno::OPNOTSUPP)
+    }
+
+    /// `setsockopt(2)` of a level other than `SOL_SOCKET`.
+    fn set_option(&self, t: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        let _ = (t, level, name, value);
+        Err(Errno::NOPROTOOPT)
+    }
+
+    /// `ioctl(2)`; `ENOTTY` for what the family does not know.
+    fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
+        let _ = (t, cmd, arg);
+        Err(Errno::NOTTY)
+    }
+
+    /// What is ready now.
+    fn poll(&self) -> Events;
+
+    /// Where readiness is announced.
+    fn wait_queue(&self) -> &WaitQueue;
+
+    /// For downcasts to the family's own type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A socket.
+pub struct Socket {
+    /// `AF_…`.
+    pub family: i32,
+    /// `SOCK_…`.
+    pub kind: i32,
+    /// Protocol number.
+    pub protocol: i32,
+    /// The options that all families share.
+    pub options: Arc<Options>,
+    /// The family's part.
+    pub ops: Box<dyn SocketOps>,
+    ino: u64,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Socket({}, {}, {})", self.family, self.kind, self.protocol)
+    }
+}
+
+impl Socket {
+    /// Puts a family's part into a socket.
+    pub fn new(
+        (family, kind, protocol): (i32, i32, i32),
+        options: Arc<Options>,
+        ops: impl SocketOps + 'static,
+    ) -> Socket {
+        Socket { family, kind, protocol, options, ops: Box::new(ops), ino: anon::next_ino() }
+    }
+
+    /// An open description of it; `flags` may have `O_NONBLOCK`.
+    pub fn open(socket: Socket, flags: i32) -> Arc<File> {
+        File::anonymous(socket, flags | libc::O_RDWR)
+    }
+
+    /// The socket behind a description: `ENOTSOCK` if it is none.
+    pub fn of(file: &File) -> SysResult<&Socket> {
+        file.downcast().ok_or(Errno::NOTSOCK)
+    }
+
+    /// Whether data is a stream without boundaries.
+    pub fn is_stream(&self) -> bool {
+        self.kind == libc::SOCK_STREAM
+    }
+
+    /// Inode number, as `fstat` and `/proc` show it.
+    pub fn ino(&self) -> u64 {
+        self.ino
+    }
+}
+
+impl FileOps for Socket {
+    fn read(&self, _: &File, buf: &mut [u8], _: u64) -> SysResult<usize> {
+        self.ops.receive(buf, 0).map(|incoming| incoming.count)
+    }
+
+    fn write(&self, _: &File, buf: &[u8], _: u64) -> SysResult<Written> {
+        let mut rights = Rights::default();
+        let mut message =
+            Outgoing { task: None, data: buf, to: None, rights: &mut rights, creds: None, control: &[], flags: 0 };
+        self.ops.send(&mut message).map(|count| Written { count, end: 0 })
+    }
+
+    fn ioctl(&self, t: &Task, _: &File, cmd: u32, arg: u64) -> SysResult {
+        match self.ops.ioctl(t, cmd, Addr(arg)) {
+            Err(Errno::NOTTY) => super::inet::device::ioctl(t, cmd, Addr(arg)),
+            done => done,
+        }
+    }
+
+    fn poll(&self, _: &File) -> Events {
+        self.ops.poll()
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(self.ops.wait_queue())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn describe(&self) -> String {
+        format!("socket:[{}]", self.ino)
+    }
+}

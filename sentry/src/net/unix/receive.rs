@@ -1,0 +1,77 @@
+//! Receiving.
+
+use super::Kind;
+use super::endpoint::{Endpoint, MAX_DGRAM_QLEN, RCV, Role, tell};
+use super::inbox::Taken;
+use super::name::Name;
+use crate::errno::{Errno, SysResult};
+use crate::net::message::{Incoming, Ucred};
+
+impl Endpoint {
+    pub(super) fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        if flags & libc::MSG_OOB != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let peek = flags & libc::MSG_PEEK != 0;
+        let taken =
+            if self.kind == Kind::Stream { self.receive_stream(buf, peek)? } else { self.receive_message(buf, peek)? };
+        let Some(taken) = taken else { return Ok(Incoming { ends: true, ..Incoming::default() }) };
+        if let Some(sender) = &taken.sender {
+            sender.uncharge(taken.uncharge);
+        }
+        Ok(self.incoming(taken))
+    }
+
+    fn incoming(&self, taken: Taken) -> Incoming {
+        let wants_creds = self.options.is_on(libc::SO_PASSCRED);
+        let truncated = self.kind != Kind::Stream && taken.full > taken.count;
+        Incoming {
+            count: taken.count,
+            full: taken.full,
+            from: (self.kind == Kind::Datagram)
+                .then(|| taken.from.as_deref().map(|name| Name::to_address(Some(name))))
+                .flatten(),
+            rights: taken.rights,
+            creds: wants_creds.then(|| taken.creds.unwrap_or(Ucred::UNKNOWN)),
+            flags: if truncated { libc::MSG_TRUNC } else { 0 },
+            ends: taken.ends,
+            ..Incoming::default()
+        }
+    }
+
+    /// `None` at the end.
+    fn receive_stream(&self, buf: &mut [u8], peek: bool) -> SysResult<Option<Taken>> {
+        let mut state = self.state.lock();
+        if !matches!(state.role, Role::Connected) {
+            return Err(Errno::INVAL);
+        }
+        if buf.is_empty() {
+            return Ok(None);
+        }
+        if state.inbox.is_empty() {
+            self.options.take_error()?;
+            return if state.shut & RCV != 0 { Ok(None) } else { Err(Errno::AGAIN) };
+        }
+        let by_creds = self.options.is_on(libc::SO_PASSCRED);
+        let mut taken = state.inbox.pop_stream(buf, peek, by_creds);
+        taken.sender = state.peer.clone();
+        Ok(Some(taken))
+    }
+
+    /// `None` at the end.
+    fn receive_message(&self, buf: &mut [u8], peek: bool) -> SysResult<Option<Taken>> {
+        let mut state = self.state.lock();
+        if self.kind == Kind::Seqpacket && !matches!(state.role, Role::Connected) {
+            return Err(Errno::NOTCONN);
+        }
+        let Some(taken) = state.inbox.pop(buf, peek) else {
+            self.options.take_error()?;
+            return if state.shut & RCV != 0 { Ok(None) } else { Err(Errno::AGAIN) };
+        };
+        let has_room = !peek && state.inbox.records.len() <= MAX_DGRAM_QLEN;
+        let blocked = if has_room { state.unblock() } else { Default::default() };
+        drop(state);
+        tell(blocked);
+        Ok(Some(taken))
+    }
+}

@@ -1,0 +1,118 @@
+//! The socket operations of `AF_UNIX`.
+
+use super::endpoint::{Endpoint, Role};
+use super::name::Name;
+use super::{Kind, wrap};
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use crate::net::address::SockAddr;
+use crate::net::message::{Incoming, Outgoing, Ucred};
+use crate::net::socket::{Socket, SocketOps};
+use std::any::Any;
+use std::sync::Arc;
+
+/// An `AF_UNIX` socket: closes its endpoint when it goes.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    end: Arc<Endpoint>,
+}
+
+impl UnixSocket {
+    pub(super) fn new(end: Arc<Endpoint>) -> UnixSocket {
+        UnixSocket { end }
+    }
+
+    /// Bytes to read: all of a stream, the first datagram.
+    fn inq(&self) -> SysResult<usize> {
+        let state = self.end.state.lock();
+        if matches!(state.role, Role::Listening { .. }) {
+            return Err(Errno::INVAL);
+        }
+        Ok(match self.end.kind {
+            Kind::Stream | Kind::Seqpacket => state.inbox.len(),
+            Kind::Datagram => state.inbox.records.front().map_or(0, |record| record.len),
+        })
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        self.end.close();
+    }
+}
+
+impl SocketOps for UnixSocket {
+    fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()> {
+        self.end.bind(t, address)
+    }
+
+    fn connect(&self, t: &Task, address: &SockAddr, _: bool) -> SysResult<()> {
+        self.end.connect(t, address)
+    }
+
+    fn listen(&self, t: &Task, backlog: usize) -> SysResult<()> {
+        self.end.listen(t, backlog)
+    }
+
+    fn accept(&self, _: &Task) -> SysResult<Socket> {
+        if !self.end.kind.is_connected() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.end.accept().map(wrap)
+    }
+
+    fn is_listening(&self) -> bool {
+        matches!(self.end.state.lock().role, Role::Listening { .. })
+    }
+
+    fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
+        self.end.send(message)
+    }
+
+    fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        self.end.receive(buf, flags)
+    }
+
+    fn shutdown(&self, how: i32) -> SysResult<()> {
+        self.end.shutdown(how);
+        Ok(())
+    }
+
+    fn local_address(&self) -> SysResult<SockAddr> {
+        Ok(Name::to_address(self.end.state.lock().name.as_deref()))
+    }
+
+    fn peer_address(&self) -> SysResult<SockAddr> {
+        let peer = self.end.state.lock().peer.clone().ok_or(Errno::NOTCONN)?;
+        let name = peer.state.lock().name.clone();
+        Ok(Name::to_address(name.as_deref()))
+    }
+
+    fn peer_creds(&self) -> Option<Ucred> {
+        let state = self.end.state.lock();
+        state.peer_creds.or(state.listener_creds)
+    }
+
+    fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
+        let value = match u64::from(cmd) {
+            libc::FIONREAD => self.inq()?,
+            libc::TIOCOUTQ => self.end.sent(),
+            _ => return Err(Errno::NOTTY),
+        };
+        t.mem().write(arg, &i32::try_from(value).unwrap_or(i32::MAX)).map(|()| 0)
+    }
+
+    fn poll(&self) -> Events {
+        self.end.poll()
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.end.queue
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
