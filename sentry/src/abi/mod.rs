@@ -4,6 +4,7 @@
 
 mod fs;
 mod poll;
+mod socket;
 pub mod process;
 mod stat;
 mod termios;
@@ -12,6 +13,7 @@ mod time;
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, read_extensible};
+pub use socket::{Cmsghdr, Mmsghdr, Msghdr};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use termios::{NCCS, Termio, Termios, Termios2, Winsize};
 pub use time::{Timespec, Timeval};

@@ -1,0 +1,224 @@
+//! `send(2)`, `recv(2)` and their kin.
+
+use super::iovec::{Buffers, IoBuffer};
+use super::socket::{after, interrupted, read_address, waits, write_address};
+use super::socket_control::{Ancillary, ControlOut, read_control};
+use crate::abi::Msghdr;
+use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
+use crate::fs::File;
+use crate::kernel::Task;
+use crate::mm::Addr;
+use crate::net::address::{MAX_LEN, SockAddr};
+use crate::net::message::{Incoming, Outgoing};
+use crate::net::socket::Socket;
+
+/// Bytes of a stream moved at once: what stays in the caches between the copies.
+const CHUNK: usize = 128 << 10;
+/// Longest message: what the largest send buffer takes.
+const MESSAGE_MAX: usize = 8 << 20;
+/// `UIO_MAXIOV`.
+const IOV_MAX: u64 = 1024;
+
+/// `sendto(2)`.
+pub async fn sendto(
+    t: &Task,
+    fd: i32,
+    buf: Addr,
+    len: usize,
+    flags: i32,
+    addr: Addr,
+    addrlen: i32,
+) -> SysResult<usize> {
+    let from = Buffers::one(buf, len)?;
+    let file = t.file(fd)?;
+    Socket::of(&file)?;
+    let to = if addr.is_null() { None } else { Some(read_address(t, addr, addrlen)?) };
+    send(t, &file, &from, to.as_ref(), Ancillary::default(), flags).await
+}
+
+/// `recvfrom(2)`.
+pub async fn recvfrom(
+    t: &Task,
+    fd: i32,
+    buf: Addr,
+    len: usize,
+    flags: i32,
+    addr: Addr,
+    addrlen: Addr,
+) -> SysResult<usize> {
+    let to = Buffers::one(buf, len)?;
+    let file = t.file(fd)?;
+    Socket::of(&file)?;
+    let got = receive(t, &file, &to, flags).await?;
+    if !addr.is_null() {
+        write_address(t, &got.from.clone().unwrap_or_default(), addr, addrlen)?;
+    }
+    Ok(returned(&got, flags))
+}
+
+/// `sendmsg(2)`.
+pub async fn sendmsg(t: &Task, fd: i32, msg: Addr, flags: i32) -> SysResult<usize> {
+    let file = t.file(fd)?;
+    send_message(t, &file, &t.mem().read(msg)?, flags).await
+}
+
+/// `recvmsg(2)`.
+pub async fn recvmsg(t: &Task, fd: i32, msg: Addr, flags: i32) -> SysResult<usize> {
+    let file = t.file(fd)?;
+    let mut header = t.mem().read(msg)?;
+    let count = receive_message(t, &file, &mut header, flags).await?;
+    t.mem().write(msg, &header)?;
+    Ok(count)
+}
+
+/// What a header says of the buffers.
+fn buffers(t: &Task, header: &Msghdr) -> SysResult<Buffers> {
+    if header.namelen < 0 && header.name != 0 {
+        return Err(Errno::INVAL);
+    }
+    if header.iovlen > IOV_MAX {
+        return Err(Errno::MSGSIZE);
+    }
+    Buffers::vector(t, Addr(header.iov), header.iovlen as usize)
+}
+
+/// Sends what a header describes.
+pub(super) async fn send_message(t: &Task, file: &File, header: &Msghdr, flags: i32) -> SysResult<usize> {
+    let socket = Socket::of(file)?;
+    let from = buffers(t, header)?;
+    let to = if header.name == 0 || header.namelen == 0 {
+        None
+    } else {
+        Some(read_address(t, Addr(header.name), header.namelen.min(MAX_LEN as i32))?)
+    };
+    let ancillary = read_control(t, socket, Addr(header.control), header.controllen)?;
+    send(t, file, &from, to.as_ref(), ancillary, flags).await
+}
+
+/// Receives into what a header describes, and completes the header.
+pub(super) async fn receive_message(t: &Task, file: &File, header: &mut Msghdr, flags: i32) -> SysResult<usize> {
+    Socket::of(file)?;
+    let to = buffers(t, header)?;
+    let mut got = receive(t, file, &to, flags).await?;
+    if header.name != 0 {
+        let address = got.from.take().unwrap_or_default();
+        let bytes = address.as_bytes();
+        let room = header.namelen.max(0) as usize;
+        t.mem().write_bytes(Addr(header.name), bytes.get(..room.min(bytes.len())).unwrap_or_default())?;
+        header.namelen = bytes.len() as i32;
+    }
+    let count = returned(&got, flags);
+    let mut control = ControlOut::new(Addr(header.control), header.controllen);
+    control.fill(t, got.creds, std::mem::take(&mut got.rights), &got.control, flags & libc::MSG_CMSG_CLOEXEC != 0);
+    header.flags = got.flags | control.flags() | flags & libc::MSG_CMSG_CLOEXEC;
+    header.controllen = control.finish(t)?;
+    Ok(count)
+}
+
+/// What the call returns: with `MSG_TRUNC` the length of the whole message.
+fn returned(got: &Incoming, flags: i32) -> usize {
+    if flags & libc::MSG_TRUNC != 0 { got.full } else { got.count }
+}
+
+/// Sends a message whole, or all of a stream's bytes, waiting for room.
+pub(super) async fn send(
+    t: &Task,
+    file: &File,
+    from: &Buffers,
+    to: Option<&SockAddr>,
+    ancillary: Ancillary,
+    flags: i32,
+) -> SysResult<usize> {
+    let socket = Socket::of(file)?;
+    let Ancillary { mut rights, creds, control } = ancillary;
+    let timeout = socket.options.sndtimeo();
+    let deadline = after(timeout);
+    let chunk = if socket.is_stream() { CHUNK } else { MESSAGE_MAX };
+    if !socket.is_stream() && from.len() > MESSAGE_MAX {
+        return Err(Errno::MSGSIZE);
+    }
+    let mut done = 0;
+    loop {
+        let mut attempt = || {
+            let mut buf = IoBuffer::new((from.len() - done).min(chunk));
+            let got = from.copy_in(t, done, &mut buf)?;
+            if got < buf.len() && !socket.is_stream() {
+                return Err(Errno::FAULT);
+            }
+            let data = buf.get(..got).unwrap_or_default();
+            let rights = &mut rights;
+            socket.ops.send(&mut Outgoing { task: Some(t), data, to, rights, creds, control: &control, flags })
+        };
+        let sent = if waits(file, flags) {
+            t.block_on(socket.ops.wait_queue(), Events::WRITABLE, deadline, attempt).await
+        } else {
+            attempt()
+        };
+        match sent {
+            Ok(count) => done += count,
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => {
+                if error == Errno::PIPE && socket.is_stream() && flags & libc::MSG_NOSIGNAL == 0 {
+                    t.raise(libc::SIGPIPE);
+                }
+                return Err(interrupted(error, timeout));
+            }
+        }
+        if done >= from.len() {
+            return Ok(done);
+        }
+    }
+}
+
+/// Receives a message, or from a stream: at least one byte or `SO_RCVLOWAT`, with `MSG_WAITALL` all that fits.
+pub(super) async fn receive(t: &Task, file: &File, to: &Buffers, flags: i32) -> SysResult<Incoming> {
+    let socket = Socket::of(file)?;
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err(Errno::AGAIN);
+    }
+    if !socket.is_stream() {
+        return receive_part(t, file, to, 0, flags, true).await;
+    }
+    let lowat = if flags & libc::MSG_WAITALL != 0 { to.len() } else { socket.options.rcvlowat().min(to.len()) };
+    let mut all = receive_part(t, file, to, 0, flags, true).await?;
+    while !all.ends && all.count > 0 && all.count < to.len() && flags & (libc::MSG_PEEK | libc::MSG_OOB) == 0 {
+        match receive_part(t, file, to, all.count, flags, all.count < lowat).await {
+            Ok(part) if part.count > 0 => {
+                all.count += part.count;
+                all.full = all.count;
+                all.rights.extend(part.rights);
+                all.creds = all.creds.or(part.creds);
+                all.ends = part.ends;
+            }
+            _ => break,
+        }
+    }
+    Ok(all)
+}
+
+/// Receives once, to byte `skip` of the buffers and on.
+async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i32, wait: bool) -> SysResult<Incoming> {
+    let socket = Socket::of(file)?;
+    let room = (to.len() - skip).min(if socket.is_stream() { CHUNK } else { MESSAGE_MAX });
+    let attempt = || {
+        let mut buf = IoBuffer::new(room);
+        socket.ops.receive(&mut buf, flags).map(|got| (buf, got))
+    };
+    let timeout = socket.options.rcvtimeo();
+    let (buf, mut got) = if wait && waits(file, flags) {
+        let queue = socket.ops.wait_queue();
+        t.block_on(queue, Events::READABLE, after(timeout), attempt).await.map_err(|e| interrupted(e, timeout))?
+    } else {
+        attempt()?
+    };
+    let copied = to.copy_out(t, skip, buf.get(..got.count).unwrap_or_default())?;
+    if copied < got.count {
+        if !socket.is_stream() {
+            return Err(Errno::FAULT);
+        }
+        got.count = copied;
+        got.ends = true;
+    }
+    Ok(got)
+}

@@ -1,0 +1,38 @@
+//! `getsockopt(2)` and `setsockopt(2)`.
+
+use crate::errno::{Errno, SysResult};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use crate::net::socket::Socket;
+
+/// Longest value of an option that means anything here.
+const VALUE_MAX: usize = 4096;
+
+/// `getsockopt(2)`: reads an option; `*len` is the room, then the length.
+pub async fn getsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, len: Addr) -> SysResult<()> {
+    let file = t.file(fd)?;
+    let socket = Socket::of(&file)?;
+    let room = usize::try_from(t.mem().read::<i32>(len)?).map_err(|_| Errno::INVAL)?;
+    let got = if level == libc::SOL_SOCKET {
+        socket.options.get(socket, name)?
+    } else {
+        socket.ops.get_option(t, level, name, room)?
+    };
+    let got = got.get(..room.min(got.len())).unwrap_or_default();
+    t.mem().write_bytes(value, got)?;
+    t.mem().write(len, &(got.len() as i32))
+}
+
+/// `setsockopt(2)`: changes an option.
+pub async fn setsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, len: i32) -> SysResult<()> {
+    let len = usize::try_from(len).map_err(|_| Errno::INVAL)?;
+    let file = t.file(fd)?;
+    let socket = Socket::of(&file)?;
+    let mut bytes = vec![0; len.min(VALUE_MAX)];
+    t.mem().read_bytes(value, &mut bytes)?;
+    if level == libc::SOL_SOCKET {
+        socket.options.set(t, name, &bytes)
+    } else {
+        socket.ops.set_option(t, level, name, &bytes)
+    }
+}
