@@ -122,6 +122,11 @@ impl Options {
         *self.linger.lock()
     }
 
+    #[cfg(test)]
+    pub(super) fn set_linger_for_test(&self, time: Duration) {
+        *self.linger.lock() = Some(time);
+    }
+
     /// `SO_RCVTIMEO`.
     pub fn rcvtimeo(&self) -> Option<Duration> {
         *self.rcvtimeo.lock()

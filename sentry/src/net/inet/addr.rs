@@ -1,0 +1,117 @@
+//! Internet addresses: what guests write, and what they mean here.
+//!
+//! Inside, an IPv4 address is an IPv4 address even on an IPv6 socket; it is mapped (`::ffff:…`) only towards
+//! the guest.
+
+use crate::errno::{Errno, SysResult};
+use crate::net::address::SockAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Shortest `struct sockaddr_in6` (RFC 2133: without `sin6_scope_id`).
+const SIN6_LEN_MIN: usize = 24;
+const SIN_LEN: usize = 16;
+
+/// Reads an address for a socket of `family`.
+pub(super) fn parse(family: i32, address: &SockAddr) -> SysResult<SocketAddr> {
+    let len = address.as_bytes().len();
+    if family == libc::AF_INET {
+        if len < SIN_LEN {
+            return Err(Errno::INVAL);
+        }
+        if address.family()? != libc::AF_INET {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        return parse_v4(address.rest());
+    }
+    if len < SIN6_LEN_MIN {
+        return Err(Errno::INVAL);
+    }
+    if address.family()? != libc::AF_INET6 {
+        return Err(Errno::AFNOSUPPORT);
+    }
+    parse_v6(address.rest())
+}
+
+fn parse_v4(rest: &[u8]) -> SysResult<SocketAddr> {
+    let (port, rest) = rest.split_first_chunk::<2>().ok_or(Errno::INVAL)?;
+    let ip = rest.first_chunk::<4>().ok_or(Errno::INVAL)?;
+    Ok(SocketAddr::new(Ipv4Addr::from(*ip).into(), u16::from_be_bytes(*port)))
+}
+
+fn parse_v6(rest: &[u8]) -> SysResult<SocketAddr> {
+    let (port, rest) = rest.split_first_chunk::<2>().ok_or(Errno::INVAL)?;
+    let ip = rest.get(4..).and_then(|rest| rest.first_chunk::<16>()).ok_or(Errno::INVAL)?;
+    Ok(SocketAddr::new(Ipv6Addr::from(*ip).to_canonical(), u16::from_be_bytes(*port)))
+}
+
+/// As a guest sees it on a socket of `family`.
+pub(super) fn to_guest(family: i32, address: SocketAddr) -> SockAddr {
+    let port = address.port().to_be_bytes();
+    if family == libc::AF_INET {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        return SockAddr::new(libc::AF_INET, &[port.as_slice(), &ip.octets(), &[0; 8]].concat());
+    }
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv6Addr::UNSPECIFIED,
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    SockAddr::new(libc::AF_INET6, &[port.as_slice(), &[0; 4], &ip.octets(), &[0; 4]].concat())
+}
+
+/// Any address of a family.
+pub(super) fn any(family: i32) -> IpAddr {
+    if family == libc::AF_INET { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+/// Whether packets to it come back: all there is in a sandbox without a network.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+/// The address that packets to `ip` come from.
+pub(super) fn source_for(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// Where a connection to `to` goes: to this host if it says nowhere; `ENETUNREACH` if not to this host.
+pub(super) fn route(to: SocketAddr) -> SysResult<SocketAddr> {
+    let ip = if to.ip().is_unspecified() { source_for(to.ip()) } else { to.ip() };
+    if is_local(ip) { Ok(SocketAddr::new(ip, to.port())) } else { Err(Errno::NETUNREACH) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back_as_written() {
+        for (family, text) in [(libc::AF_INET, "127.0.0.1:80"), (libc::AF_INET6, "[::1]:8080")] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(parse(family, &to_guest(family, address)), Ok(address));
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_inside() {
+        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let guest = to_guest(libc::AF_INET6, address);
+        assert_eq!(guest.as_bytes().len(), 28);
+        assert_eq!(parse(libc::AF_INET6, &guest), Ok(address));
+        assert_eq!(parse(libc::AF_INET, &guest), Err(Errno::AFNOSUPPORT));
+    }
+
+    #[test]
+    fn only_this_host_is_reachable() {
+        assert_eq!(route("0.0.0.0:1".parse().unwrap()), Ok("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(route("127.9.9.9:1".parse().unwrap()), Ok("127.9.9.9:1".parse().unwrap()));
+        assert_eq!(route("[::]:1".parse().unwrap()), Ok("[::1]:1".parse().unwrap()));
+        assert_eq!(route("10.0.0.1:1".parse().unwrap()), Err(Errno::NETUNREACH));
+    }
+}

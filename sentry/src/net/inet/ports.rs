@@ -1,0 +1,230 @@
+//! Who has which port.
+
+use crate::errno::{Errno, SysResult};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+/// `net.ipv4.ip_local_port_range`.
+const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// What a socket wants of a port.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) ip: IpAddr,
+    /// An IPv6 wildcard that leaves IPv4 alone.
+    pub(super) v6only: bool,
+    /// `SO_REUSEADDR`.
+    pub(super) reuse_addr: bool,
+    /// `SO_REUSEPORT`.
+    pub(super) reuse_port: bool,
+    pub(super) uid: u32,
+}
+
+impl Claim {
+    /// Whether packets to `ip` are for this socket.
+    pub(super) fn takes(&self, ip: IpAddr) -> bool {
+        if self.ip == ip {
+            return true;
+        }
+        match (self.ip, ip) {
+            (IpAddr::V4(mine), IpAddr::V4(_)) => mine.is_unspecified(),
+            (IpAddr::V6(mine), IpAddr::V6(_)) => mine.is_unspecified(),
+            (IpAddr::V6(mine), IpAddr::V4(_)) => mine.is_unspecified() && !self.v6only,
+            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+        }
+    }
+
+    fn overlaps(&self, other: &Claim) -> bool {
+        let both_any = self.ip.is_unspecified() && other.ip.is_unspecified();
+        self.takes(other.ip) || other.takes(self.ip) || (both_any && self.ip.is_ipv4() == other.ip.is_ipv4())
+    }
+
+    /// Whether the two cannot stand side by side. `listens`: the other one takes connections.
+    fn conflicts(&self, other: &Claim, listens: bool) -> bool {
+        let share_port = self.reuse_port && other.reuse_port && self.uid == other.uid;
+        let share_addr = self.reuse_addr && other.reuse_addr && !listens;
+        self.overlaps(other) && !share_port && !share_addr
+    }
+}
+
+/// Someone who can have a port.
+pub(super) trait Holder {
+    /// Whether it takes connections: no other socket may then have the port by `SO_REUSEADDR` alone.
+    fn listens(&self) -> bool;
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    claim: Claim,
+    holder: Weak<T>,
+}
+
+/// The ports of a protocol.
+#[derive(Debug)]
+pub(super) struct Ports<T> {
+    held: HashMap<u16, Vec<Held<T>>>,
+    next: u16,
+    /// Spreads connections over sockets that share a port.
+    turn: usize,
+}
+
+impl<T> Default for Ports<T> {
+    fn default() -> Ports<T> {
+        Ports { held: HashMap::new(), next: first_ephemeral(), turn: 0 }
+    }
+}
+
+/// Where the search for a free port starts: not the same in each sandbox.
+fn first_ephemeral() -> u16 {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    EPHEMERAL.start() + (random % EPHEMERAL.len() as u64) as u16
+}
+
+impl<T: Holder> Ports<T> {
+    /// Gives `port` to `holder`, or a free one if it is 0; returns which.
+    pub(super) fn bind(&mut self, port: u16, claim: Claim, holder: &Arc<T>) -> SysResult<u16> {
+        let port = if port == 0 { self.free_port(&claim)? } else { port };
+        if self.is_taken(port, &claim) {
+            return Err(Errno::ADDRINUSE);
+        }
+        self.held.entry(port).or_default().push(Held { claim, holder: Arc::downgrade(holder) });
+        Ok(port)
+    }
+
+    fn is_taken(&self, port: u16, claim: &Claim) -> bool {
+        self.held.get(&port).into_iter().flatten().any(|held| {
+            let holder = held.holder.upgrade();
+            holder.is_some_and(|holder| claim.conflicts(&held.claim, holder.listens()))
+        })
+    }
+
+    fn free_port(&mut self, claim: &Claim) -> SysResult<u16> {
+        for _ in EPHEMERAL {
+            let port = self.next;
+            self.next = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
+            // One that nobody has at all, or what the guest asked to share would go to two.
+            let free = match self.held.get(&port) {
+                None => true,
+                Some(held) => held.is_empty() || !(claim.reuse_addr || claim.reuse_port) && !self.is_taken(port, claim),
+            };
+            if free {
+                return Ok(port);
+            }
+        }
+        Err(Errno::ADDRINUSE)
+    }
+
+    /// Takes a port back.
+    pub(super) fn release(&mut self, port: u16, holder: &T) {
+        if let Some(held) = self.held.get_mut(&port) {
+            held.retain(|held| !std::ptr::eq(held.holder.as_ptr(), holder));
+            if held.is_empty() {
+                self.held.remove(&port);
+            }
+        }
+    }
+
+    /// The claim was changed by a later `connect`: the holder is at `ip` only.
+    pub(super) fn narrow(&mut self, port: u16, holder: &T, ip: IpAddr) {
+        for held in self.held.get_mut(&port).into_iter().flatten() {
+            if std::ptr::eq(held.holder.as_ptr(), holder) {
+                held.claim.ip = ip;
+            }
+        }
+    }
+
+    /// The best holder for packets to `to`: most `score`, then an exact address, then turns. `score` leaves out
+    /// those that do not take them.
+    pub(super) fn find(&mut self, to: SocketAddr, score: impl Fn(&T) -> Option<u32>) -> Option<Arc<T>> {
+        let mut best: Option<u32> = None;
+        let mut found: Vec<Arc<T>> = Vec::new();
+        for held in self.held.get(&to.port())?.iter().filter(|held| held.claim.takes(to.ip())) {
+            let Some(holder) = held.holder.upgrade() else { continue };
+            let Some(points) = score(&holder) else { continue };
+            let points = points * 2 + u32::from(held.claim.ip == to.ip());
+            if best.is_none_or(|best| points > best) {
+                best = Some(points);
+                found.clear();
+            }
+            if best == Some(points) {
+                found.push(holder);
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let at = self.turn.checked_rem(found.len())?;
+        found.into_iter().nth(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Socket(bool);
+
+    impl Holder for Socket {
+        fn listens(&self) -> bool {
+            self.0
+        }
+    }
+
+    fn claim(ip: &str) -> Claim {
+        Claim { ip: ip.parse().unwrap(), v6only: false, reuse_addr: false, reuse_port: false, uid: 0 }
+    }
+
+    fn both(a: Claim, b: Claim, listens: bool) -> SysResult<u16> {
+        let (first, second) = (Arc::new(Socket(listens)), Arc::new(Socket(false)));
+        let mut ports = Ports::default();
+        ports.bind(80, a, &first).unwrap();
+        ports.bind(80, b, &second)
+    }
+
+    #[test]
+    fn overlapping_addresses_conflict() {
+        for (a, b, fits) in [
+            ("127.0.0.1", "127.0.0.1", false),
+            ("127.0.0.1", "127.0.0.2", true),
+            ("0.0.0.0", "127.0.0.2", false),
+            ("127.0.0.1", "0.0.0.0", false),
+            ("::", "127.0.0.1", false),
+            ("::", "0.0.0.0", false),
+            ("::1", "0.0.0.0", true),
+            ("::1", "::", false),
+        ] {
+            assert_eq!(both(claim(a), claim(b), false).is_ok(), fits, "{a} {b}");
+        }
+        assert!(both(Claim { v6only: true, ..claim("::") }, claim("0.0.0.0"), false).is_ok());
+    }
+
+    #[test]
+    fn sharing_needs_both_and_no_listener() {
+        let addr = Claim { reuse_addr: true, ..claim("0.0.0.0") };
+        assert!(both(addr, addr, false).is_ok());
+        assert!(both(addr, addr, true).is_err());
+        assert!(both(addr, claim("0.0.0.0"), false).is_err());
+        let port = Claim { reuse_port: true, ..claim("0.0.0.0") };
+        assert!(both(port, port, true).is_ok());
+        assert!(both(port, Claim { uid: 1, ..port }, true).is_err());
+    }
+
+    #[test]
+    fn ephemeral_ports_are_free_and_come_back() {
+        let mut ports = Ports::default();
+        let sockets: Vec<_> = (0..28232).map(|_| Arc::new(Socket(false))).collect();
+        let mut seen = std::collections::HashSet::new();
+        for socket in &sockets {
+            let port = ports.bind(0, claim("127.0.0.1"), socket).unwrap();
+            assert!(EPHEMERAL.contains(&port) && seen.insert(port));
+        }
+        assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Err(Errno::ADDRINUSE));
+        ports.release(40000, &sockets[0]);
+        let holder = ports.find("127.0.0.1:40000".parse().unwrap(), |_| Some(0));
+        if let Some(holder) = holder {
+            ports.release(40000, &holder);
+            assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Ok(40000));
+        }
+    }
+}

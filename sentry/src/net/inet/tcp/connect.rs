@@ -1,0 +1,207 @@
+//! Addresses, and how two ends find each other.
+
+use super::super::addr;
+use super::super::ports::Claim;
+use super::PORTS;
+use super::endpoint::{Phase, Tcp, abandon};
+use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
+use crate::net::options::Options;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+impl Tcp {
+    fn claim(&self, ip: IpAddr) -> Claim {
+        Claim {
+            ip,
+            v6only: self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+            reuse_addr: self.options.is_on(libc::SO_REUSEADDR),
+            reuse_port: self.options.is_on(libc::SO_REUSEPORT),
+            uid: self.uid,
+        }
+    }
+
+    /// Binds to `address`, which is local.
+    pub(super) fn bind(self: &Arc<Self>, address: SocketAddr) -> SysResult<()> {
+        let mut ports = PORTS.lock();
+        if self.state.lock().local.is_some() {
+            return Err(Errno::INVAL);
+        }
+        let port = ports.bind(address.port(), self.claim(address.ip()), self)?;
+        let mut state = self.state.lock();
+        state.local = Some(SocketAddr::new(address.ip(), port));
+        state.holds_port = true;
+        Ok(())
+    }
+
+    /// Takes connections.
+    pub(super) fn listen(self: &Arc<Self>, backlog: usize) -> SysResult<()> {
+        if self.state.lock().local.is_none() {
+            self.bind(SocketAddr::new(addr::any(self.family), 0))?;
+        }
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        match &mut state.phase {
+            Phase::Closed if state.dead => return Err(Errno::INVAL),
+            Phase::Closed => {
+                state.rcv_shut = false;
+                state.snd_shut = false;
+                state.phase = Phase::Listening { backlog, pending: VecDeque::new(), waiting: VecDeque::new() };
+            }
+            Phase::Listening { backlog: old, .. } => *old = backlog,
+            Phase::Connecting | Phase::Established => return Err(Errno::INVAL),
+        }
+        Ok(())
+    }
+
+    /// Connects to `to`, which is local: see [`SocketOps::connect`](crate::net::socket::SocketOps::connect).
+    pub(super) fn connect(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
+        {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            match state.phase {
+                Phase::Established if std::mem::take(&mut state.unreported) => return Ok(()),
+                Phase::Established | Phase::Listening { .. } => return Err(Errno::ISCONN),
+                Phase::Connecting => return Err(if nonblocking { Errno::ALREADY } else { Errno::AGAIN }),
+                Phase::Closed => self.options.take_error()?,
+            }
+        }
+        self.take_local_address(to)?;
+        let listener = PORTS.lock().find(to, |end| {
+            let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
+            listens.then_some(0)
+        });
+        {
+            let mut state = self.state.lock();
+            state.phase = Phase::Connecting;
+            state.remote = Some(to);
+            state.rcv_shut = false;
+            state.snd_shut = false;
+            state.fin_received = false;
+            state.unreported = nonblocking;
+        }
+        match listener {
+            Some(listener) => self.enter_backlog(&listener),
+            None => self.refuse(),
+        }
+        if nonblocking { Err(Errno::INPROGRESS) } else { self.connect_outcome() }
+    }
+
+    /// What a blocking `connect` says now.
+    fn connect_outcome(&self) -> SysResult<()> {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Established => Ok(()),
+            Phase::Connecting => Err(Errno::AGAIN),
+            _ => {
+                drop(state);
+                self.options.take_error()?;
+                Err(Errno::CONNREFUSED)
+            }
+        }
+    }
+
+    /// Whether a blocking `connect` that waited is done.
+    pub(super) fn resume_connect(&self) -> SysResult<()> {
+        self.connect_outcome()
+    }
+
+    /// Gives an unbound socket an address towards `to`.
+    fn take_local_address(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
+        let source = addr::source_for(to.ip());
+        let local = self.state.lock().local;
+        match local {
+            None => {
+                self.bind(SocketAddr::new(source, 0)).map_err(|_| Errno::ADDRNOTAVAIL)?;
+            }
+            Some(local) if local.ip().is_unspecified() => {
+                PORTS.lock().narrow(local.port(), self, source);
+                self.state.lock().local = Some(SocketAddr::new(source, local.port()));
+            }
+            Some(local) if local.ip().is_ipv4() != to.ip().is_ipv4() => return Err(Errno::NETUNREACH),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Joins the listener's queue, or waits for room in it.
+    fn enter_backlog(self: &Arc<Self>, listener: &Arc<Tcp>) {
+        {
+            let mut state = listener.state.lock();
+            let Phase::Listening { backlog, pending, waiting } = &mut state.phase else {
+                drop(state);
+                return self.refuse();
+            };
+            if pending.len() > *backlog {
+                waiting.retain(|end| end.strong_count() > 0);
+                waiting.push_back(Arc::downgrade(self));
+                return;
+            }
+        }
+        let server = self.establish(listener);
+        let mut state = listener.state.lock();
+        if let Phase::Listening { pending, .. } = &mut state.phase {
+            pending.push_back(server);
+            drop(state);
+            listener.queue.notify(Events::IN | Events::RDNORM);
+        } else {
+            drop(state);
+            self.reset();
+        }
+        self.queue.notify(Events::OUT | Events::WRNORM);
+    }
+
+    /// Makes the server's end of a connection, and joins the two.
+    fn establish(self: &Arc<Self>, listener: &Tcp) -> Arc<Tcp> {
+        let options: Arc<Options> = Arc::new(listener.options.inherit());
+        let server = Tcp::new(listener.family, listener.uid, options, listener.ints.inherit());
+        let (local, remote) = {
+            let mut state = self.state.lock();
+            state.phase = Phase::Established;
+            state.peer = Some(server.clone());
+            (state.local, state.remote)
+        };
+        let mut state = server.state.lock();
+        state.phase = Phase::Established;
+        state.peer = Some(self.clone());
+        state.local = remote;
+        state.remote = local;
+        drop(state);
+        server
+    }
+
+    /// Takes a connection.
+    pub(super) fn accept(self: &Arc<Self>) -> SysResult<Arc<Tcp>> {
+        let (end, next) = {
+            let mut state = self.state.lock();
+            let Phase::Listening { pending, waiting, .. } = &mut state.phase else { return Err(Errno::INVAL) };
+            let end = pending.pop_front().ok_or(Errno::AGAIN)?;
+            let next = std::iter::from_fn(|| waiting.pop_front()).find_map(|end| end.upgrade());
+            (end, next)
+        };
+        if let Some(next) = next {
+            let still_waits = matches!(next.state.lock().phase, Phase::Connecting);
+            if still_waits {
+                next.enter_backlog(self);
+            }
+        }
+        Ok(end)
+    }
+
+    /// `connect` to `AF_UNSPEC`: breaks the connection, keeps the port if it was bound.
+    pub(super) fn disconnect(&self) {
+        let mut state = self.state.lock();
+        let phase = std::mem::take(&mut state.phase);
+        let peer = state.peer.take();
+        state.remote = None;
+        state.inbox.clear();
+        state.unreported = false;
+        drop(state);
+        if let Some(peer) = peer {
+            peer.reset();
+        }
+        abandon(phase);
+        self.notify_all();
+    }
+}

@@ -1,0 +1,211 @@
+//! One socket's state.
+
+use super::super::options::IntOptions;
+use super::super::ports::Holder;
+use super::{PORTS, RCVBUF_DEFAULT, SNDBUF_DEFAULT};
+use crate::errno::Errno;
+use crate::executor::{Events, WaitQueue};
+use crate::fs::ring::ByteRing;
+use crate::net::options::Options;
+use crate::sync::Mutex;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+/// Bytes that may wait at a receiver if neither side has set its buffers. Linux lets them grow to megabytes;
+/// more than fits into the caches only makes both sides slower.
+const WINDOW: usize = 512 << 10;
+
+/// What a socket does.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// Nothing, or nothing any more.
+    #[default]
+    Closed,
+    /// It takes connections.
+    Listening {
+        backlog: usize,
+        /// The server's ends of connections that nobody has accepted.
+        pending: VecDeque<Arc<Tcp>>,
+        /// Those for whom the backlog was full.
+        waiting: VecDeque<Weak<Tcp>>,
+    },
+    /// It waits for room in a listener's backlog.
+    Connecting,
+    /// It has a peer.
+    Established,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) local: Option<SocketAddr>,
+    /// It holds the port of `local`.
+    pub(super) holds_port: bool,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) peer: Option<Arc<Tcp>>,
+    pub(super) inbox: ByteRing,
+    /// An urgent byte that is not part of the stream.
+    pub(super) urgent: Option<u8>,
+    pub(super) rcv_shut: bool,
+    pub(super) snd_shut: bool,
+    /// The peer has said that it sends no more.
+    pub(super) fin_received: bool,
+    /// The socket was closed.
+    pub(super) dead: bool,
+    /// A non-blocking `connect` succeeded and the next one is to say so.
+    pub(super) unreported: bool,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(super) struct Tcp {
+    pub(super) family: i32,
+    pub(super) uid: u32,
+    pub(super) options: Arc<Options>,
+    pub(super) ints: IntOptions,
+    pub(super) queue: WaitQueue,
+    pub(super) state: Mutex<State>,
+}
+
+impl Holder for Tcp {
+    fn listens(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Listening { .. })
+    }
+}
+
+impl Tcp {
+    pub(super) fn new(family: i32, uid: u32, options: Arc<Options>, ints: IntOptions) -> Arc<Tcp> {
+        Arc::new(Tcp { family, uid, options, ints, queue: WaitQueue::new(), state: Mutex::default() })
+    }
+
+    /// How much may wait at `to` of what this socket sends.
+    pub(super) fn window(&self, to: &Tcp) -> usize {
+        let (snd, rcv) = (self.options.sndbuf(), to.options.rcvbuf());
+        if snd == SNDBUF_DEFAULT && rcv == RCVBUF_DEFAULT { WINDOW } else { snd as usize + rcv as usize }
+    }
+
+    /// Whether pollers are told that it is writable: a third of the window is free.
+    pub(super) fn is_writable(used: usize, window: usize) -> bool {
+        window.saturating_sub(used) >= used.div_ceil(2).max(1)
+    }
+
+    /// Tells who waits that everything may have changed.
+    pub(super) fn notify_all(&self) {
+        self.queue.notify(Events::READABLE | Events::WRITABLE | Events::PRI);
+    }
+
+    /// The peer sends no more.
+    pub(super) fn fin(&self) {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Established) {
+            return;
+        }
+        state.rcv_shut = true;
+        state.fin_received = true;
+        drop(state);
+        self.notify_all();
+    }
+
+    /// The peer broke the connection.
+    pub(super) fn reset(&self) {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Established) {
+            return;
+        }
+        self.options.set_error(if state.fin_received { Errno::PIPE } else { Errno::CONNRESET });
+        state.phase = Phase::Closed;
+        state.rcv_shut = true;
+        state.snd_shut = true;
+        let peer = state.peer.take();
+        drop(state);
+        drop(peer);
+        self.notify_all();
+    }
+
+    /// The connection that this socket was to have was refused.
+    pub(super) fn refuse(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Connecting) {
+            state.phase = Phase::Closed;
+            state.rcv_shut = true;
+            state.snd_shut = true;
+            self.options.set_error(Errno::CONNREFUSED);
+        }
+        drop(state);
+        self.notify_all();
+    }
+
+    /// The socket is closed.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.dead = true;
+        state.rcv_shut = true;
+        state.snd_shut = true;
+        let phase = std::mem::take(&mut state.phase);
+        let unread = !state.inbox.is_empty();
+        state.inbox.clear();
+        let peer = state.peer.take();
+        let port = state.local.filter(|_| state.holds_port).map(|local| local.port());
+        state.holds_port = false;
+        drop(state);
+        if let Some(port) = port {
+            PORTS.lock().release(port, self);
+        }
+        if let Some(peer) = peer {
+            let abort = unread || self.options.linger().is_some_and(|time| time.is_zero());
+            if abort { peer.reset() } else { peer.fin() }
+        }
+        abandon(phase);
+    }
+
+    /// What is ready (`tcp_poll`).
+    pub(super) fn poll(&self) -> Events {
+        let state = self.state.lock();
+        let mut ready = Events::empty();
+        ready.set(Events::ERR, self.options.has_error());
+        let established = match &state.phase {
+            Phase::Listening { pending, .. } => {
+                return if pending.is_empty() { Events::empty() } else { Events::IN | Events::RDNORM };
+            }
+            Phase::Connecting => return ready,
+            Phase::Closed => false,
+            Phase::Established => true,
+        };
+        if !established || (state.rcv_shut && state.snd_shut) {
+            ready |= Events::HUP;
+        }
+        if state.rcv_shut {
+            ready |= Events::IN | Events::RDNORM | Events::RDHUP;
+        }
+        if state.inbox.len() >= self.options.rcvlowat() {
+            ready |= Events::IN | Events::RDNORM;
+        }
+        ready.set(Events::PRI, state.urgent.is_some());
+        let peer = state.peer.clone().filter(|_| !state.snd_shut);
+        drop(state);
+        let writable = peer.is_none_or(|peer| {
+            let used = peer.state.lock().inbox.len();
+            Tcp::is_writable(used, self.window(&peer))
+        });
+        if writable {
+            ready |= Events::OUT | Events::WRNORM;
+        }
+        ready
+    }
+}
+
+/// A listener goes: nobody will accept those who wait.
+pub(super) fn abandon(phase: Phase) {
+    let Phase::Listening { pending, waiting, .. } = phase else { return };
+    for end in pending {
+        let peer = end.state.lock().peer.clone();
+        if let Some(peer) = peer {
+            peer.reset();
+        }
+        end.close();
+    }
+    for end in waiting.into_iter().filter_map(|end| end.upgrade()) {
+        end.refuse();
+    }
+}

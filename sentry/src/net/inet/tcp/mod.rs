@@ -1,0 +1,40 @@
+//! TCP between sockets of the sandbox.
+//!
+//! Each [`Tcp`](endpoint::Tcp) has a queue of received bytes; its peer puts bytes there. What on a wire would be a FIN
+//! or a RST is a call of [`Tcp::fin`](endpoint::Tcp::fin) or [`Tcp::reset`](endpoint::Tcp::reset) on the peer. Lock order: the ports, then one endpoint; no
+//! two endpoints at once.
+
+mod connect;
+mod endpoint;
+mod socket;
+mod transfer;
+
+use super::options::IntOptions;
+use super::ports::Ports;
+use crate::net::options::Options;
+use crate::net::socket::Socket;
+use crate::sync::Mutex;
+use endpoint::Tcp;
+use socket::TcpSocket;
+use std::sync::{Arc, LazyLock};
+
+/// `net.ipv4.tcp_wmem`, second number.
+const SNDBUF_DEFAULT: u32 = 16384;
+/// `net.ipv4.tcp_rmem`, second number.
+const RCVBUF_DEFAULT: u32 = 131_072;
+
+static PORTS: LazyLock<Mutex<Ports<Tcp>>> = LazyLock::new(Mutex::default);
+
+/// A new socket of user `uid`.
+pub(super) fn create(family: i32, uid: u32) -> Socket {
+    let options = Arc::new(Options::new(SNDBUF_DEFAULT, RCVBUF_DEFAULT));
+    wrap(Tcp::new(family, uid, options, IntOptions::default()))
+}
+
+fn wrap(end: Arc<Tcp>) -> Socket {
+    let options = end.options.clone();
+    Socket::new((end.family, libc::SOCK_STREAM, libc::IPPROTO_TCP), options, TcpSocket::new(end))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! One socket's state, and how datagrams reach it.
+
+use super::super::addr;
+use super::super::options::IntOptions;
+use super::super::ports::{Claim, Holder};
+use super::PORTS;
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::fs::ring::ByteRing;
+use crate::net::options::Options;
+use crate::sync::Mutex;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Longest datagram: 65535 less the headers.
+const MAX_LEN: usize = 65507;
+/// What a datagram is charged beyond its data.
+const OVERHEAD: usize = 768;
+
+/// A received datagram's envelope.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Envelope {
+    pub(super) len: usize,
+    pub(super) from: SocketAddr,
+    pub(super) to: IpAddr,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) local: Option<SocketAddr>,
+    /// It was bound before it was connected: disconnecting leaves it bound.
+    bound: bool,
+    pub(super) remote: Option<SocketAddr>,
+    bytes: ByteRing,
+    pub(super) envelopes: VecDeque<Envelope>,
+    pub(super) rcv_shut: bool,
+    pub(super) snd_shut: bool,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(super) struct Udp {
+    pub(super) family: i32,
+    uid: u32,
+    pub(super) options: Arc<Options>,
+    pub(super) ints: IntOptions,
+    pub(super) queue: WaitQueue,
+    pub(super) state: Mutex<State>,
+}
+
+impl Holder for Udp {
+    fn listens(&self) -> bool {
+        false
+    }
+}
+
+impl Udp {
+    pub(super) fn new(family: i32, uid: u32, options: Arc<Options>) -> Arc<Udp> {
+        Arc::new(Udp {
+            family,
+            uid,
+            options,
+            ints: IntOptions::default(),
+            queue: WaitQueue::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_v6only(&self) -> bool {
+        self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
+    }
+
+    /// Binds to `address`, which is local.
+    pub(super) fn bind(self: &Arc<Self>, address: SocketAddr) -> SysResult<()> {
+        self.take_port(address)?;
+        self.state.lock().bound = true;
+        Ok(())
+    }
+
+    fn take_port(self: &Arc<Self>, address: SocketAddr) -> SysResult<()> {
+        let claim = Claim {
+            ip: address.ip(),
+            v6only: self.is_v6only(),
+            reuse_addr: self.options.is_on(libc::SO_REUSEADDR),
+            reuse_port: self.options.is_on(libc::SO_REUSEPORT),
+            uid: self.uid,
+        };
+        let mut ports = PORTS.lock();
+        if self.state.lock().local.is_some() {
+            return Err(Errno::INVAL);
+        }
+        let port = ports.bind(address.port(), claim, self)?;
+        self.state.lock().local = Some(SocketAddr::new(address.ip(), port));
+        Ok(())
+    }
+
+    /// A socket that sends must have a port.
+    fn autobind(self: &Arc<Self>) -> SysResult<SocketAddr> {
+        loop {
+            if let Some(local) = self.state.lock().local {
+                return Ok(local);
+            }
+            match self.take_port(SocketAddr::new(addr::any(self.family), 0)) {
+                // Another thread was faster.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(_) => return Err(Errno::ADDRNOTAVAIL),
+            }
+        }
+    }
+
+    /// Sets where datagrams go and from whom they come.
+    pub(super) fn connect(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
+        let local = self.autobind()?;
+        let mut source = local.ip();
+        if source.is_unspecified() {
+            source = addr::source_for(to.ip());
+            PORTS.lock().narrow(local.port(), self, source);
+        }
+        let mut state = self.state.lock();
+        state.local = Some(SocketAddr::new(source, local.port()));
+        state.remote = Some(to);
+        Ok(())
+    }
+
+    /// Undoes [`connect`](Self::connect).
+    pub(super) fn disconnect(&self) {
+        let mut state = self.state.lock();
+        state.remote = None;
+        if !state.bound
+            && let Some(local) = state.local.take()
+        {
+            drop(state);
+            PORTS.lock().release(local.port(), self);
+        }
+    }
+
+    /// Sends `data` to `to`, or to where the socket is connected.
+    pub(super) fn send(self: &Arc<Self>, data: &[u8], to: Option<SocketAddr>) -> SysResult<usize> {
+        if data.len() > MAX_LEN {
+            return Err(Errno::MSGSIZE);
+        }
+        let (remote, snd_shut) = {
+            let state = self.state.lock();
+            (state.remote, state.snd_shut)
+        };
+        let to = to.or(remote).ok_or(Errno::DESTADDRREQ)?;
+        let to = addr::route(to)?;
+        self.options.take_error()?;
+        if snd_shut {
+            return Err(Errno::PIPE);
+        }
+        let local = self.autobind()?;
+        let ip = if local.ip().is_unspecified() { addr::source_for(to.ip()) } else { local.ip() };
+        let from = SocketAddr::new(ip, local.port());
+        let target = PORTS.lock().find(to, |end| end.score(from));
+        match target {
+            Some(target) => target.deliver(data, from, to.ip()),
+            // What comes back is an ICMP error, which only a connected socket hears of.
+            None if remote == Some(to) => {
+                self.options.set_error(Errno::CONNREFUSED);
+                self.queue.notify(Events::ALWAYS);
+            }
+            None => {}
+        }
+        Ok(data.len())
+    }
+
+    /// How well datagrams from `from` fit: those connected there are preferred, those connected elsewhere
+    /// do not take them.
+    fn score(&self, from: SocketAddr) -> Option<u32> {
+        match self.state.lock().remote {
+            None => Some(0),
+            Some(remote) if remote == from => Some(1),
+            Some(_) => None,
+        }
+    }
+
+    /// Puts a datagram into the queue; without room it is lost.
+    fn deliver(&self, data: &[u8], from: SocketAddr, to: IpAddr) {
+        let mut state = self.state.lock();
+        let used = state.bytes.len() + state.envelopes.len() * OVERHEAD;
+        if used > self.options.rcvbuf() as usize {
+            return;
+        }
+        state.bytes.push(data);
+        state.envelopes.push_back(Envelope { len: data.len(), from, to });
+        drop(state);
+        self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
+    /// Takes a datagram; `None` at the end. What does not fit is lost.
+    pub(super) fn receive(&self, buf: &mut [u8], peek: bool) -> SysResult<Option<(usize, Envelope)>> {
+        self.options.take_error()?;
+        let mut state = self.state.lock();
+        let Some(envelope) = state.envelopes.front().copied() else {
+            return if state.rcv_shut { Ok(None) } else { Err(Errno::AGAIN) };
+        };
+        let fits = envelope.len.min(buf.len());
+        let count = state.bytes.peek(0, buf.get_mut(..fits).unwrap_or_default());
+        if !peek {
+            state.envelopes.pop_front();
+            state.bytes.discard(envelope.len);
+        }
+        Ok(Some((count, envelope)))
+    }
+
+    pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
+        let mut state = self.state.lock();
+        if state.remote.is_none() {
+            return Err(Errno::NOTCONN);
+        }
+        state.rcv_shut |= how != libc::SHUT_WR;
+        state.snd_shut |= how != libc::SHUT_RD;
+        drop(state);
+        self.queue.notify(Events::READABLE | Events::WRITABLE);
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        let local = self.state.lock().local.take();
+        if let Some(local) = local {
+            PORTS.lock().release(local.port(), self);
+        }
+    }
+
+    /// What is ready (`datagram_poll`).
+    pub(super) fn poll(&self) -> Events {
+        let state = self.state.lock();
+        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
+        ready.set(Events::ERR, self.options.has_error());
+        ready.set(Events::HUP, state.rcv_shut && state.snd_shut);
+        if state.rcv_shut {
+            ready |= Events::RDHUP | Events::IN | Events::RDNORM;
+        }
+        if !state.envelopes.is_empty() {
+            ready |= Events::IN | Events::RDNORM;
+        }
+        ready
+    }
+}

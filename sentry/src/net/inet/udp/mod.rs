@@ -1,0 +1,24 @@
+//! UDP between sockets of the sandbox: a datagram goes straight into the receiver's queue, or nowhere.
+
+mod endpoint;
+mod socket;
+
+use super::ports::Ports;
+use crate::net::options::{BUFFER_DEFAULT, Options};
+use crate::net::socket::Socket;
+use crate::sync::Mutex;
+use endpoint::Udp;
+use socket::UdpSocket;
+use std::sync::{Arc, LazyLock};
+
+static PORTS: LazyLock<Mutex<Ports<Udp>>> = LazyLock::new(Mutex::default);
+
+/// A new socket of user `uid`.
+pub(super) fn create(family: i32, uid: u32) -> Socket {
+    let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
+    let end = Udp::new(family, uid, options.clone());
+    Socket::new((family, libc::SOCK_DGRAM, libc::IPPROTO_UDP), options, UdpSocket::new(end))
+}
+
+#[cfg(test)]
+mod tests;

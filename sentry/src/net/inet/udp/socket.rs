@@ -1,0 +1,203 @@
+//! The socket operations of UDP.
+
+use super::super::{addr, may_bind};
+use super::endpoint::{Envelope, Udp};
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use crate::net::address::SockAddr;
+use crate::net::message::{Control, Incoming, Outgoing};
+use crate::net::options::Value;
+use crate::net::socket::SocketOps;
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// Index of the loopback interface.
+const LOOPBACK: u32 = 1;
+const UDP_CORK: i32 = 1;
+
+/// A UDP socket: gives its port back when it goes.
+#[derive(Debug)]
+pub(super) struct UdpSocket {
+    end: Arc<Udp>,
+}
+
+impl UdpSocket {
+    pub(super) fn new(end: Arc<Udp>) -> UdpSocket {
+        UdpSocket { end }
+    }
+
+    /// An address that a call gives to send or connect to. IPv6 sockets take IPv4's form as well.
+    fn parse(&self, address: &SockAddr) -> SysResult<SocketAddr> {
+        let v4 = address.family()? == libc::AF_INET;
+        if v4 && self.end.family == libc::AF_INET6 && self.end.is_v6only() {
+            return Err(Errno::NETUNREACH);
+        }
+        let parsed = addr::parse(if v4 { libc::AF_INET } else { self.end.family }, address)?;
+        if self.end.family == libc::AF_INET6 && parsed.is_ipv4() && self.end.is_v6only() {
+            return Err(Errno::NETUNREACH);
+        }
+        Ok(parsed)
+    }
+
+    fn incoming(&self, count: usize, envelope: Envelope) -> Incoming {
+        Incoming {
+            count,
+            full: envelope.len,
+            from: Some(addr::to_guest(self.end.family, envelope.from)),
+            control: self.control(envelope.to),
+            flags: if count < envelope.len { libc::MSG_TRUNC } else { 0 },
+            ends: true,
+            ..Incoming::default()
+        }
+    }
+
+    /// What options ask to be told with each datagram.
+    fn control(&self, to: IpAddr) -> Vec<Control> {
+        let mut out = Vec::new();
+        let mut put = |level, kind, data: &[u8]| out.push(Control { level, kind, data: data.to_vec() });
+        let on = |level, name| self.end.ints.is_on(level, name);
+        if let IpAddr::V4(ip) = to {
+            if on(libc::IPPROTO_IP, libc::IP_PKTINFO) {
+                let info = [LOOPBACK.to_ne_bytes(), ip.octets(), ip.octets()];
+                put(libc::IPPROTO_IP, libc::IP_PKTINFO, info.as_bytes());
+            }
+            if on(libc::IPPROTO_IP, libc::IP_RECVTTL) {
+                put(libc::IPPROTO_IP, libc::IP_TTL, 64i32.as_bytes());
+            }
+            if on(libc::IPPROTO_IP, libc::IP_RECVTOS) {
+                put(libc::IPPROTO_IP, libc::IP_TOS, &[0]);
+            }
+        }
+        if self.end.family == libc::AF_INET6 {
+            let ip = match to {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            if on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
+                let info = [ip.octets().as_slice(), &LOOPBACK.to_ne_bytes()].concat();
+                put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+            if on(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) {
+                put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, 64i32.as_bytes());
+            }
+            if on(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) {
+                put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 0i32.as_bytes());
+            }
+        }
+        out
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        self.end.close();
+    }
+}
+
+impl SocketOps for UdpSocket {
+    fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()> {
+        let address = addr::parse(self.end.family, address)?;
+        if self.end.family == libc::AF_INET6 && address.is_ipv4() && self.end.is_v6only() {
+            return Err(Errno::INVAL);
+        }
+        if !address.ip().is_unspecified() && !addr::is_local(address.ip()) {
+            return Err(Errno::ADDRNOTAVAIL);
+        }
+        may_bind(t, address.port())?;
+        self.end.bind(address)
+    }
+
+    fn connect(&self, _: &Task, address: &SockAddr, _: bool) -> SysResult<()> {
+        if address.family()? == libc::AF_UNSPEC {
+            self.end.disconnect();
+            return Ok(());
+        }
+        self.end.connect(addr::route(self.parse(address)?)?)
+    }
+
+    fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
+        if message.flags & libc::MSG_OOB != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let to = match message.to {
+            Some(to) if to.family()? == libc::AF_UNSPEC && self.end.family == libc::AF_INET6 => None,
+            Some(to) => Some(self.parse(to)?),
+            None => None,
+        };
+        if to.is_some_and(|to| to.port() == 0) {
+            return Err(Errno::INVAL);
+        }
+        self.end.send(message.data, to)
+    }
+
+    fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        if flags & libc::MSG_OOB != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let received = self.end.receive(buf, flags & libc::MSG_PEEK != 0)?;
+        let ended = Incoming { ends: true, ..Incoming::default() };
+        Ok(received.map_or(ended, |(count, envelope)| self.incoming(count, envelope)))
+    }
+
+    fn shutdown(&self, how: i32) -> SysResult<()> {
+        self.end.shutdown(how)
+    }
+
+    fn local_address(&self) -> SysResult<SockAddr> {
+        let local = self.end.state.lock().local;
+        let local = local.unwrap_or_else(|| SocketAddr::new(addr::any(self.end.family), 0));
+        Ok(addr::to_guest(self.end.family, local))
+    }
+
+    fn peer_address(&self) -> SysResult<SockAddr> {
+        let remote = self.end.state.lock().remote.ok_or(Errno::NOTCONN)?;
+        Ok(addr::to_guest(self.end.family, remote))
+    }
+
+    fn get_option(&self, _: &Task, level: i32, name: i32, room: usize) -> SysResult<Value> {
+        let connected = self.end.state.lock().remote.is_some();
+        match (level, name) {
+            (libc::IPPROTO_IP, libc::IP_MTU) if !connected => Err(Errno::NOTCONN),
+            (libc::IPPROTO_IP, libc::IP_MTU) => Ok(65536i32.as_bytes().into()),
+            (libc::IPPROTO_UDP, UDP_CORK) => Ok(0i32.as_bytes().into()),
+            (libc::IPPROTO_TCP, _) => Err(Errno::OPNOTSUPP),
+            (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
+            _ => self.end.ints.get(level, name, room),
+        }
+    }
+
+    fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        match (level, name) {
+            (libc::IPPROTO_TCP, _) => Err(Errno::NOPROTOOPT),
+            (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::NOPROTOOPT),
+            (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
+            _ => self.end.ints.set(level, name, value),
+        }
+    }
+
+    fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
+        let value = match u64::from(cmd) {
+            libc::FIONREAD => self.end.state.lock().envelopes.front().map_or(0, |envelope| envelope.len as i32),
+            // Nothing is ever on the wire.
+            libc::TIOCOUTQ => 0,
+            _ => return Err(Errno::NOTTY),
+        };
+        t.mem().write(arg, &value).map(|()| 0)
+    }
+
+    fn poll(&self) -> Events {
+        self.end.poll()
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.end.queue
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
