@@ -4,8 +4,8 @@
 
 mod fs;
 mod poll;
-mod socket;
 pub mod process;
+mod socket;
 mod stat;
 mod termios;
 mod time;

@@ -28,13 +28,13 @@ impl Ucred {
     /// Those of a task: real ids, as messages carry them.
     pub fn of(t: &Task) -> Ucred {
         let creds = t.creds();
-        Ucred { pid: t.tid, uid: creds.uid, gid: creds.gid }
+        Ucred { pid: t.group.tgid, uid: creds.uid, gid: creds.gid }
     }
 
     /// Those of a task: effective ids, as `SO_PEERCRED` tells them.
     pub fn effective(t: &Task) -> Ucred {
         let creds = t.creds();
-        Ucred { pid: t.tid, uid: creds.euid, gid: creds.egid }
+        Ucred { pid: t.group.tgid, uid: creds.euid, gid: creds.egid }
     }
 }
 
