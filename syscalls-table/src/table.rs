@@ -262,9 +262,9 @@ macro_rules! for_each_syscall {
             250 keyctl [Int Hex Hex Hex Hex] None () "";
             251 ioprio_set [Int Int Int] None () "";
             252 ioprio_get [Int Int] None () "";
-            253 inotify_init [] None () "";
-            254 inotify_add_watch [Fd Path Hex] None () "";
-            255 inotify_rm_watch [Fd Int] None () "";
+            253 inotify_init [] Full (inotify::inotify_init) "";
+            254 inotify_add_watch [Fd Path Hex] Full (inotify::inotify_add_watch) "";
+            255 inotify_rm_watch [Fd Int] Full (inotify::inotify_rm_watch) "";
             256 migrate_pages [Pid Ulong Ptr Ptr] None () "";
             257 openat [DirFd Path OpenFlags Mode] Full (open::openat) "";
             258 mkdirat [DirFd Path Mode] Full (dir::mkdirat) "";
@@ -303,7 +303,7 @@ macro_rules! for_each_syscall {
             291 epoll_create1 [OpenFlags] Full (epoll::epoll_create1) "";
             292 dup3 [Fd Fd OpenFlags] Full (fd::dup3) "";
             293 pipe2 [FdPair OpenFlags] Full (pipe::pipe2) "";
-            294 inotify_init1 [OpenFlags] None () "";
+            294 inotify_init1 [OpenFlags] Full (inotify::inotify_init1) "";
             295 preadv [Fd Iovec Int Offset] Full (rw::preadv) "";
             296 pwritev [Fd Iovec Int Offset] Full (rw::pwritev) "";
             297 rt_tgsigqueueinfo [Pid Pid Signal Ptr] Full (signal::rt_tgsigqueueinfo) "";

@@ -2,6 +2,7 @@
 
 use super::attr::{Attr, FileKind, FsStat, NewNode, Perm, SetAttr};
 use super::file::FileOps;
+use super::inotify::WatchSet;
 use super::path::PathRef;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{CAP_ALL, Creds, Task};
@@ -76,8 +77,10 @@ pub struct InodeExt {
     pub object: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     /// Open for writing (positive) or running as programs (negative): the two exclude each other.
     pub writers: AtomicI32,
-    /// How many inotify watches look at it.
-    pub watches: AtomicU32,
+    /// Who watches it.
+    pub watches: WatchSet,
+    /// Watches that keep a dentry of it.
+    pub watch_pins: AtomicU32,
 }
 
 impl std::fmt::Debug for InodeExt {

@@ -147,9 +147,7 @@ pub fn remove(caller: &Caller<'_>, dir: &PathRef, name: &[u8], slash: bool, is_d
         dir.dentry.removed(&mut children, &child);
     }
     drop(children);
-    let flags = if is_dir { libc::IN_ISDIR } else { 0 };
-    notify::removed(&child);
-    notify::entry(&dir.dentry, name, libc::IN_DELETE | flags);
+    notify::removed(&dir.dentry, name, &child);
     Ok(())
 }
 

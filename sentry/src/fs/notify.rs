@@ -1,69 +1,77 @@
-//! What the file systems tell watchers (`inotify(7)`).
+//! What watchers are told (`inotify(7)`).
 //!
-//! Nothing is built while nobody watches: a counter says whether anyone does.
+//! Nothing is looked at while nobody watches anything.
 
+use super::attr::FileKind;
 use super::dentry::Dentry;
+use super::inode::Inode;
+use super::inotify::{self, WatchSet, Watchable, next_cookie, notify_child};
 use super::namei::Side;
 use super::path::PathRef;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use crate::errno::SysResult;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Something that happened to an inode, or to an entry of a directory.
+/// A place that is watched.
 #[derive(Debug)]
-pub struct Event<'a> {
-    /// What it happened to: the watched inode is its inode.
-    pub dentry: &'a Arc<Dentry>,
-    /// The entry, if `dentry` is the directory.
-    pub name: Option<&'a [u8]>,
-    /// `IN_*`.
-    pub mask: u32,
-    /// Pairs `IN_MOVED_FROM` with `IN_MOVED_TO`.
-    pub cookie: u32,
+pub struct Watched {
+    /// Kept so that a lookup finds the inode that is watched, not another that stands for the same file.
+    _dentry: Arc<Dentry>,
+    inode: Arc<dyn Inode>,
 }
 
-/// Takes events.
-pub type Listener = fn(&Event<'_>);
-
-static LISTENER: OnceLock<Listener> = OnceLock::new();
-static WATCHES: AtomicU32 = AtomicU32::new(0);
-
-/// Sets who is told; the first one stays.
-pub fn set_listener(listener: Listener) {
-    let _ = LISTENER.set(listener);
+impl Watched {
+    /// What is at `path`.
+    pub fn new(path: &PathRef) -> SysResult<Arc<Watched>> {
+        let inode = path.inode()?.clone();
+        inode.ext().watch_pins.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Watched { _dentry: path.dentry.clone(), inode }))
+    }
 }
 
-/// A watch begins.
-pub fn watch_added() {
-    WATCHES.fetch_add(1, Ordering::Relaxed);
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.inode.ext().watch_pins.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-/// A watch ends.
-pub fn watch_removed() {
-    WATCHES.fetch_sub(1, Ordering::Relaxed);
+impl Watchable for Watched {
+    fn watch_set(&self) -> &WatchSet {
+        &self.inode.ext().watches
+    }
 }
 
-fn listener() -> Option<&'static Listener> {
-    if WATCHES.load(Ordering::Relaxed) == 0 { None } else { LISTENER.get() }
+fn is_dir(dentry: &Dentry) -> bool {
+    dentry.inode().is_ok_and(|inode| inode.kind() == FileKind::Directory)
+}
+
+fn tell(dentry: &Dentry, mask: u32, cookie: u32, name: Option<&[u8]>) {
+    if let Ok(inode) = dentry.inode() {
+        inode.ext().watches.notify(mask, cookie, name);
+    }
 }
 
 /// `mask` happened to the entry `name` of `dir`.
 pub fn entry(dir: &Arc<Dentry>, name: &[u8], mask: u32) {
-    if let Some(tell) = listener() {
-        tell(&Event { dentry: dir, name: Some(name), mask, cookie: 0 });
+    if inotify::is_used() {
+        tell(dir, mask, 0, Some(name));
     }
 }
 
 /// `mask` happened to what `dentry` leads to: told to its watchers and to those of its directory.
 pub fn inode(dentry: &Arc<Dentry>, mask: u32) {
-    let Some(tell) = listener() else { return };
-    let is_dir = dentry.inode().is_ok_and(|i| i.kind() == super::attr::FileKind::Directory);
-    let mask = if is_dir { mask | libc::IN_ISDIR } else { mask };
-    if let Some((parent, name)) = dentry.place()
-        && !dentry.is_unlinked()
-    {
-        tell(&Event { dentry: &parent, name: Some(&name), mask, cookie: 0 });
+    if !inotify::is_used() {
+        return;
     }
-    tell(&Event { dentry, name: None, mask, cookie: 0 });
+    let Ok(inode) = dentry.inode() else { return };
+    let child = &inode.ext().watches;
+    match dentry.place().filter(|_| !dentry.is_unlinked()) {
+        Some((parent, name)) => {
+            let parent = parent.inode().ok().map(|inode| &inode.ext().watches);
+            notify_child(parent, child, &name, mask, is_dir(dentry));
+        }
+        None => notify_child(None, child, b"", mask, is_dir(dentry)),
+    }
 }
 
 /// As [`inode`], by place.
@@ -71,11 +79,30 @@ pub fn path(path: &PathRef, mask: u32) {
     inode(&path.dentry, mask);
 }
 
-/// The last or another name of what `dentry` leads to was removed.
-pub fn removed(dentry: &Arc<Dentry>) {
-    let Some(tell) = listener() else { return };
-    let gone = dentry.inode().and_then(|i| i.attr()).is_ok_and(|attr| attr.nlink == 0);
-    tell(&Event { dentry, name: None, mask: if gone { libc::IN_DELETE_SELF } else { libc::IN_ATTRIB }, cookie: 0 });
+/// `name` was removed from `dir`; it led to `child`.
+pub fn removed(dir: &Arc<Dentry>, name: &[u8], child: &Arc<Dentry>) {
+    if !inotify::is_used() {
+        return;
+    }
+    let flag = if is_dir(child) { libc::IN_ISDIR } else { 0 };
+    if flag == 0 {
+        tell(child, libc::IN_ATTRIB, 0, None);
+    }
+    entry(dir, name, libc::IN_DELETE | flag);
+    ended(child, 1);
+}
+
+/// A user of what `dentry` leads to is gone; if it was the last, and no name is left, its watches end.
+/// `users` are references to the dentry that the caller knows of.
+pub fn ended(dentry: &Arc<Dentry>, users: usize) {
+    if !inotify::is_used() || !dentry.is_unlinked() {
+        return;
+    }
+    let Ok(inode) = dentry.inode() else { return };
+    let pins = inode.ext().watch_pins.load(Ordering::Relaxed) as usize;
+    if Arc::strong_count(dentry) <= users + pins && inode.attr().is_ok_and(|attr| attr.nlink == 0) {
+        inode.ext().watches.deleted();
+    }
 }
 
 /// A rename that was done.
@@ -101,16 +128,17 @@ impl Happening {
 
 /// Tells of a rename.
 pub(super) fn renamed(happening: &Happening) {
-    static COOKIE: AtomicU32 = AtomicU32::new(1);
-    let Some(tell) = listener() else { return };
-    let cookie = COOKIE.fetch_add(1, Ordering::Relaxed);
-    let is_dir = happening.moved.inode().is_ok_and(|i| i.kind() == super::attr::FileKind::Directory);
-    let flag = if is_dir { libc::IN_ISDIR } else { 0 };
+    if !inotify::is_used() {
+        return;
+    }
     let Happening { old, new, moved, replaced } = happening;
-    tell(&Event { dentry: &old.0, name: Some(&old.1), mask: libc::IN_MOVED_FROM | flag, cookie });
-    tell(&Event { dentry: &new.0, name: Some(&new.1), mask: libc::IN_MOVED_TO | flag, cookie });
-    tell(&Event { dentry: moved, name: None, mask: libc::IN_MOVE_SELF, cookie: 0 });
+    let cookie = next_cookie();
+    let flag = if is_dir(moved) { libc::IN_ISDIR } else { 0 };
+    tell(&old.0, libc::IN_MOVED_FROM | flag, cookie, Some(&old.1));
+    tell(&new.0, libc::IN_MOVED_TO | flag, cookie, Some(&new.1));
+    tell(moved, libc::IN_MOVE_SELF, 0, None);
     if let Some(replaced) = replaced {
-        removed(replaced);
+        tell(replaced, libc::IN_ATTRIB, 0, None);
+        ended(replaced, 1);
     }
 }

@@ -180,8 +180,8 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     t.set_creds(new_creds(t, &found.program));
     let files = t.files();
     let files = if Arc::strong_count(&files) > 2 { files.fork() } else { files };
-    for (_, file) in files.remove_if(|_, cloexec| cloexec) {
-        file.ops.on_close(t, &file);
+    for (fd, file) in files.remove_if(|_, cloexec| cloexec) {
+        t.closed(&files, fd, &file);
     }
     t.set_files(files);
     Ok(())

@@ -117,8 +117,8 @@ impl Task {
 
 /// Closes the descriptors of a table that nobody uses any more.
 pub(super) fn close_all(t: &Task, files: &FdTable) {
-    for (_, file) in files.remove_if(|_, _| true) {
-        file.ops.on_close(t, &file);
+    for (fd, file) in files.remove_if(|_, _| true) {
+        t.closed(files, fd, &file);
     }
 }
 

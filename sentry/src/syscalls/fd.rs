@@ -2,7 +2,7 @@
 
 use crate::abi::FOwnerEx;
 use crate::errno::{Errno, SysResult};
-use crate::fs::attr::FileKind;
+use crate::fs::FdTable;
 use crate::fs::file::{File, SETFL_MASK};
 use crate::fs::lock::{self, Owner};
 use crate::fs::memfd::MemFile;
@@ -29,31 +29,30 @@ const OWNER_PID: i32 = 1;
 const OWNER_PGRP: i32 = 2;
 
 impl Task {
-    /// What has to happen when `fd` no longer refers to `file` in this process.
-    pub fn closed(&self, fd: i32, file: &Arc<File>) {
-        let _ = fd;
-        lock::release_ranges(file, Owner::Process(self.files().id));
-        if let Some(path) = &file.path {
-            if Arc::strong_count(file) == 1 && path.inode().is_ok_and(|inode| inode.kind() == FileKind::Regular) {
-                let written = file.is_writable();
-                notify::path(path, if written { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
-            }
+    /// What has to happen when `fd` of `files` no longer refers to `file`.
+    pub fn closed(&self, files: &FdTable, fd: i32, file: &Arc<File>) {
+        self.thread().forget_fd(fd.cast_unsigned());
+        lock::release_ranges(file, Owner::Process(files.id));
+        if let Some(path) = &file.path
+            && Arc::strong_count(file) == 1
+        {
+            notify::path(path, if file.is_writable() { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
+            notify::ended(&path.dentry, 1);
         }
         file.ops.on_close(self, file);
     }
 
-    /// Closes what `execve` closes.
-    pub fn close_on_exec(&self) {
-        for (fd, file) in self.files().remove_if(|_, cloexec| cloexec) {
-            self.closed(fd, &file);
-        }
+    /// Gives the process descriptors of its own, if it shares them (`CLONE_FILES`).
+    pub fn unshare_files(&self) {
+        self.set_files(self.files().fork());
     }
 }
 
 /// `close(2)`.
 pub async fn close(t: &Task, fd: i32) -> SysResult<()> {
-    let file = t.files().remove(fd)?;
-    t.closed(fd, &file);
+    let files = t.files();
+    let file = files.remove(fd)?;
+    t.closed(&files, fd, &file);
     Ok(())
 }
 
@@ -63,7 +62,7 @@ pub async fn close_range(t: &Task, first: u32, last: u32, flags: u32) -> SysResu
         return Err(Errno::INVAL);
     }
     if flags & libc::CLOSE_RANGE_UNSHARE != 0 {
-        return Err(Errno::INVAL);
+        t.unshare_files();
     }
     let within = |fd: i32| (first..=last).contains(&fd.cast_unsigned());
     let files = t.files();
@@ -75,7 +74,7 @@ pub async fn close_range(t: &Task, first: u32, last: u32, flags: u32) -> SysResu
         return Ok(());
     }
     for (fd, file) in files.remove_if(|fd, _| within(fd)) {
-        t.closed(fd, &file);
+        t.closed(&files, fd, &file);
     }
     Ok(())
 }
@@ -108,7 +107,7 @@ fn dup_to(t: &Task, old: i32, new: i32, cloexec: bool) -> SysResult<i32> {
     let file = files.get_any(old)?;
     let replaced = files.install_at(new, file, cloexec, t.rlimit(libc::RLIMIT_NOFILE))?;
     if let Some(replaced) = replaced {
-        t.closed(new, &replaced);
+        t.closed(&files, new, &replaced);
     }
     Ok(new)
 }

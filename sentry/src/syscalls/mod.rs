@@ -9,6 +9,7 @@ pub mod eventfd;
 pub mod fd;
 pub mod futex;
 pub mod ids;
+pub mod inotify;
 pub mod ioctl;
 pub mod iovec;
 pub mod link;

@@ -137,6 +137,10 @@ pub async fn pivot_root(t: &Task, new_root: Addr, put_old: Addr) -> SysResult<()
     }
     let root = fs.root();
     mount::pivot_root(&fs.namespace(), &root, &new, &put_old)?;
-    fs.replace(&root, &new);
+    // Every process that stood at the old root stands at the new one.
+    let groups: Vec<_> = t.kernel.tree.lock().nodes().map(|(_, node)| node.group.clone()).collect();
+    for task in groups.iter().flat_map(|group| group.tasks()) {
+        task.fs().replace(&root, &new);
+    }
     Ok(())
 }

@@ -83,6 +83,11 @@ impl Core {
     }
 }
 
+/// Whether anyone watches anything.
+pub fn is_used() -> bool {
+    WATCHES.load(Ordering::Relaxed) != 0
+}
+
 impl Inotify {
     /// An open description of a new instance of user `uid`.
     pub fn open(uid: u32, flags: i32) -> SysResult<Arc<File>> {
