@@ -162,10 +162,6 @@ impl NotifyThread {
         self.state.lock()
     }
 
-    pub(super) fn stack(&self) -> Option<u64> {
-        self.stack
-    }
-
     pub(super) fn is_live(&self) -> bool {
         !matches!(self.lock().phase, Phase::Dead)
     }

@@ -4,11 +4,15 @@
 //! killed once nothing can fail any more in a way that the caller could be told.
 
 use super::group::{INFINITY, StringAreas};
-use super::{Creds, Outcome, Registration, Task, Work};
+use super::signal::TaskSignals;
+use super::task::TaskParts;
+use super::{Creds, Kernel, Limit, Outcome, Registration, Task, ThreadGroup, Work, run};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
+use crate::fs::FdTable;
 use crate::fs::inode::Caller;
 use crate::fs::open::{Program, open_exec};
+use crate::fs::path::FsContext;
 use crate::fs::path::PathRef;
 use crate::fs::walk::{Resolve, Walk};
 use crate::loader::{self, Elf, ElfKind, PAGE, Segment, Strings, page_down, page_up};
@@ -70,6 +74,78 @@ pub async fn execve(t: &Task, start: PathRef, path: &[u8], follow: bool, strings
     }
     t.set_outcome(Outcome::Stopped);
     Ok(())
+}
+
+/// Makes process 1 and has it run its program; an error is that of the program's `execve`.
+pub async fn start_first(
+    kernel: &Arc<Kernel>,
+    creds: Creds,
+    limits: &[(u32, u64, u64)],
+    fs: Arc<FsContext>,
+    files: Arc<FdTable>,
+    cwd: &[u8],
+    mut strings: Strings,
+) -> SysResult<()> {
+    let thread = kernel.platform.new_process().await?;
+    let tid = kernel.tree.lock().new_pid()?;
+    let mut all = super::group::default_limits();
+    for (resource, soft, hard) in limits {
+        if let Some(limit) = all.get_mut(*resource as usize) {
+            *limit = Limit { soft: *soft, hard: *hard };
+        }
+    }
+    let group = Arc::new(ThreadGroup::new(tid, thread.process().clone(), Arc::default(), all, libc::SIGCHLD));
+    let parts = TaskParts {
+        tid,
+        thread: thread.clone(),
+        creds: Arc::new(creds),
+        files,
+        fs,
+        comm: b"init".to_vec(),
+        signals: TaskSignals::default(),
+    };
+    let t = Task::new(kernel, &group, parts);
+    {
+        let mut tree = kernel.tree.lock();
+        tree.add_group(&group, 0);
+        tree.add_task(&t);
+        group.state.lock().tasks.push(t.clone());
+    }
+    let caller = Caller::of(&t);
+    let root = t.fs().root();
+    let dir = Walk::new(&caller, root.clone(), root.clone(), Resolve::empty()).to(cwd, true)?;
+    t.fs().set_cwd(dir);
+    let found = find_in_path(&t, &mut strings)?;
+    replace(&t, &found, &thread).await?;
+    run::start(t.clone());
+    Ok(())
+}
+
+/// Finds the program of process 1: along `PATH` if its name has no slash.
+fn find_in_path(t: &Task, strings: &mut Strings) -> SysResult<Found> {
+    let name = strings.args.first().cloned().unwrap_or_default();
+    if name.is_empty() {
+        return Err(Errno::NOENT);
+    }
+    let attempt = |path: Vec<u8>| {
+        let strings = Strings { filename: path.clone(), ..strings.clone() };
+        find(t, t.fs().cwd(), &path, true, strings)
+    };
+    if name.contains(&b'/') {
+        return attempt(name);
+    }
+    let path = strings.env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin:/bin").to_vec();
+    let mut error = Errno::NOENT;
+    for dir in path.split(|b| *b == b':') {
+        let dir = if dir.is_empty() { b"." } else { dir };
+        match attempt([dir, b"/", &name].concat()) {
+            // As `execvp(3)`: a file that may not be run is remembered, and the search goes on.
+            Err(Errno::ACCES) => error = Errno::ACCES,
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            other => return other,
+        }
+    }
+    Err(error)
 }
 
 fn find(t: &Task, start: PathRef, path: &[u8], follow: bool, mut strings: Strings) -> SysResult<Found> {
@@ -155,7 +231,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     apply_limits(t, thread);
     let image = load(t, found, thread).await?;
     t.leave_memory();
-    if !old.process().is_gone() {
+    if !Arc::ptr_eq(&old, thread) && !old.process().is_gone() {
         old.process().kill();
         super::group::add_usage(&mut t.group.past_usage.lock(), old.process().usage());
     }

@@ -24,7 +24,7 @@ mod tree;
 
 pub use clone::{CloneArgs, clone};
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};
-pub use exec::execve;
+pub use exec::{execve, start_first};
 pub use group::{GroupState, Limit, ThreadGroup, Wait};
 pub use task::{Outcome, Registration, Task, Work};
 pub use tree::{Node, Tree};
@@ -64,6 +64,19 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A kernel without processes.
+    pub fn new(platform: Arc<dyn Platform>, uts: Uts, on_init_exit: fn(i32)) -> Kernel {
+        Kernel {
+            platform,
+            tree: Mutex::default(),
+            uts: RwLock::new(uts),
+            started: Instant::now(),
+            boot_time: SystemTime::now(),
+            forks: AtomicU64::new(0),
+            on_init_exit,
+        }
+    }
+
     /// Counts a new process or thread.
     pub fn count_fork(&self) {
         self.forks.fetch_add(1, Ordering::Relaxed);
