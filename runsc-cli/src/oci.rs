@@ -122,6 +122,7 @@ fn process(process: &oci::Process) -> Result<ProcessSpec> {
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits: process.rlimits().iter().flatten().map(rlimit).collect::<Result<_>>()?,
         umask: user.umask().unwrap_or(0o022),
+        virtual_init: false,
         oom_score_adj: process.oom_score_adj().unwrap_or(0),
     })
 }

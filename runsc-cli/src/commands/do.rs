@@ -118,6 +118,7 @@ fn process(args: Args) -> Result<ProcessSpec> {
         no_new_privs: false,
         rlimits: caller_rlimits(),
         umask: caller_umask(),
+        virtual_init: true,
         oom_score_adj: 0,
     })
 }

@@ -92,6 +92,9 @@ pub struct ProcessSpec {
     pub rlimits: Vec<Rlimit>,
     /// File mode creation mask.
     pub umask: u32,
+    /// Process 1 is the sentry's own: it waits for orphans, and the program is process 2, without the special
+    /// treatment that signals to process 1 get.
+    pub virtual_init: bool,
     /// `oom_score_adj` as the guest sees it.
     pub oom_score_adj: i32,
 }

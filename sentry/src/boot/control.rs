@@ -38,7 +38,8 @@ fn byte(control: &mut File) -> Option<u8> {
 
 /// From outside the container: SIGKILL and SIGSTOP work on process 1 too.
 fn signal(kernel: &Arc<Kernel>, signo: i32) {
-    let Some(group) = kernel.group(1) else { return };
+    let main = kernel.main.load(std::sync::atomic::Ordering::Relaxed);
+    let Some(group) = kernel.group(main) else { return };
     match signo {
         libc::SIGKILL => group.kill(signo),
         _ => group.send_signal(kernel, SigInfo::new(signo, libc::SI_USER)),

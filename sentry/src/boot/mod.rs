@@ -139,7 +139,8 @@ fn first_process(
         let creds = credentials(&spec);
         let limits: Vec<_> = spec.rlimits.iter().map(|l| (l.resource, l.soft, l.hard)).collect();
         let strings = Strings { args: spec.args, env: spec.env, filename: Vec::new() };
-        let started = kernel::start_first(&kernel, creds, &limits, root, files, &spec.cwd, strings).await;
+        let started =
+            kernel::start_first(&kernel, creds, &limits, root, files, &spec.cwd, strings, spec.virtual_init).await;
         let _ = tell.send(started);
     });
     executor::run_local();

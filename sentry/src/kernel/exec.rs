@@ -6,7 +6,7 @@
 use super::group::{INFINITY, StringAreas};
 use super::signal::TaskSignals;
 use super::task::TaskParts;
-use super::{Creds, Kernel, Limit, Outcome, Registration, Task, ThreadGroup, Work, run};
+use super::{Creds, Kernel, Limit, Outcome, Registration, Task, ThreadGroup, Work, init, run};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::FdTable;
@@ -76,7 +76,8 @@ pub async fn execve(t: &Task, start: PathRef, path: &[u8], follow: bool, strings
     Ok(())
 }
 
-/// Makes process 1 and has it run its program; an error is that of the program's `execve`.
+/// Makes the first process and has it run its program; an error is that of the program's `execve`.
+#[expect(clippy::too_many_arguments, reason = "what a process starts with, used once")]
 pub async fn start_first(
     kernel: &Arc<Kernel>,
     creds: Creds,
@@ -85,9 +86,14 @@ pub async fn start_first(
     files: Arc<FdTable>,
     cwd: &[u8],
     mut strings: Strings,
+    virtual_init: bool,
 ) -> SysResult<()> {
+    if virtual_init {
+        init::make(kernel)?;
+    }
     let thread = kernel.platform.new_process().await?;
     let tid = kernel.tree.lock().new_pid()?;
+    kernel.main.store(tid, std::sync::atomic::Ordering::Relaxed);
     let mut all = super::group::default_limits();
     for (resource, soft, hard) in limits {
         if let Some(limit) = all.get_mut(*resource as usize) {
@@ -107,7 +113,11 @@ pub async fn start_first(
     let t = Task::new(kernel, &group, parts);
     {
         let mut tree = kernel.tree.lock();
-        tree.add_group(&group, 0);
+        tree.add_group(&group, i32::from(virtual_init));
+        // A session of its own, whoever its parent is.
+        if let Some(node) = tree.node_mut(tid) {
+            (node.pgid, node.sid) = (tid, tid);
+        }
         tree.add_task(&t);
         group.state.lock().tasks.push(t.clone());
     }

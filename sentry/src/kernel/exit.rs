@@ -144,7 +144,7 @@ impl ThreadGroup {
                 orphan.report_death(kernel, 0, status);
             }
         }
-        if self.tgid == 1 {
+        if self.tgid == kernel.main.load(Ordering::Relaxed) {
             (kernel.on_init_exit)(status);
             return;
         }

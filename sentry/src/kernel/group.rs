@@ -153,7 +153,6 @@ pub struct ThreadGroup {
 
 /// Addresses of strings on the initial stack.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct StringAreas {
     pub arg_start: u64,
     pub arg_end: u64,

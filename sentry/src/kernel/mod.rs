@@ -16,6 +16,7 @@ mod creds;
 mod exec;
 mod exit;
 pub(crate) mod group;
+mod init;
 mod run;
 pub mod signal;
 pub mod task;
@@ -32,7 +33,7 @@ pub use tree::{Node, Tree};
 use crate::sync::{Mutex, RwLock};
 use platform::Platform;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// `uname(2)`, the parts that can change.
@@ -59,7 +60,9 @@ pub struct Kernel {
     pub boot_time: SystemTime,
     /// Forks since the start, for `/proc/stat`.
     pub forks: AtomicU64,
-    /// Called with the wait status of process 1 when it has died.
+    /// The process whose end is the end of the sandbox: 1, or 2 if process 1 is the sentry's own.
+    pub main: AtomicI32,
+    /// Called with the wait status of that process when it has died.
     pub on_init_exit: fn(i32),
 }
 
@@ -73,6 +76,7 @@ impl Kernel {
             started: Instant::now(),
             boot_time: SystemTime::now(),
             forks: AtomicU64::new(0),
+            main: AtomicI32::new(1),
             on_init_exit,
         }
     }

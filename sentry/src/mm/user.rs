@@ -27,9 +27,6 @@ impl Addr {
     }
 }
 
-/// End of the user half of the address space (`TASK_SIZE_MAX`).
-pub(super) const TASK_SIZE: u64 = 0x7fff_ffff_f000;
-
 const PAGE: u64 = 4096;
 
 /// The memory of one guest process.
