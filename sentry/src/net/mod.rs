@@ -32,7 +32,7 @@ pub fn create(t: &Task, family: i32, kind: i32, protocol: i32, flags: i32) -> Sy
         libc::AF_NETLINK => netlink::create(t, kind, protocol)?,
         _ => return Err(Errno::AFNOSUPPORT),
     };
-    Ok(Socket::open(socket, flags))
+    Ok(Socket::open(t, socket, flags))
 }
 
 /// One above the highest family.

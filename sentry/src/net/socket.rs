@@ -6,6 +6,7 @@ use super::options::{Options, Value};
 use super::rights::Rights;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
+use crate::fs::attr::Attr;
 use crate::fs::{File, FileOps, Written, anon};
 use crate::kernel::Task;
 use crate::mm::Addr;
@@ -99,6 +100,7 @@ pub struct Socket {
     /// The family's part.
     pub ops: Box<dyn SocketOps>,
     ino: u64,
+    owner: (u32, u32),
 }
 
 impl std::fmt::Debug for Socket {
@@ -114,12 +116,13 @@ impl Socket {
         options: Arc<Options>,
         ops: impl SocketOps + 'static,
     ) -> Socket {
-        Socket { family, kind, protocol, options, ops: Box::new(ops), ino: anon::next_ino() }
+        Socket { family, kind, protocol, options, ops: Box::new(ops), ino: anon::next_ino(), owner: (0, 0) }
     }
 
-    /// An open description of it; `flags` may have `O_NONBLOCK`.
-    pub fn open(socket: Socket, flags: i32) -> Arc<File> {
-        File::anonymous(socket, flags | libc::O_RDWR)
+    /// An open description of it that belongs to `t`'s user; `flags` may have `O_NONBLOCK`.
+    pub fn open(t: &Task, socket: Socket, flags: i32) -> Arc<File> {
+        let creds = t.creds();
+        File::anonymous(Socket { owner: (creds.fsuid, creds.fsgid), ..socket }, flags | libc::O_RDWR)
     }
 
     /// The socket behind a description: `ENOTSOCK` if it is none.
@@ -167,6 +170,11 @@ impl FileOps for Socket {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn attr(&self) -> Option<Attr> {
+        let (uid, gid) = self.owner;
+        Some(Attr::new(anon::SOCKFS, self.ino, libc::S_IFSOCK | 0o777, uid, gid))
     }
 
     fn describe(&self) -> String {

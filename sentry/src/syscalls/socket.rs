@@ -40,7 +40,7 @@ pub async fn socketpair(t: &Task, family: i32, kind: i32, protocol: i32, fds: Ad
         _ => return Err(net::create(t, family, kind & TYPE_MASK, protocol, 0).err().unwrap_or(Errno::OPNOTSUPP)),
     };
     let status = flags & libc::SOCK_NONBLOCK;
-    pair::install(t, fds, (Socket::open(a, status), Socket::open(b, status)), flags & libc::SOCK_CLOEXEC != 0)
+    pair::install(t, fds, (Socket::open(t, a, status), Socket::open(t, b, status)), flags & libc::SOCK_CLOEXEC != 0)
 }
 
 /// `bind(2)`: gives a socket its address.
@@ -81,7 +81,7 @@ pub async fn accept4(t: &Task, fd: i32, addr: Addr, len: Addr, flags: i32) -> Sy
         let peer = new.ops.peer_address().map_err(|_| Errno::CONNABORTED)?;
         write_address(t, &peer, addr, len)?;
     }
-    t.install(Socket::open(new, flags & libc::SOCK_NONBLOCK), flags & libc::SOCK_CLOEXEC != 0)
+    t.install(Socket::open(t, new, flags & libc::SOCK_NONBLOCK), flags & libc::SOCK_CLOEXEC != 0)
 }
 
 /// `connect(2)`: connects a socket, or sets where its datagrams go.

@@ -11,6 +11,7 @@ pub use fifo::FifoSlot;
 
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
+use crate::fs::attr::Attr;
 use crate::fs::{File, FileOps, Written, anon};
 use crate::kernel::{Cap, Creds, Task};
 use crate::mm::Addr;
@@ -49,6 +50,7 @@ struct State {
 #[derive(Debug)]
 pub struct Pipe {
     ino: u64,
+    owner: (u32, u32),
     state: Mutex<State>,
     queue: WaitQueue,
 }
@@ -61,6 +63,7 @@ impl Pipe {
         PAGES.fetch_add(slots, Ordering::Relaxed);
         Arc::new(Pipe {
             ino: anon::next_ino(),
+            owner: (creds.fsuid, creds.fsgid),
             state: Mutex::new(State {
                 buffer: PipeBuffer::new(slots),
                 readers: 0,
@@ -280,6 +283,11 @@ impl FileOps for PipeEnd {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn attr(&self) -> Option<Attr> {
+        let (uid, gid) = self.pipe.owner;
+        Some(Attr::new(anon::PIPEFS, self.pipe.ino, libc::S_IFIFO | 0o600, uid, gid))
     }
 
     fn describe(&self) -> String {
