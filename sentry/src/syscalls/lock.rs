@@ -10,6 +10,11 @@ use crate::mm::Addr;
 
 /// `flock(2)`.
 pub async fn flock(t: &Task, fd: i32, operation: i32) -> SysResult<()> {
+    /// Mandatory locks, which Linux no longer has: taken for done.
+    const LOCK_MAND: i32 = 32;
+    if operation & LOCK_MAND != 0 {
+        return Ok(());
+    }
     let exclusive = match operation & !libc::LOCK_NB {
         libc::LOCK_UN => None,
         libc::LOCK_SH => Some(false),
