@@ -61,7 +61,9 @@ pub(super) fn make_locked(
 ) -> SysResult<PathRef> {
     dir.want_write()?;
     may_create(caller, dir)?;
-    if what.kind.is_device() && !caller.creds.has(Cap::Mknod) && what.rdev != 0 {
+    // Whiteouts of overlayfs (0:0) may be made by anyone.
+    let is_whiteout = what.kind == FileKind::CharDevice && what.rdev == 0;
+    if what.kind.is_device() && !is_whiteout && !caller.creds.has(Cap::Mknod) {
         return Err(Errno::PERM);
     }
     let inode = dir.inode()?.clone();
@@ -116,7 +118,7 @@ pub fn link(caller: &Caller<'_>, old: &PathRef, dir: &PathRef, name: &[u8]) -> S
     dir.inode()?.link(name, &*target)?;
     dir.dentry.add(&mut children, name, Some(target));
     drop(children);
-    notify::inode(&old.dentry, libc::IN_ATTRIB);
+    notify::linked(&old.dentry);
     notify::entry(&dir.dentry, name, libc::IN_CREATE);
     Ok(())
 }

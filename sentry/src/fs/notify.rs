@@ -79,6 +79,13 @@ pub fn path(path: &PathRef, mask: u32) {
     inode(&path.dentry, mask);
 }
 
+/// What `dentry` leads to has got another name.
+pub fn linked(dentry: &Arc<Dentry>) {
+    if inotify::is_used() {
+        tell(dentry, libc::IN_ATTRIB, 0, None);
+    }
+}
+
 /// `name` was removed from `dir`; it led to `child`.
 pub fn removed(dir: &Arc<Dentry>, name: &[u8], child: &Arc<Dentry>) {
     if !inotify::is_used() {
@@ -88,8 +95,8 @@ pub fn removed(dir: &Arc<Dentry>, name: &[u8], child: &Arc<Dentry>) {
     if flag == 0 {
         tell(child, libc::IN_ATTRIB, 0, None);
     }
-    entry(dir, name, libc::IN_DELETE | flag);
     ended(child, 1);
+    entry(dir, name, libc::IN_DELETE | flag);
 }
 
 /// A user of what `dentry` leads to is gone; if it was the last, and no name is left, its watches end.

@@ -61,7 +61,7 @@ pub struct How {
 impl How {
     /// Checks flags that exclude each other and adds those that others imply.
     pub fn new(flags: i32, mode: u32, resolve: Resolve) -> SysResult<How> {
-        let mut flags = flags & VALID_FLAGS;
+        let flags = flags & VALID_FLAGS;
         if flags & libc::O_PATH != 0 {
             return Ok(How { flags: flags & PATH_FLAGS, mode: 0, resolve });
         }
@@ -72,9 +72,6 @@ impl How {
             }
         } else if flags & (libc::O_CREAT | libc::O_DIRECTORY) == libc::O_CREAT | libc::O_DIRECTORY {
             return Err(Errno::INVAL);
-        }
-        if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 {
-            flags |= libc::O_NOFOLLOW;
         }
         Ok(How { flags: flags | O_LARGEFILE, mode: mode & 0o7777, resolve })
     }

@@ -33,8 +33,8 @@ fn check_range(base: u64, len: usize) -> SysResult<()> {
 impl Buffers {
     /// A single buffer.
     pub fn one(addr: Addr, len: usize) -> SysResult<Buffers> {
-        let len = len.min(MAX_RW_COUNT);
         check_range(addr.0, len)?;
+        let len = len.min(MAX_RW_COUNT);
         Ok(Buffers { pieces: SmallVec::from_elem((addr, len), 1), len })
     }
 
@@ -46,8 +46,8 @@ impl Buffers {
         let mut buffers = Buffers { pieces: SmallVec::with_capacity(count), len: 0 };
         for Iovec { base, len } in t.mem().read_array::<Iovec>(addr, count)? {
             let len = usize::try_from(len).ok().filter(|len| *len <= isize::MAX as usize).ok_or(Errno::INVAL)?;
-            let len = len.min(MAX_RW_COUNT - buffers.len);
             check_range(base, len)?;
+            let len = len.min(MAX_RW_COUNT - buffers.len);
             buffers.pieces.push((Addr(base), len));
             buffers.len += len;
         }
