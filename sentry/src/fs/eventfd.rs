@@ -43,7 +43,7 @@ impl FileOps for EventFd {
     }
 
     fn write(&self, _: &File, buf: &[u8], _: u64) -> SysResult<Written> {
-        let value = u64::from_ne_bytes(*buf.first_chunk().ok_or(Errno::INVAL)?);
+        let value = u64::from_ne_bytes(buf.try_into().map_err(|_| Errno::INVAL)?);
         if value == u64::MAX {
             return Err(Errno::INVAL);
         }
@@ -68,6 +68,10 @@ impl FileOps for EventFd {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn ignores_seek(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> String {

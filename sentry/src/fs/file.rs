@@ -39,6 +39,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// Whether `lseek` succeeds and does nothing, though there is no position.
+    fn ignores_seek(&self) -> bool {
+        false
+    }
+
     /// Current size, for `SEEK_END`; seekable files only.
     fn size(&self) -> SysResult<u64> {
         Err(Errno::SPIPE)

@@ -190,6 +190,10 @@ impl FileOps for TimerFd {
         self
     }
 
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         "anon_inode:[timerfd]".into()
     }

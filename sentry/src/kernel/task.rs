@@ -337,6 +337,13 @@ impl Task {
         self.recalculate_signals();
     }
 
+    /// Ends what [`set_temporary_sigmask`](Self::set_temporary_sigmask) began: for a call that no signal ended.
+    pub fn restore_sigmask(&self) {
+        let Some(mask) = self.signals.lock().saved_mask.take() else { return };
+        self.clear_work(Work::SAVED_MASK);
+        self.set_sigmask(mask);
+    }
+
     /// Runs `attempt` until it returns something other than `EAGAIN`, waiting on `queue` between attempts.
     /// `EAGAIN` comes back only when `deadline` has passed; a signal ends the wait with `ERESTARTSYS`.
     /// `attempt` must consume nothing when it returns `EAGAIN`.

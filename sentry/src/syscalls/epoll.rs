@@ -59,7 +59,7 @@ pub async fn epoll_pwait(
     size: usize,
 ) -> SysResult<usize> {
     super::sigmask::set_temporary(t, mask, size)?;
-    wait(t, epfd, events, max, Deadline::from_millis(timeout)).await
+    super::sigmask::restore(t, wait(t, epfd, events, max, Deadline::from_millis(timeout)).await)
 }
 
 /// `epoll_pwait2(2)`: as `epoll_pwait`, with a timeout in nanoseconds.
@@ -78,7 +78,7 @@ pub async fn epoll_pwait2(
         Deadline::after(t.mem().read::<Timespec>(timeout)?.to_duration()?)
     };
     super::sigmask::set_temporary(t, mask, size)?;
-    wait(t, epfd, events, max, deadline).await
+    super::sigmask::restore(t, wait(t, epfd, events, max, deadline).await)
 }
 
 async fn wait(t: &Task, epfd: i32, events: Addr, max: i32, deadline: Deadline) -> SysResult<usize> {

@@ -64,7 +64,7 @@ pub async fn ppoll(t: &Task, fds: Addr, count: u32, timeout: Addr, mask: Addr, s
         // Linux ignores a failure here too: the timeout may lie in read-only memory.
         let _ = t.mem().write_opt(timeout, &Timespec::from(left));
     }
-    found
+    super::sigmask::restore(t, found)
 }
 
 async fn do_poll(t: &Task, addr: Addr, count: u32, deadline: Deadline) -> SysResult<usize> {

@@ -1,6 +1,7 @@
 //! `read(2)`, `write(2)` and their kin, and `lseek(2)`.
 
 use super::iovec::{Buffers, IoBuffer};
+use super::socket_msg;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::attr::{FileKind, SetAttr, stripped_mode};
@@ -9,6 +10,7 @@ use crate::fs::mount::MountFlags;
 use crate::fs::notify;
 use crate::kernel::Task;
 use crate::mm::Addr;
+use crate::net::socket::Socket;
 use std::sync::Arc;
 
 /// Bytes moved at once. Larger pieces would not stay in the caches between the two copies.
@@ -161,6 +163,9 @@ pub async fn read_file(t: &Task, file: &File, to: &Buffers, at: Option<u64>, now
 }
 
 async fn read_stream(t: &Task, file: &File, to: &Buffers, nowait: bool) -> SysResult<usize> {
+    if file.downcast::<Socket>().is_some() {
+        return socket_msg::read(t, file, to, nowait).await;
+    }
     let attempt = || {
         let mut buf = IoBuffer::new(to.len().min(MESSAGE));
         file.ops.read(file, &mut buf, 0).map(|count| (buf, count))
@@ -228,6 +233,9 @@ pub async fn write_file(t: &Task, file: &File, from: &Buffers, place: Place, now
     let is_regular = regular(file);
     if is_regular && !from.is_empty() {
         strip_privileges(t, file)?;
+    }
+    if file.downcast::<Socket>().is_some() {
+        return socket_msg::write(t, file, from, nowait).await;
     }
     let count = if file.ops.is_seekable() {
         write_seekable(t, file, from, place, is_regular)
@@ -371,7 +379,11 @@ pub fn room_below_limit(t: &Task, start: u64) -> SysResult<u64> {
 
 /// `lseek(2)`.
 pub async fn lseek(t: &Task, fd: i32, offset: i64, whence: i32) -> SysResult<i64> {
-    let file = seekable(t.file(fd)?)?;
+    let file = t.file(fd)?;
+    if file.ops.ignores_seek() {
+        return Ok(0);
+    }
+    let file = seekable(file)?;
     let mut pos = file.pos.lock();
     let base = match whence {
         libc::SEEK_SET => 0,

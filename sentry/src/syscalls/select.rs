@@ -54,7 +54,7 @@ pub async fn pselect6(
     if let Some(left) = deadline.remaining() {
         let _ = t.mem().write_opt(timeout, &Timespec::from(left));
     }
-    found
+    super::sigmask::restore(t, found)
 }
 
 /// `select` takes microseconds beyond a second.

@@ -18,3 +18,11 @@ pub(super) fn set_temporary(t: &Task, mask: Addr, size: usize) -> SysResult<()> 
     t.set_temporary_sigmask(t.mem().read(mask)?);
     Ok(())
 }
+
+/// Puts the old mask back unless a signal ended the call: then the handler runs first.
+pub(super) fn restore<T>(t: &Task, result: SysResult<T>) -> SysResult<T> {
+    if !matches!(result, Err(Errno::INTR | Errno::RESTARTNOHAND)) {
+        t.restore_sigmask();
+    }
+    result
+}

@@ -72,6 +72,19 @@ pub async fn recvmsg(t: &Task, fd: i32, msg: Addr, flags: i32) -> SysResult<usiz
     Ok(count)
 }
 
+/// `read(2)` and kin of a socket.
+pub(super) async fn read(t: &Task, file: &File, to: &Buffers, nowait: bool) -> SysResult<usize> {
+    if to.is_empty() {
+        return Ok(0);
+    }
+    receive(t, file, to, if nowait { libc::MSG_DONTWAIT } else { 0 }).await.map(|got| got.count)
+}
+
+/// `write(2)` and kin of a socket.
+pub(super) async fn write(t: &Task, file: &File, from: &Buffers, nowait: bool) -> SysResult<usize> {
+    send(t, file, from, None, Ancillary::default(), if nowait { libc::MSG_DONTWAIT } else { 0 }).await
+}
+
 /// What a header says of the buffers.
 fn buffers(t: &Task, header: &Msghdr) -> SysResult<Buffers> {
     if header.namelen < 0 && header.name != 0 {

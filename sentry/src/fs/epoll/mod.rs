@@ -75,9 +75,11 @@ impl Inner {
         }
     }
 
-    /// Takes the first item of the ready list that is still watched.
-    fn dequeue(&mut self) -> Option<Arc<Item>> {
-        while let Some(item) = self.ready.pop_front() {
+    /// Takes the first item of the ready list that is still watched, of the first `left` at most.
+    fn dequeue(&mut self, left: &mut usize) -> Option<Arc<Item>> {
+        while *left > 0 {
+            *left -= 1;
+            let item = self.ready.pop_front()?;
             item.set_queued(false);
             if !item.is_removed() {
                 return Some(item);
@@ -181,11 +183,11 @@ impl Epoll {
     /// Takes up to `max` events; `EAGAIN` if there are none.
     pub fn collect(&self, max: usize) -> SysResult<Vec<EpollEvent>> {
         let mut out = Vec::new();
+        // Items that stay ready go to the end of the list: the round ends where it began.
         let mut left = self.core.inner.lock().ready.len();
-        while left > 0 && out.len() < max {
-            left -= 1;
+        while out.len() < max {
             // In separate statements: no file may be asked, or dropped, under the lock.
-            let Some(item) = self.core.dequeue() else { break };
+            let Some(item) = self.core.dequeue(&mut left) else { break };
             let Some(file) = item.file() else { continue };
             let ready = file.ops.poll(&file);
             if let Some(event) = self.core.report(&item, ready) {
@@ -197,8 +199,8 @@ impl Epoll {
 }
 
 impl Core {
-    fn dequeue(&self) -> Option<Arc<Item>> {
-        self.inner.lock().dequeue()
+    fn dequeue(&self, left: &mut usize) -> Option<Arc<Item>> {
+        self.inner.lock().dequeue(left)
     }
 
     /// What `epoll_wait` says of an item whose file is `ready`, and what follows for the item.
@@ -249,6 +251,10 @@ impl FileOps for Epoll {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn ignores_seek(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> String {

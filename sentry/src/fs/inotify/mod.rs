@@ -161,6 +161,10 @@ impl FileOps for Inotify {
         self
     }
 
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn describe(&self) -> String {
         "anon_inode:inotify".into()
     }

@@ -65,6 +65,7 @@ impl Endpoint {
         let name = Name::parse(address)?.ok_or(Errno::INVAL)?;
         self.autobind_if_passing_creds()?;
         let listener = name::find(Some(t), self.kind, &name)?;
+        listener.has_room_for(self)?;
         {
             let mut state = self.state.lock();
             match state.role {
@@ -75,6 +76,20 @@ impl Endpoint {
             }
         }
         self.enter_backlog(t, &listener).inspect_err(|_| self.state.lock().role = Role::Idle)
+    }
+
+    /// Whether a connection would be taken now; if there is no room, `end` is told when there is.
+    fn has_room_for(&self, end: &Arc<Endpoint>) -> SysResult<()> {
+        let mut state = self.state.lock();
+        let full = match &state.role {
+            Role::Listening { backlog, pending } if state.shut & RCV == 0 => pending.len() > *backlog,
+            _ => return Err(Errno::CONNREFUSED),
+        };
+        if full {
+            state.block(end);
+            return Err(Errno::AGAIN);
+        }
+        Ok(())
     }
 
     fn enter_backlog(self: &Arc<Self>, t: &Task, listener: &Arc<Endpoint>) -> SysResult<()> {
