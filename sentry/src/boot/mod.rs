@@ -70,6 +70,8 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
         strace::start(out);
     }
     let fatal = |why: &str| end(Err(why.to_owned()));
+    let procfs = config.procfs.try_clone().map_err(|e| failed("cannot duplicate a descriptor", e))?;
+    fs::proc::set_host(procfs);
     let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;
     executor::start_workers(1);

@@ -9,6 +9,7 @@ use super::mount::{self, Mount, MountFlags, MountNamespace, Propagation};
 use super::namei::{self, Make};
 use super::overlay;
 use super::path::{FsContext, PathRef};
+use super::proc;
 use super::tmpfs::{Options, Tmpfs};
 use super::walk::{Last, Resolve, Walk};
 use crate::boot::config::{MountKind, MountSpec, TmpfsSpec};
@@ -41,6 +42,7 @@ pub fn types() -> Vec<&'static str> {
 /// Registers what this module and its neighbours implement.
 pub fn register() {
     dev::register();
+    proc::register();
     register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
     register_type("ramfs", |source, options| {
         let unlimited = Options { size: u64::MAX, inodes: u64::MAX, mode: 0o755, ..Options::default() };

@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::attr::{Attr, FileKind};
 use crate::fs::epoll::Links;
-use crate::fs::inode::Inode;
+use crate::fs::inode::{Caller, Inode};
 use crate::fs::lock;
 use crate::fs::open;
 use crate::fs::path::PathRef;
@@ -119,6 +119,12 @@ pub trait FileOps: Send + Sync + Any {
     /// The inode behind a file without a path, if its attributes can be changed.
     fn inode(&self) -> Option<Arc<dyn Inode>> {
         None
+    }
+
+    /// A new description of the same object, for `/proc/PID/fd/N` of files without a path.
+    fn reopen(&self, caller: &Caller<'_>, flags: i32) -> SysResult<Box<dyn FileOps>> {
+        let _ = (caller, flags);
+        Err(Errno::NXIO)
     }
 
     /// The type of file system that `fstatfs(2)` shows for a file without a path.

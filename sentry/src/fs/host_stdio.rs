@@ -3,8 +3,9 @@
 //! The host's open descriptions are shared with processes outside: their flags and modes are left as they are,
 //! and nothing here may sleep in the host. Readiness comes from one thread ([`HostEvents`]) that waits for all.
 
-use super::attr::{Attr, FileKind};
+use super::attr::{Attr, FileKind, makedev};
 use super::file::{File, FileOps, OFFSET_APPEND, Written};
+use super::inode::Caller;
 use crate::abi::{Termios, Termios2, Timespec, Winsize};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -211,16 +212,23 @@ impl FileOps for HostStdio {
         Some(attr)
     }
 
+    fn reopen(&self, _: &Caller<'_>, _: i32) -> SysResult<Box<dyn FileOps>> {
+        // The host's description is the only one there is: the new one shares it.
+        let (shared, end) = (self.shared.clone(), Mutex::new(*self.end.lock()));
+        Ok(Box::new(HostStdio { shared, kind: self.kind, is_terminal: self.is_terminal, end }))
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
 
     fn describe(&self) -> String {
-        let ino = fstat(&self.shared.fd).map_or(0, |stat| stat.st_ino);
+        let (ino, rdev) = fstat(&self.shared.fd).map_or((0, 0), |stat| (stat.st_ino, stat.st_rdev));
         match self.kind {
             FileKind::Fifo => format!("pipe:[{ino}]"),
             FileKind::Socket => format!("socket:[{ino}]"),
             FileKind::Regular => format!("/dev/host-file:[{ino}]"),
+            _ if rdev == makedev(1, 3) => "/dev/null".into(),
             _ => format!("/dev/host-tty:[{ino}]"),
         }
     }

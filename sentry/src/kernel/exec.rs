@@ -330,6 +330,7 @@ struct Part<'a> {
 impl Part<'_> {
     fn new<'a>(program: &Program, elf: &'a Elf, bias: u64) -> SysResult<Part<'a>> {
         let file = program.file.ops.mmap(&program.file, false, false)?;
+        crate::mm::maps::note(&program.file, file.as_fd());
         Ok(Part { elf, file, bias })
     }
 

@@ -21,7 +21,7 @@ mod run;
 pub mod signal;
 pub mod task;
 pub mod timers;
-mod tree;
+pub mod tree;
 
 pub use clone::{CloneArgs, clone};
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// `kernel.pid_max`: ids are below this.
-pub(super) const PID_MAX: i32 = 32768;
+pub const PID_MAX: i32 = 32768;
 /// Ids below this are given only once, as on Linux.
 const RESERVED_PIDS: i32 = 300;
 

@@ -1,5 +1,6 @@
 //! Guest memory.
 
+pub mod maps;
 mod user;
 
 pub use user::{Addr, UserMemory};

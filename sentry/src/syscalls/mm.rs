@@ -56,6 +56,7 @@ pub async fn mmap(t: &Task, addr: u64, len: u64, prot: u64, flags: u64, fd: i32,
         _ => return Err(Errno::INVAL),
     };
     let host = host_file(&file, shared, prot)?;
+    crate::mm::maps::note(&file, host.as_fd());
     // The host decides on later `mprotect`s by the rights of its own descriptor, which are no more than these.
     let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE } as u64;
     let flags = flags & FILE_FLAGS & !MAP_TYPE | kind;

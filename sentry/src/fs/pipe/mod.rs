@@ -12,7 +12,7 @@ pub use fifo::FifoSlot;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::attr::Attr;
-use crate::fs::{File, FileOps, Written, anon};
+use crate::fs::{Caller, File, FileOps, Written, anon};
 use crate::kernel::{Cap, Creds, Task};
 use crate::mm::Addr;
 use crate::sync::Mutex;
@@ -279,6 +279,12 @@ impl FileOps for PipeEnd {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.pipe.queue)
+    }
+
+    fn reopen(&self, _: &Caller<'_>, flags: i32) -> SysResult<Box<dyn FileOps>> {
+        let mode = flags & libc::O_ACCMODE;
+        let (reads, writes) = (mode != libc::O_WRONLY, mode != libc::O_RDONLY);
+        Ok(Box::new(PipeEnd::new(self.pipe.clone(), reads, writes)))
     }
 
     fn as_any(&self) -> &dyn Any {

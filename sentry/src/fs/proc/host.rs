@@ -1,0 +1,27 @@
+//! What the host's own procfs says of the machine.
+
+use crate::errno::{Errno, SysResult};
+use rustix::fs::{Mode, OFlags, openat};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+/// Longest text that is read. `cpuinfo` has about 1.5 KiB for each processor.
+const MAX: u64 = 4 << 20;
+
+static HOST: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Gives this module a procfs of the host. The first one stays.
+pub fn set_host(procfs: OwnedFd) {
+    let _ = HOST.set(procfs);
+}
+
+/// A file of the host's procfs, by a name that is the sentry's own.
+pub(super) fn read(name: &'static str) -> SysResult<Vec<u8>> {
+    let dir = HOST.get().ok_or(Errno::IO)?;
+    let file = File::from(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    let mut text = Vec::new();
+    file.take(MAX).read_to_end(&mut text)?;
+    Ok(text)
+}

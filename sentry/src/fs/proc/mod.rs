@@ -1,0 +1,34 @@
+//! `proc(5)`.
+//!
+//! [`root`] lists processes and the files about the machine ([`system`], [`sysctl`]); [`process`] is the
+//! directory of one process or thread.
+
+mod fds;
+mod host;
+mod process;
+mod root;
+mod status;
+mod sysctl;
+mod system;
+
+pub use host::set_host;
+
+use super::boot::register_type;
+use super::pseudo::{Body, Node, PseudoFs};
+use super::superblock::{SuperBlock, alloc_dev};
+use std::sync::Arc;
+
+/// `PROC_SUPER_MAGIC`.
+const MAGIC: u64 = 0x9fa0;
+
+/// Inode number of the root, as on Linux.
+const ROOT_INO: u64 = 1;
+
+/// Registers the file system.
+pub fn register() {
+    register_type("proc", |source, _| {
+        let dev = alloc_dev();
+        let root = Node::new(dev, ROOT_INO, 0o555, Body::Dir(Box::new(root::Root { dev })));
+        Ok(SuperBlock::make(PseudoFs { fstype: "proc", dev, magic: MAGIC }, Arc::new(root), source))
+    });
+}

@@ -1,0 +1,262 @@
+//! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
+
+use super::{fds, status};
+use crate::errno::{Errno, SysResult};
+use crate::fs::attr::FileKind;
+use crate::fs::inode::Link;
+use crate::fs::path::PathRef;
+use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
+use crate::kernel::{Cap, Task, ThreadGroup};
+use std::any::Any;
+use std::sync::Arc;
+
+/// Whom a directory is about.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) group: Arc<ThreadGroup>,
+    /// The thread, if it is about one.
+    pub(super) task: Option<Arc<Task>>,
+}
+
+impl Subject {
+    /// A living thread of it; `ESRCH` for zombies.
+    pub(super) fn task(&self) -> SysResult<Arc<Task>> {
+        self.task.clone().or_else(|| self.group.any_task()).ok_or(Errno::SRCH)
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> i32 {
+        self.task.as_ref().map_or(self.group.tgid, |t| t.tid())
+    }
+
+    /// Whether the reader may look into it (`PTRACE_MODE_READ_FSCREDS`).
+    pub(super) fn inspect(&self, reader: &Reader) -> SysResult<Arc<Task>> {
+        let target = self.task()?;
+        if Arc::ptr_eq(&target.group, &reader.task.group) {
+            return Ok(target);
+        }
+        let (mine, its) = (reader.task.creds(), target.creds());
+        let same = [its.uid, its.euid, its.suid].iter().all(|id| *id == mine.fsuid)
+            && [its.gid, its.egid, its.sgid].iter().all(|id| *id == mine.fsgid);
+        let covers = its.permitted & !mine.permitted == 0;
+        if same && covers || mine.has(Cap::SysPtrace) { Ok(target) } else { Err(Errno::ACCES) }
+    }
+
+    fn owner(self: &Arc<Self>) -> Owner {
+        let subject = self.clone();
+        Box::new(move || subject.task().map_or((0, 0), |t| (t.creds().euid, t.creds().egid)))
+    }
+}
+
+/// Makes the text of a file.
+type Read = fn(&Reader, &Subject) -> SysResult<Vec<u8>>;
+/// Takes what is written to a file.
+type Write = fn(&Reader, &Subject, &[u8]) -> SysResult<()>;
+
+/// What an entry is.
+enum Entry {
+    File(u32, Read),
+    Writable(u32, Read, Write),
+    Place(fn(&Task) -> SysResult<PathRef>),
+    Dir(u32, fn(Arc<Subject>, u64, u64) -> Box<dyn Directory>),
+    /// Of processes only.
+    Tasks,
+    Net,
+}
+
+const ENTRIES: &[(&str, Entry)] = &[
+    ("auxv", Entry::File(0o400, status::auxv)),
+    ("cgroup", Entry::File(0o444, |_, _| Ok(b"0::/\n".to_vec()))),
+    ("cmdline", Entry::File(0o444, status::cmdline)),
+    ("comm", Entry::Writable(0o644, status::comm, status::set_comm)),
+    ("cwd", Entry::Place(|t| Ok(t.fs().cwd()))),
+    ("environ", Entry::File(0o400, status::environ)),
+    ("exe", Entry::Place(|t| t.group.exe.lock().clone().ok_or(Errno::NOENT))),
+    ("fd", Entry::Dir(0o500, |subject, dev, ino| Box::new(fds::FdDir { subject, dev, ino }))),
+    ("fdinfo", Entry::Dir(0o555, |subject, dev, ino| Box::new(fds::FdInfoDir { subject, dev, ino }))),
+    ("gid_map", Entry::File(0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()))),
+    ("io", Entry::File(0o400, status::io)),
+    ("limits", Entry::File(0o444, status::limits)),
+    ("loginuid", Entry::File(0o444, |_, _| Ok(b"4294967295".to_vec()))),
+    ("maps", Entry::File(0o444, status::maps)),
+    ("mountinfo", Entry::File(0o444, status::mountinfo)),
+    ("mounts", Entry::File(0o444, status::mounts)),
+    ("net", Entry::Net),
+    ("ns", Entry::Dir(0o511, |_, dev, ino| Box::new(fds::NsDir { dev, ino }))),
+    ("oom_score", Entry::File(0o444, |_, subject| status::oom_score(subject))),
+    ("oom_score_adj", Entry::Writable(0o644, status::oom_score_adj, status::set_oom_score_adj)),
+    ("personality", Entry::File(0o400, status::personality)),
+    ("root", Entry::Place(|t| Ok(t.fs().root()))),
+    ("setgroups", Entry::File(0o444, |_, _| Ok(b"allow\n".to_vec()))),
+    ("smaps", Entry::File(0o444, status::smaps)),
+    ("smaps_rollup", Entry::File(0o444, status::smaps_rollup)),
+    ("stat", Entry::File(0o444, status::stat)),
+    ("statm", Entry::File(0o444, status::statm)),
+    ("status", Entry::File(0o444, status::status)),
+    ("task", Entry::Tasks),
+    ("uid_map", Entry::File(0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()))),
+    ("wchan", Entry::File(0o444, |_, _| Ok(b"0".to_vec()))),
+];
+
+/// `/proc/PID/net`: the interfaces there are.
+const NET: &[(&str, Fixed)] = &[("dev", Fixed::Text(NET_DEV)), ("if_inet6", Fixed::Text(IF_INET6))];
+
+const NET_DEV: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
+";
+const IF_INET6: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
+
+/// The directory.
+pub(super) struct ProcessDir {
+    dev: u64,
+    subject: Arc<Subject>,
+}
+
+/// Inode numbers: the id of the thread above, the entry below.
+const PER_PROCESS: u64 = 1 << 32;
+/// Numbers of thread directories, apart from those of processes.
+const THREADS: u64 = 1 << 62;
+
+impl ProcessDir {
+    /// The inode number of a process's directory.
+    pub(super) fn ino(pid: i32) -> u64 {
+        (u64::from(pid.unsigned_abs()) + 1) * PER_PROCESS
+    }
+
+    /// The inode of a directory.
+    pub(super) fn node(dev: u64, subject: Arc<Subject>) -> Node {
+        let base = if subject.task.is_some() { THREADS } else { 0 };
+        let ino = Self::ino(subject.id()) + base;
+        let owner = subject.owner();
+        Node::new(dev, ino, 0o555, Body::Dir(Box::new(ProcessDir { dev, subject }))).owned_by(owner)
+    }
+
+    /// Whom a node is about, if it is such a directory.
+    pub(super) fn subject_of(node: &Node) -> Option<&Subject> {
+        let Body::Dir(dir) = &node.body else { return None };
+        let dir: &dyn Any = dir.as_any();
+        dir.downcast_ref::<ProcessDir>().map(|dir| &*dir.subject)
+    }
+
+    fn own_ino(&self) -> u64 {
+        Self::ino(self.subject.id()) + if self.subject.task.is_some() { THREADS } else { 0 }
+    }
+
+    fn entry_node(&self, at: usize, entry: &'static Entry) -> Node {
+        let ino = self.own_ino() + at as u64 + 1;
+        let subject = self.subject.clone();
+        let (mode, body) = match entry {
+            Entry::File(mode, read) => (*mode, Body::File(Box::new(TextFile { subject, read: *read, write: None }))),
+            Entry::Writable(mode, read, write) => {
+                (*mode, Body::File(Box::new(TextFile { subject, read: *read, write: Some(*write) })))
+            }
+            Entry::Place(place) => (0o777, Body::Link(Box::new(PlaceLink { subject, place: *place }))),
+            Entry::Dir(mode, make) => (*mode, Body::Dir(make(subject, self.dev, ino))),
+            Entry::Tasks => (0o555, Body::Dir(Box::new(TasksDir { dev: self.dev, group: subject.group.clone() }))),
+            Entry::Net => (0o555, Body::Dir(Box::new(FixedDir { dev: self.dev, ino, entries: NET }))),
+        };
+        Node::new(self.dev, ino, mode, body).owned_by(self.subject.owner())
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        !matches!(entry, Entry::Tasks) || self.subject.task.is_none()
+    }
+}
+
+impl Directory for ProcessDir {
+    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
+        let mut entries = ENTRIES.iter().enumerate();
+        let found = entries.find(|(_, (known, entry))| known.as_bytes() == name && self.has(entry));
+        found.map(|(at, (_, entry))| self.entry_node(at, entry)).ok_or(Errno::NOENT)
+    }
+
+    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
+        let entries = ENTRIES.iter().enumerate().filter(|(_, (_, entry))| self.has(entry));
+        let listed = entries.map(|(at, (name, entry))| Listed {
+            at: at as u64,
+            name: name.as_bytes().to_vec(),
+            kind: match entry {
+                Entry::File(..) | Entry::Writable(..) => FileKind::Regular,
+                Entry::Place(_) => FileKind::Symlink,
+                Entry::Dir(..) | Entry::Tasks | Entry::Net => FileKind::Directory,
+            },
+            ino: self.own_ino() + at as u64 + 1,
+        });
+        Ok(listed.collect())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct TextFile {
+    subject: Arc<Subject>,
+    read: Read,
+    write: Option<Write>,
+}
+
+impl Content for TextFile {
+    fn read(&self, reader: &Reader) -> SysResult<Vec<u8>> {
+        (self.read)(reader, &self.subject)
+    }
+
+    fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
+        self.write.ok_or(Errno::IO)?(reader, &self.subject, data)
+    }
+}
+
+struct PlaceLink {
+    subject: Arc<Subject>,
+    place: fn(&Task) -> SysResult<PathRef>,
+}
+
+impl Target for PlaceLink {
+    fn text(&self, reader: &Reader) -> SysResult<Vec<u8>> {
+        let place = (self.place)(&*self.subject.inspect(reader)?)?;
+        Ok(place.display(&reader.task.fs().root()))
+    }
+
+    fn follow(&self, reader: &Reader) -> SysResult<Link> {
+        Ok(Link::Jump((self.place)(&*self.subject.inspect(reader)?)?))
+    }
+}
+
+/// `/proc/PID/task`.
+struct TasksDir {
+    dev: u64,
+    group: Arc<ThreadGroup>,
+}
+
+impl Directory for TasksDir {
+    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
+        let tid = super::root::number(name).ok_or(Errno::NOENT)?;
+        let task = self.group.tasks().into_iter().find(|t| t.tid() == tid).ok_or(Errno::NOENT)?;
+        let subject = Subject { group: self.group.clone(), task: Some(task) };
+        Ok(ProcessDir::node(self.dev, Arc::new(subject)))
+    }
+
+    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
+        let mut tids: Vec<u32> = self.group.tasks().iter().map(|t| t.tid().unsigned_abs()).collect();
+        tids.sort_unstable();
+        let listed = tids.into_iter().map(|tid| Listed {
+            at: tid.into(),
+            name: tid.to_string().into_bytes(),
+            kind: FileKind::Directory,
+            ino: ProcessDir::ino(tid.cast_signed()) + THREADS,
+        });
+        Ok(listed.collect())
+    }
+
+    fn is_current(&self, _: &Reader, name: &[u8], child: &Node) -> bool {
+        let known = ProcessDir::subject_of(child).and_then(|subject| subject.task.as_ref());
+        let tid = super::root::number(name);
+        self.group.tasks().iter().any(|t| Some(t.tid()) == tid && known.is_some_and(|known| Arc::ptr_eq(known, t)))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

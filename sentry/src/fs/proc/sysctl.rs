@@ -1,0 +1,171 @@
+//! `/proc/sys`: what programs ask for. Values are those that the sentry acts by.
+
+use crate::errno::{Errno, SysResult};
+use crate::fs::fd_table::NR_OPEN;
+use crate::fs::pseudo::{Fixed, Reader};
+use crate::kernel::Cap;
+use crate::kernel::tree::PID_MAX;
+use crate::syscalls::system::{RELEASE, VERSION};
+use std::fmt::Write;
+
+/// The tree.
+pub(super) const ENTRIES: &[(&str, Fixed)] =
+    &[("fs", Fixed::Dir(FS)), ("kernel", Fixed::Dir(KERNEL)), ("net", Fixed::Dir(NET)), ("vm", Fixed::Dir(VM))];
+
+const FS: &[(&str, Fixed)] = &[
+    ("aio-max-nr", Fixed::Text("65536\n")),
+    ("aio-nr", Fixed::Text("0\n")),
+    ("epoll", Fixed::Dir(&[("max_user_watches", Fixed::Text("1048576\n"))])),
+    ("file-max", Fixed::Text("1048576\n")),
+    ("file-nr", Fixed::Text("1024\t0\t1048576\n")),
+    ("inotify", Fixed::Dir(INOTIFY)),
+    ("mqueue", Fixed::Dir(MQUEUE)),
+    ("nr_open", Fixed::File(0o444, |_| line(NR_OPEN))),
+    ("overflowgid", Fixed::Text("65534\n")),
+    ("overflowuid", Fixed::Text("65534\n")),
+    ("pipe-max-size", Fixed::Text("1048576\n")),
+    ("pipe-user-pages-hard", Fixed::Text("0\n")),
+    ("pipe-user-pages-soft", Fixed::Text("16384\n")),
+    ("protected_hardlinks", Fixed::Text("1\n")),
+    ("protected_symlinks", Fixed::Text("1\n")),
+    ("suid_dumpable", Fixed::Text("0\n")),
+];
+
+const INOTIFY: &[(&str, Fixed)] = &[
+    ("max_queued_events", Fixed::Text("16384\n")),
+    ("max_user_instances", Fixed::Text("128\n")),
+    ("max_user_watches", Fixed::Text("65536\n")),
+];
+
+const MQUEUE: &[(&str, Fixed)] = &[
+    ("msg_default", Fixed::Text("10\n")),
+    ("msg_max", Fixed::Text("10\n")),
+    ("msgsize_default", Fixed::Text("8192\n")),
+    ("msgsize_max", Fixed::Text("8192\n")),
+    ("queues_max", Fixed::Text("256\n")),
+];
+
+const KERNEL: &[(&str, Fixed)] = &[
+    ("cap_last_cap", Fixed::Text("40\n")),
+    ("core_pattern", Fixed::Text("core\n")),
+    ("core_uses_pid", Fixed::Text("0\n")),
+    ("dmesg_restrict", Fixed::Text("1\n")),
+    ("domainname", Fixed::Writable(0o644, domainname, set_domainname)),
+    ("hostname", Fixed::Writable(0o644, hostname, set_hostname)),
+    ("keys", Fixed::Dir(&[("maxkeys", Fixed::Text("200\n"))])),
+    ("msgmax", Fixed::Text("8192\n")),
+    ("msgmnb", Fixed::Text("16384\n")),
+    ("msgmni", Fixed::Text("32000\n")),
+    ("ngroups_max", Fixed::Text("65536\n")),
+    ("osrelease", Fixed::File(0o444, |_| line(RELEASE))),
+    ("ostype", Fixed::Text("Linux\n")),
+    ("overflowgid", Fixed::Text("65534\n")),
+    ("overflowuid", Fixed::Text("65534\n")),
+    ("perf_event_paranoid", Fixed::Text("4\n")),
+    ("pid_max", Fixed::File(0o444, |_| line(PID_MAX))),
+    ("pty", Fixed::Dir(&[("max", Fixed::Text("4096\n")), ("nr", Fixed::Text("0\n"))])),
+    ("random", Fixed::Dir(RANDOM)),
+    ("randomize_va_space", Fixed::Text("2\n")),
+    ("sched_rr_timeslice_ms", Fixed::Text("100\n")),
+    ("seccomp", Fixed::Dir(&[("actions_avail", Fixed::Text("kill_process kill_thread trap errno trace log allow\n"))])),
+    ("sem", Fixed::Text("32000\t1024000000\t500\t32000\n")),
+    ("shmall", Fixed::Text("18446744073692774399\n")),
+    ("shmmax", Fixed::Text("18446744073692774399\n")),
+    ("shmmni", Fixed::Text("4096\n")),
+    ("threads-max", Fixed::Text("62000\n")),
+    ("version", Fixed::File(0o444, |_| line(VERSION))),
+    ("yama", Fixed::Dir(&[("ptrace_scope", Fixed::Text("1\n"))])),
+];
+
+const RANDOM: &[(&str, Fixed)] = &[
+    ("boot_id", Fixed::File(0o444, boot_id)),
+    ("entropy_avail", Fixed::Text("256\n")),
+    ("poolsize", Fixed::Text("256\n")),
+    ("uuid", Fixed::File(0o444, |_| uuid())),
+];
+
+const NET: &[(&str, Fixed)] = &[
+    ("core", Fixed::Dir(&[("somaxconn", Fixed::Text("4096\n"))])),
+    ("ipv4", Fixed::Dir(IPV4)),
+    ("ipv6", Fixed::Dir(&[("conf", Fixed::Dir(&[("all", Fixed::Dir(&[("disable_ipv6", Fixed::Text("0\n"))]))]))])),
+    ("unix", Fixed::Dir(&[("max_dgram_qlen", Fixed::Text("512\n"))])),
+];
+
+const IPV4: &[(&str, Fixed)] = &[
+    ("ip_forward", Fixed::Text("0\n")),
+    ("ip_local_port_range", Fixed::Text("32768\t60999\n")),
+    ("ip_unprivileged_port_start", Fixed::Text("1024\n")),
+    ("tcp_fin_timeout", Fixed::Text("60\n")),
+    ("tcp_keepalive_intvl", Fixed::Text("75\n")),
+    ("tcp_keepalive_probes", Fixed::Text("9\n")),
+    ("tcp_keepalive_time", Fixed::Text("7200\n")),
+    ("tcp_max_syn_backlog", Fixed::Text("4096\n")),
+];
+
+const VM: &[(&str, Fixed)] = &[
+    ("max_map_count", Fixed::Text("65530\n")),
+    ("min_free_kbytes", Fixed::Text("67584\n")),
+    ("mmap_min_addr", Fixed::Text("65536\n")),
+    ("overcommit_kbytes", Fixed::Text("0\n")),
+    ("overcommit_memory", Fixed::Text("0\n")),
+    ("overcommit_ratio", Fixed::Text("50\n")),
+    ("swappiness", Fixed::Text("60\n")),
+];
+
+fn line(value: impl std::fmt::Display) -> SysResult<Vec<u8>> {
+    Ok(format!("{value}\n").into_bytes())
+}
+
+fn hostname(reader: &Reader) -> SysResult<Vec<u8>> {
+    Ok([&*reader.kernel().uts.read().hostname, b"\n"].concat())
+}
+
+fn domainname(reader: &Reader) -> SysResult<Vec<u8>> {
+    Ok([&*reader.kernel().uts.read().domainname, b"\n"].concat())
+}
+
+fn set_hostname(reader: &Reader, data: &[u8]) -> SysResult<()> {
+    let name = name(reader, data)?;
+    reader.kernel().uts.write().hostname = name;
+    Ok(())
+}
+
+fn set_domainname(reader: &Reader, data: &[u8]) -> SysResult<()> {
+    let name = name(reader, data)?;
+    reader.kernel().uts.write().domainname = name;
+    Ok(())
+}
+
+fn name(reader: &Reader, data: &[u8]) -> SysResult<Vec<u8>> {
+    /// `__NEW_UTS_LEN`.
+    const LONGEST: usize = 64;
+    if !reader.task.creds().has(Cap::SysAdmin) {
+        return Err(Errno::PERM);
+    }
+    let name = data.split(|b| *b == b'\n' || *b == 0).next().unwrap_or_default();
+    Ok(name.iter().copied().take(LONGEST).collect())
+}
+
+/// A random UUID, version 4.
+fn uuid() -> SysResult<Vec<u8>> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let mut value = u128::from_be_bytes(bytes);
+    value = value & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{value:032x}");
+    let mut out = String::with_capacity(37);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            out.push('-');
+        }
+        out.push(digit);
+    }
+    let _ = writeln!(out);
+    Ok(out.into_bytes())
+}
+
+fn boot_id(_: &Reader) -> SysResult<Vec<u8>> {
+    use std::sync::OnceLock;
+    static ID: OnceLock<SysResult<Vec<u8>>> = OnceLock::new();
+    ID.get_or_init(uuid).clone()
+}
