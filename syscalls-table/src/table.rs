@@ -281,7 +281,7 @@ macro_rules! for_each_syscall {
             269 faccessat [DirFd Path AccessMode] Full (stat::faccessat) "";
             270 pselect6 [Int FdSet FdSet FdSet Timespec Ptr] Full (select::pselect6) "";
             271 ppoll [PollFds Uint Timespec Sigset Size] Full (poll::ppoll) "";
-            272 unshare [CloneFlags] None () "";
+            272 unshare [CloneFlags] Partial (unshare::unshare) "of namespaces only those of mounts";
             273 set_robust_list [Ptr Size] Full (futex::set_robust_list) "";
             274 get_robust_list [Pid Ptr Ptr] Full (futex::get_robust_list) "";
             275 splice [Fd Ptr Fd Ptr Size SpliceFlags] None () "";

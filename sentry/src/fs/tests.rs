@@ -262,8 +262,8 @@ fn a_full_tmpfs_says_so_and_gives_back() {
     let options = Options { size: 40 * 4096, inodes: 3, ..Options::default() };
     let world = World::over(Tmpfs::mount("tmpfs", options), None);
     let file = world.open("/f", libc::O_CREAT | libc::O_RDWR).unwrap();
-    assert_eq!(file.ops.write(&file, &[1; 41 * 4096], 0).unwrap_err(), Errno::NOSPC);
-    file.ops.write(&file, &[1; 40 * 4096], 0).unwrap();
+    assert_eq!(file.ops.write(&file, &[1; 41 * 4096], 0).unwrap().count, 40 * 4096);
+    assert_eq!(file.ops.write(&file, &[1; 1], 40 * 4096).unwrap_err(), Errno::NOSPC);
     file.ops.truncate(0).unwrap();
     file.ops.write(&file, &[1; 40 * 4096], 0).unwrap();
     world.remove("/f", false).unwrap();

@@ -39,6 +39,7 @@ pub mod stat;
 pub mod system;
 pub mod time;
 pub mod timerfd;
+pub mod unshare;
 pub mod wait;
 pub mod xattr;
 

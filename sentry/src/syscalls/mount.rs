@@ -116,10 +116,10 @@ fn set_propagation(place: &PathRef, flags: u64) -> SysResult<()> {
 pub async fn umount2(t: &Task, target: Addr, flags: i32) -> SysResult<()> {
     at::check_flags(flags, libc::MNT_FORCE | libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW)?;
     let path = at::lookup_user(t, &Caller::of(t), libc::AT_FDCWD, target, flags & libc::UMOUNT_NOFOLLOW == 0)?;
+    may_mount(t)?;
     if !is_mount_root(&path) || !is_ours(t, &path.mount) {
         return Err(Errno::INVAL);
     }
-    may_mount(t)?;
     /// References to a mount that nobody uses: this call's, and the tree's.
     const UNUSED: usize = 2;
     mount::detach(&path.mount, flags & libc::MNT_DETACH != 0, |mount| Arc::strong_count(mount) > UNUSED)

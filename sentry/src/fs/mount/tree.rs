@@ -214,22 +214,22 @@ pub fn pivot_root(namespace: &Arc<MountNamespace>, root: &PathRef, new: &PathRef
     let _lock = lock();
     let (old_mount, new_mount) = (&root.mount, &new.mount);
     let ours = |mount: &Arc<Mount>| mount.namespace().is_some_and(|ns| Arc::ptr_eq(&ns, namespace));
+    let shares = |place: Option<PathRef>| place.is_some_and(|place| propagation::is_shared(&place.mount));
+    let root_place = old_mount.mountpoint();
+    if propagation::is_shared(&put_old.mount) || shares(new_mount.mountpoint()) || shares(root_place.clone()) {
+        return Err(Errno::INVAL);
+    }
     if !ours(old_mount) || !ours(new_mount) || !ours(&put_old.mount) {
         return Err(Errno::INVAL);
     }
-    if Arc::ptr_eq(old_mount, new_mount) || Arc::ptr_eq(old_mount, &put_old.mount) && put_old == root {
+    if new.dentry.is_unlinked() {
+        return Err(Errno::NOENT);
+    }
+    if Arc::ptr_eq(old_mount, new_mount) || Arc::ptr_eq(old_mount, &put_old.mount) {
         return Err(Errno::BUSY);
     }
-    let new_place = new_mount.mountpoint().ok_or(Errno::INVAL)?;
-    let shared = [Some(old_mount), Some(new_mount), Some(&new_place.mount)];
-    let root_place = old_mount.mountpoint();
-    if shared.into_iter().flatten().any(propagation::is_shared)
-        || root_place.as_ref().is_some_and(|place| propagation::is_shared(&place.mount))
-    {
-        return Err(Errno::INVAL);
-    }
     let is_mount_root = |path: &PathRef| Arc::ptr_eq(&path.dentry, &path.mount.root);
-    if !is_mount_root(root) || !is_mount_root(new) {
+    if !is_mount_root(root) || !is_mount_root(new) || new_mount.mountpoint().is_none() {
         return Err(Errno::INVAL);
     }
     if !is_reachable(put_old, new) || !is_reachable(new, root) {

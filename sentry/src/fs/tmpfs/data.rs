@@ -114,11 +114,33 @@ impl Regular {
         if end > HEAP_MAX {
             self.to_memory()?;
         }
+        let end = self.fitting(fs, offset, end)?;
+        let buf = buf.get(..(end - offset) as usize).unwrap_or_default();
         match &self.data {
             Data::Heap(_) => self.write_heap(fs, buf, offset, end)?,
             _ => return self.write_memory(fs, buf, offset, end),
         }
         Ok((buf.len(), end))
+    }
+
+    /// How far a write from `offset` to `end` gets before the file system is full.
+    fn fitting(&self, fs: &Shared, offset: u64, end: u64) -> SysResult<u64> {
+        let first_new = self.first_new_page(offset);
+        let free = fs.pages.free();
+        if pages(end).saturating_sub(first_new) <= free {
+            return Ok(end);
+        }
+        let room = first_new.saturating_add(free).saturating_mul(PAGE).min(end);
+        if room <= offset && end > offset { Err(Errno::NOSPC) } else { Ok(room) }
+    }
+
+    /// The first page that a write at `offset` may have to allocate.
+    fn first_new_page(&self, offset: u64) -> u64 {
+        match &self.data {
+            Data::Heap(_) => self.charged,
+            _ if offset <= self.dense => pages(self.dense),
+            _ => offset / PAGE,
+        }
     }
 
     fn write_heap(&mut self, fs: &Shared, buf: &[u8], offset: u64, end: u64) -> SysResult<()> {
@@ -138,7 +160,7 @@ impl Regular {
 
     fn write_memory(&mut self, fs: &Shared, buf: &[u8], offset: u64, end: u64) -> SysResult<(usize, u64)> {
         // What a write adds at most is taken first, and given back once the host has said what it added.
-        let most = if end <= self.dense { 0 } else { pages(end) - offset.max(self.dense).min(end) / PAGE };
+        let most = if end <= self.dense { 0 } else { pages(end).saturating_sub(self.first_new_page(offset)) };
         fs.pages.take(most)?;
         self.charged += most;
         let Data::Memory { fd, len } = &mut self.data else { return Err(Errno::IO) };
@@ -266,8 +288,6 @@ impl Regular {
     pub(super) fn map(&mut self, fs: &Shared) -> SysResult<Arc<OwnedFd>> {
         self.bring_up(fs)?;
         self.to_memory()?;
-        // What guests write through mappings is not seen: nothing is known to be there from now on.
-        self.dense = 0;
         match &self.data {
             Data::Memory { fd, .. } => Ok(fd.clone()),
             _ => Err(Errno::IO),

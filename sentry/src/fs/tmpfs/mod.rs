@@ -91,6 +91,10 @@ impl Gauge {
         self.used.load(Ordering::Relaxed)
     }
 
+    fn free(&self) -> u64 {
+        self.max().saturating_sub(self.used())
+    }
+
     fn max(&self) -> u64 {
         self.max.load(Ordering::Relaxed)
     }
@@ -146,7 +150,7 @@ impl FileSystem for Tmpfs {
 
     fn statfs(&self) -> SysResult<FsStat> {
         let (pages, inodes) = (&self.shared.pages, &self.shared.inodes);
-        let bfree = pages.max().saturating_sub(pages.used());
+        let bfree = pages.free();
         Ok(FsStat {
             magic: if self.shared.is_overlay { OVERLAY_MAGIC } else { MAGIC },
             bsize: PAGE,
@@ -154,7 +158,7 @@ impl FileSystem for Tmpfs {
             bfree,
             bavail: bfree,
             files: inodes.max(),
-            ffree: inodes.max().saturating_sub(inodes.used()),
+            ffree: inodes.free(),
             namelen: 255,
         })
     }

@@ -18,10 +18,10 @@ impl Xattrs {
     /// Whether the file system keeps attributes of this kind. Access control lists are not among them.
     pub(super) fn check_name(name: &[u8]) -> SysResult<()> {
         let kept = [b"user.".as_slice(), b"trusted.", b"security."];
-        if kept.iter().any(|prefix| name.starts_with(prefix) && name.len() > prefix.len()) {
-            Ok(())
-        } else {
-            Err(Errno::OPNOTSUPP)
+        match kept.iter().find(|prefix| name.starts_with(prefix)) {
+            Some(prefix) if name.len() == prefix.len() => Err(Errno::INVAL),
+            Some(_) => Ok(()),
+            None => Err(Errno::OPNOTSUPP),
         }
     }
 
