@@ -28,7 +28,7 @@ impl HostFile {
             return Err(Errno::ROFS);
         }
         let synced = OFlags::from_bits_retain((flags & (libc::O_SYNC | libc::O_DSYNC)).cast_unsigned());
-        let fd = inode.open_host(access | synced)?;
+        let fd = if access == OFlags::RDONLY { inode.open_to_read()? } else { inode.open_host(access | synced)? };
         Ok(HostFile { inode, fd })
     }
 }

@@ -181,6 +181,20 @@ impl HostInode {
         self.dir.lock().take()
     }
 
+    /// Opens a regular file for reading. One that nobody changes needs no more than one descriptor, for all
+    /// reading names its offset.
+    pub(super) fn open_to_read(&self) -> SysResult<Arc<OwnedFd>> {
+        if !self.fs.exclusive {
+            return self.open_host(OFlags::RDONLY);
+        }
+        if let Some(fd) = self.open.lock().upgrade() {
+            return Ok(fd);
+        }
+        let fd = self.open_host(OFlags::RDONLY)?;
+        self.fs.files.keep(&fd);
+        Ok(fd)
+    }
+
     /// Opens a regular file or directory, checked to be this one.
     pub(super) fn open_host(&self, flags: OFlags) -> SysResult<Arc<OwnedFd>> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;

@@ -9,6 +9,7 @@ mod change;
 mod dirs;
 mod file;
 mod inode;
+mod recent;
 
 pub use inode::HostInode;
 
@@ -18,6 +19,7 @@ use super::inode::{FileSystem, Inode};
 use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use dirs::Dirs;
+use recent::RecentFiles;
 use rustix::fs::{Mode, OFlags, StatxFlags};
 use std::any::Any;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -38,6 +40,7 @@ pub(super) struct Shared {
     /// Nobody changes it meanwhile, so that what was learned once stays true.
     exclusive: bool,
     dirs: Dirs,
+    files: RecentFiles,
 }
 
 /// How a directory of the host is used.
@@ -81,6 +84,7 @@ impl HostFs {
             writable: access == Access::Writable,
             exclusive: access == Access::Immutable,
             dirs: Dirs::default(),
+            files: RecentFiles::default(),
         });
         let root = HostInode::root(&shared, &stat)?;
         Ok((HostFs { shared }, root))
