@@ -2,6 +2,7 @@
 
 use super::config::Command;
 use crate::executor;
+use crate::fs::devpts::relay;
 use crate::kernel::Kernel;
 use crate::kernel::signal::SigInfo;
 use std::fs::File;
@@ -20,6 +21,7 @@ pub(super) fn start(kernel: &Arc<Kernel>, control: OwnedFd) {
                     let Some(signo) = byte(&mut control) else { break };
                     signal(&kernel, i32::from(signo));
                 }
+                c if c == Command::WindowSize as u8 => relay::resize(),
                 _ => {}
             }
             executor::run_local();

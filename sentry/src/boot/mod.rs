@@ -5,14 +5,17 @@ mod control;
 
 use crate::errno::{Errno, SysResult};
 use crate::executor;
+use crate::fs::devpts::relay::{self, Relay};
 use crate::fs::host_stdio::HostStdio;
+use crate::fs::inode::Caller;
 use crate::fs::path::FsContext;
-use crate::fs::{self, FdTable};
+use crate::fs::walk::{Resolve, Walk};
+use crate::fs::{self, FdTable, File};
 use crate::kernel::{self, CapSet, Creds, Kernel, Uts};
 use crate::loader::Strings;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
-use config::{PlatformKind, ProcessSpec, SandboxConfig, SeccompMode};
+use config::{PlatformKind, ProcessSpec, SandboxConfig, SeccompMode, TerminalSpec};
 use platform::host::FilterAction;
 use platform::notify::{NotifyPlatform, spawner};
 use std::sync::Arc;
@@ -34,6 +37,12 @@ pub fn run(config: SandboxConfig) -> i32 {
             return e.status;
         }
     }
+    let status = wait_for_end();
+    relay::flush();
+    status
+}
+
+fn wait_for_end() -> i32 {
     let mut ended = END.0.lock();
     loop {
         match ended.take() {
@@ -89,6 +98,9 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
         |status| end(Ok(status)),
     ));
     let files = stdio(config.stdio).map_err(|e| failed("cannot take over standard input, output and error", e))?;
+    if let Some(spec) = config.terminal {
+        terminal(spec, &root, &files).map_err(|e| failed("cannot make a terminal", e))?;
+    }
     control::start(&kernel, config.control);
     confine(config.seccomp)?;
     first_process(kernel, config.process, root, files)
@@ -113,6 +125,22 @@ fn stdio(given: [Option<std::os::fd::OwnedFd>; 3]) -> SysResult<Arc<FdTable>> {
         }
     }
     Ok(files)
+}
+
+/// Connects the host's terminal to one of the sandbox, which becomes standard input, output, error where wanted.
+fn terminal(spec: TerminalSpec, root: &FsContext, files: &FdTable) -> SysResult<()> {
+    let stdio = spec.stdio;
+    let relay = Relay::start(spec)?;
+    let path = format!("/dev/pts/{}", relay.name());
+    let start = root.root();
+    // Without a devpts at its usual place the terminal has no name, but works.
+    let caller = Caller::kernel();
+    let place = Walk::new(&caller, start.clone(), start, Resolve::empty()).to(path.as_bytes(), true).ok();
+    let file = File::new(relay.open()?, place, libc::O_RDWR | fs::open::O_LARGEFILE);
+    for (fd, _) in stdio.into_iter().enumerate().filter(|(_, is_terminal)| *is_terminal) {
+        files.install_at(fd as i32, file.clone(), false, u64::MAX)?;
+    }
+    Ok(())
 }
 
 fn credentials(p: &ProcessSpec) -> Creds {

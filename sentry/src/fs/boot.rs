@@ -3,6 +3,7 @@
 use super::attr::{FileKind, SetAttr};
 use super::dentry::Dentry;
 use super::dev;
+use super::devpts;
 use super::host::{Access, HostFs};
 use super::inode::Caller;
 use super::mount::{self, Mount, MountFlags, MountNamespace, Propagation};
@@ -43,6 +44,7 @@ pub fn types() -> Vec<&'static str> {
 pub fn register() {
     dev::register();
     proc::register();
+    devpts::register();
     register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
     register_type("ramfs", |source, options| {
         let unlimited = Options { size: u64::MAX, inodes: u64::MAX, mode: 0o755, ..Options::default() };

@@ -65,6 +65,12 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::NOTDIR)
     }
 
+    /// Asked before a read (or write): whether the caller may, now. A terminal stops who is in the background.
+    fn check_io(&self, t: &Task, writes: bool) -> SysResult<()> {
+        let _ = (t, writes);
+        Ok(())
+    }
+
     /// `ioctl(2)`.
     fn ioctl(&self, t: &Task, file: &File, cmd: u32, arg: u64) -> SysResult {
         let _ = (t, file, cmd, arg);

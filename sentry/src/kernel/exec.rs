@@ -127,6 +127,7 @@ pub async fn start_first(
     t.fs().set_cwd(dir);
     let found = find_in_path(&t, &mut strings)?;
     replace(&t, &found, &thread).await?;
+    crate::fs::devpts::relay::control(&t);
     run::start(t.clone());
     Ok(())
 }

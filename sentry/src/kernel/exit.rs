@@ -134,6 +134,7 @@ impl ThreadGroup {
             (orphans, stopped, parent)
         };
         self.exit_wait.notify(Events::IN);
+        crate::fs::devpts::session_ended(kernel, self.tgid);
         for pgid in stopped_groups {
             kernel.signal_pgrp(pgid, SigInfo::kernel(libc::SIGHUP));
             kernel.signal_pgrp(pgid, SigInfo::kernel(libc::SIGCONT));

@@ -18,14 +18,6 @@ fn target(t: &Task, pid: i32) -> SysResult<Arc<Task>> {
     }
 }
 
-/// Whether there is such a thread or process; one without threads of its own (process 1, a zombie) counts.
-fn exists(t: &Task, pid: i32) -> SysResult<()> {
-    match target(t, pid) {
-        Err(Errno::SRCH) if t.kernel.group(pid).is_some() => Ok(()),
-        found => found.map(drop),
-    }
-}
-
 fn host(task: &Task) -> SysResult<Pid> {
     Pid::from_raw(task.thread().host_tid()).ok_or(Errno::SRCH)
 }
@@ -115,7 +107,7 @@ pub async fn setpriority(t: &Task, which: i32, who: i32, nice: i32) -> SysResult
 
 /// `sched_getscheduler(2)`: everything runs as `SCHED_OTHER`.
 pub async fn sched_getscheduler(t: &Task, pid: i32) -> SysResult<i32> {
-    exists(t, pid)?;
+    target(t, pid)?;
     Ok(libc::SCHED_OTHER)
 }
 
@@ -139,7 +131,7 @@ pub async fn sched_getparam(t: &Task, pid: i32, param: Addr) -> SysResult<()> {
     if param.is_null() {
         return Err(Errno::INVAL);
     }
-    exists(t, pid)?;
+    target(t, pid)?;
     t.mem().write(param, &0i32)
 }
 
@@ -169,6 +161,6 @@ pub async fn sched_get_priority_min(t: &Task, policy: i32) -> SysResult<i32> {
 
 /// `sched_rr_get_interval(2)`.
 pub async fn sched_rr_get_interval(t: &Task, pid: i32, tp: Addr) -> SysResult<()> {
-    exists(t, pid)?;
+    target(t, pid)?;
     t.mem().write(tp, &crate::abi::Timespec { sec: 0, nsec: 4_000_000 })
 }

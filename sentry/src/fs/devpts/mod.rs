@@ -1,9 +1,34 @@
-//! Pseudo-terminals.
+//! Pseudo-terminals: `pty(7)`, the file system `devpts`, and sessions' controlling terminals.
+//!
+//! A [`Pty`](pty::Pty) is a line ([`discipline`]) between a master and slaves ([`files`]); [`ioctl`] changes it,
+//! [`job`] says who may use it. [`relay`] connects one to a terminal of the host.
 
-use crate::kernel::Kernel;
+mod discipline;
+mod files;
+mod ioctl;
+mod job;
+mod node;
+mod pty;
+pub mod relay;
 
-/// Device number and foreground process group of a session's terminal, as `/proc/PID/stat` shows them.
-pub fn terminal_of(kernel: &Kernel, sid: i32) -> (i32, i32) {
-    let _ = (kernel, sid);
-    (0, -1)
+pub use job::{session_ended, terminal_of};
+pub use node::Instance;
+
+use super::boot::register_type;
+use super::special::register_char_devices;
+
+/// Major number of slaves.
+const SLAVE_MAJOR: u32 = 136;
+/// Major number of `/dev/tty` and `/dev/ptmx`.
+const TTY_MAJOR: u32 = 5;
+
+/// Registers the file system and the devices.
+pub fn register() {
+    register_type("devpts", |source, options| Instance::mount(source, options));
+    register_char_devices(TTY_MAJOR, 0, 0, |caller, _, _| job::open_own_terminal(caller));
+    register_char_devices(TTY_MAJOR, 2, 2, |caller, _, _| files::MasterFile::open(&Instance::first()?, caller));
+    register_char_devices(SLAVE_MAJOR, 0, u32::MAX, |caller, rdev, flags| {
+        let pty = Instance::first()?.find(libc::minor(rdev))?;
+        files::SlaveFile::open(&pty, caller, flags)
+    });
 }

@@ -207,13 +207,14 @@ impl Udp {
 
     pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
         let mut state = self.state.lock();
-        // As on Linux it takes effect even if it fails.
+        if state.remote.is_none() {
+            return Err(Errno::NOTCONN);
+        }
         state.rcv_shut |= how != libc::SHUT_WR;
         state.snd_shut |= how != libc::SHUT_RD;
-        let connected = state.remote.is_some();
         drop(state);
         self.queue.notify(Events::READABLE | Events::WRITABLE);
-        if connected { Ok(()) } else { Err(Errno::NOTCONN) }
+        Ok(())
     }
 
     pub(super) fn close(&self) {

@@ -1,0 +1,189 @@
+//! A pseudo-terminal of the sandbox connected to a terminal of the host.
+//!
+//! Two threads carry bytes, each asleep while there are none: the host's terminal is in raw mode, so that all
+//! keys come here, and the line discipline is the sandbox's.
+
+use super::files::SlaveFile;
+use super::node::Instance;
+use super::pty::Pty;
+use crate::abi::{Termios, Winsize};
+use crate::boot::config::TerminalSpec;
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, Observer, WaitKey, WaitQueue};
+use crate::fs::file::FileOps;
+use crate::fs::inode::Caller;
+use crate::kernel::Task;
+use crate::sync::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long the last output may take to get to the host's terminal.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Relay {
+    pty: Arc<Pty>,
+    host: OwnedFd,
+    /// Output of programs has been written to the host.
+    written: (Mutex<bool>, Condvar),
+}
+
+static RELAY: OnceLock<Arc<Relay>> = OnceLock::new();
+
+impl Relay {
+    /// Connects the terminal of the configuration with a new pseudo-terminal of the first `devpts`.
+    pub fn start(spec: TerminalSpec) -> SysResult<Arc<Relay>> {
+        let pty = Instance::first()?.new_pty(&Caller::kernel())?;
+        {
+            let mut state = pty.state.lock();
+            state.locked = false;
+            state.size = Winsize { rows: spec.size.0, cols: spec.size.1, ..Winsize::default() };
+            state.set_termios(Termios::from(&spec.termios));
+        }
+        let relay = Arc::new(Relay { pty, host: spec.host, written: (Mutex::new(true), Condvar::new()) });
+        let threads: [(&str, fn(&Relay)); 2] = [("tty-in", Relay::carry_in), ("tty-out", Relay::carry_out)];
+        for (name, carry) in threads {
+            let relay = relay.clone();
+            std::thread::Builder::new().name(name.into()).spawn(move || carry(&relay))?;
+        }
+        let _ = RELAY.set(relay.clone());
+        Ok(relay)
+    }
+
+    /// The path of the terminal below the `devpts`.
+    pub fn name(&self) -> String {
+        self.pty.index.to_string()
+    }
+
+    /// The slave as a file, if it cannot be opened by a path.
+    pub fn open(&self) -> SysResult<Box<dyn FileOps>> {
+        SlaveFile::open(&self.pty, &Caller::kernel(), libc::O_NOCTTY)
+    }
+
+    /// Keys to programs, until the host's terminal is gone.
+    fn carry_in(&self) {
+        let mut buf = [0; 1024];
+        loop {
+            match self.read_host(&mut buf) {
+                Ok(0) | Err(_) => return self.pty.close_master(),
+                Ok(count) => {
+                    let mut rest = buf.get(..count).unwrap_or_default();
+                    while !rest.is_empty() {
+                        match wait(&self.pty.master_queue, Events::OUT, || self.pty.type_in(rest)) {
+                            Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                            Err(_) => return,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_host(&self, buf: &mut [u8]) -> SysResult<usize> {
+        loop {
+            // The description may be in non-blocking mode, for it is shared.
+            poll(&mut [PollFd::new(&self.host, PollFlags::IN)], None)?;
+            match rustix::io::read(&self.host, &mut *buf) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Output to the host.
+    fn carry_out(&self) {
+        let mut buf = [0; 4096];
+        loop {
+            let count = wait(&self.pty.master_queue, Events::IN, || {
+                let count = match self.pty.screen(&mut buf) {
+                    // Nobody has it open now; somebody may again.
+                    Err(Errno::IO) => Err(Errno::AGAIN),
+                    done => done,
+                };
+                *self.written.0.lock() = count.is_err();
+                self.written.1.notify_all();
+                count
+            });
+            let Ok(count) = count else { return };
+            let mut rest = buf.get(..count).unwrap_or_default();
+            while !rest.is_empty() {
+                let ready = poll(&mut [PollFd::new(&self.host, PollFlags::OUT)], None);
+                match ready.and_then(|_| rustix::io::write(&self.host, rest)) {
+                    Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+/// Makes the terminal, if there is one, that of the session that `t` leads.
+pub fn control(t: &Task) {
+    if let Some(relay) = RELAY.get() {
+        super::job::adopt(t, &relay.pty);
+    }
+}
+
+/// The host's terminal has another size.
+pub fn resize() {
+    let Some(relay) = RELAY.get() else { return };
+    if let Ok(size) = rustix::termios::tcgetwinsize(&relay.host) {
+        let (xpixel, ypixel) = (size.ws_xpixel, size.ws_ypixel);
+        relay.pty.set_size(Winsize { rows: size.ws_row, cols: size.ws_col, xpixel, ypixel });
+    }
+}
+
+/// Waits until all that programs have written is on the host's terminal, or for [`FLUSH_LIMIT`].
+pub fn flush() {
+    let Some(relay) = RELAY.get() else { return };
+    let deadline = Instant::now() + FLUSH_LIMIT;
+    let mut written = relay.written.0.lock();
+    while !*written || relay.pty.state.lock().line.output_len() > 0 {
+        if relay.written.1.wait_until(&mut written, deadline).timed_out() {
+            return;
+        }
+    }
+}
+
+/// A thread that waits on a queue.
+#[derive(Default)]
+struct Sleeper {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Observer for Sleeper {
+    fn notify(&self, _: Events) {
+        *self.woken.lock() = true;
+        self.changed.notify_one();
+    }
+}
+
+struct Registered<'a>(&'a WaitQueue, WaitKey);
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.0.remove(self.1);
+    }
+}
+
+/// Runs `attempt` until it returns something other than `EAGAIN`, with this thread asleep between attempts.
+fn wait<T>(queue: &WaitQueue, mask: Events, mut attempt: impl FnMut() -> SysResult<T>) -> SysResult<T> {
+    let sleeper = Arc::new(Sleeper::default());
+    let _registered = Registered(queue, queue.add(mask | Events::ALWAYS, sleeper.clone()));
+    loop {
+        match attempt() {
+            Err(Errno::AGAIN) => {}
+            done => return done,
+        }
+        let mut woken = sleeper.woken.lock();
+        while !std::mem::take(&mut *woken) {
+            sleeper.changed.wait(&mut woken);
+        }
+    }
+}
