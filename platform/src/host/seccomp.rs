@@ -76,6 +76,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    libc::SYS_syncfs,
     libc::SYS_fadvise64,
     libc::SYS_getdents64,
     libc::SYS_copy_file_range,

@@ -80,6 +80,7 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
     }
     let fatal = |why: &str| end(Err(why.to_owned()));
     let procfs = config.procfs.try_clone().map_err(|e| failed("cannot duplicate a descriptor", e))?;
+    fs::host::open_self_fd(&procfs).map_err(|e| failed("cannot open /proc/self/fd", e))?;
     fs::proc::set_host(procfs);
     let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;

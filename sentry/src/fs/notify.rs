@@ -107,7 +107,7 @@ pub fn ended(dentry: &Arc<Dentry>, users: usize) {
     }
     let Ok(inode) = dentry.inode() else { return };
     let pins = inode.ext().watch_pins.load(Ordering::Relaxed) as usize;
-    if Arc::strong_count(dentry) <= users + pins && inode.attr().is_ok_and(|attr| attr.nlink == 0) {
+    if Arc::strong_count(dentry) <= users + pins && inode.attr().map_or(true, |attr| attr.nlink == 0) {
         inode.ext().watches.deleted();
     }
 }

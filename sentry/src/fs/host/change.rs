@@ -61,8 +61,23 @@ impl HostInode {
         Ok(made)
     }
 
+    pub(super) fn make_unnamed(&self, new: &NewNode) -> SysResult<Arc<HostInode>> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let dir = self.writable_dir()?;
+        let fd = rustix::fs::openat2(&*dir, c".", flags, Mode::from_raw_mode(new.mode), ResolveFlags::BENEATH)?;
+        unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid))))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(new.mode))?;
+        HostInode::nameless(&self.fs, fd)
+    }
+
     pub(super) fn link_entry(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
-        let (parent, old_name) = downcast(target)?.place().ok_or(Errno::XDEV)?;
+        let target = downcast(target)?;
+        if let Some(fd) = target.unnamed() {
+            super::link_unnamed(&fd, &*self.writable_dir()?, component(name)?)?;
+            target.set_place(self.counted()?, name);
+            return Ok(());
+        }
+        let (parent, old_name) = target.place().ok_or(Errno::XDEV)?;
         let (from, to) = (parent.dir()?, self.writable_dir()?);
         Ok(rustix::fs::linkat(&*from, component(&old_name)?, &*to, component(name)?, AtFlags::empty())?)
     }

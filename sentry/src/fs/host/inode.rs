@@ -35,6 +35,8 @@ pub struct HostInode {
     dir_used: AtomicBool,
     /// An open file of it: the way to it when its name is gone.
     open: Mutex<Weak<OwnedFd>>,
+    /// The same, for a file that has had no name yet.
+    unnamed: Mutex<Option<Arc<OwnedFd>>>,
     ext: InodeExt,
 }
 
@@ -96,6 +98,7 @@ impl HostInode {
             dir: Mutex::new(None),
             dir_used: AtomicBool::new(false),
             open: Mutex::new(Weak::new()),
+            unnamed: Mutex::new(None),
             ext: InodeExt::default(),
         }))
     }
@@ -103,6 +106,18 @@ impl HostInode {
     /// Itself, counted.
     pub(super) fn counted(&self) -> SysResult<Arc<HostInode>> {
         self.me.upgrade().ok_or(Errno::STALE)
+    }
+
+    /// The inode of a file without a name.
+    pub(super) fn nameless(fs: &Arc<Shared>, fd: OwnedFd) -> SysResult<Arc<HostInode>> {
+        let inode = HostInode::make(fs, &statx_fd(&fd)?, None)?;
+        *inode.unnamed.lock() = Some(Arc::new(fd));
+        Ok(inode)
+    }
+
+    /// What keeps a file without a name.
+    pub(super) fn unnamed(&self) -> Option<Arc<OwnedFd>> {
+        self.unnamed.lock().clone()
     }
 
     /// The inode of `name` in this directory, as `stat` describes it.
@@ -203,7 +218,7 @@ impl HostInode {
             None if self.kind == FileKind::Directory => {
                 Ok(rustix::fs::openat2(&self.fs.root, c".", flags, Mode::empty(), CONFINED)?)
             }
-            None => return super::reopen(&self.fs.root, flags),
+            None => return super::reopen(&self.unnamed().unwrap_or_else(|| self.fs.root.clone()), flags),
         };
         match fd {
             Ok(fd) => {
@@ -223,7 +238,7 @@ impl HostInode {
 
     /// Asks the host for its attributes.
     pub(super) fn refresh(&self) -> SysResult<()> {
-        let open = self.open.lock().upgrade();
+        let open = self.open.lock().upgrade().or_else(|| self.unnamed());
         let stat = match (open, self.place()) {
             (Some(fd), _) => statx_fd(&fd)?,
             (None, None) => statx_fd(&self.fs.root)?,
@@ -318,8 +333,7 @@ impl Inode for HostInode {
     }
 
     fn tmpfile(&self, new: &NewNode) -> SysResult<Arc<dyn Inode>> {
-        let _ = new;
-        Err(Errno::OPNOTSUPP)
+        Ok(self.make_unnamed(new)?)
     }
 
     fn link(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {

@@ -20,7 +20,7 @@ use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use dirs::Dirs;
 use recent::RecentFiles;
-use rustix::fs::{Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use std::any::Any;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
@@ -135,13 +135,19 @@ impl FileSystem for HostFs {
 /// `/proc/self/fd` of the host, through which a descriptor can be had with fewer rights.
 static SELF_FD: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Opens `/proc/self/fd` while the host's `/proc` can still be reached. To be called by the sentry itself
-/// before it gives up the host's root.
-pub fn open_self_fd() -> SysResult<()> {
+/// Opens `self/fd` of a procfs that knows the sentry. To be called by the sentry itself, at start.
+pub fn open_self_fd(procfs: &OwnedFd) -> SysResult<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+    let fd = rustix::fs::openat(procfs, "self/fd", flags, Mode::empty())?;
     let _ = SELF_FD.set(fd);
     Ok(())
+}
+
+/// Gives a file without a name its first.
+fn link_unnamed(fd: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> SysResult<()> {
+    let from = SELF_FD.get().ok_or(Errno::NOENT)?;
+    let number = fd.as_raw_fd().to_string();
+    Ok(rustix::fs::linkat(from, number, dir, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// The same file, opened for reading only.
@@ -151,9 +157,6 @@ pub fn reopen_readonly(fd: &OwnedFd) -> SysResult<Arc<OwnedFd>> {
 
 /// The same file, opened anew.
 fn reopen(fd: &OwnedFd, flags: OFlags) -> SysResult<Arc<OwnedFd>> {
-    if SELF_FD.get().is_none() {
-        open_self_fd()?;
-    }
     let dir = SELF_FD.get().ok_or(Errno::ACCES)?;
     let name = fd.as_raw_fd().to_string();
     let flags = flags.difference(OFlags::NOFOLLOW) | OFlags::CLOEXEC;
