@@ -32,6 +32,7 @@ pub mod proc;
 pub mod pseudo;
 pub mod readdir;
 pub mod ring;
+pub mod signalfd;
 pub mod special;
 pub mod superblock;
 pub mod timerfd;

@@ -133,6 +133,8 @@ pub struct ThreadGroup {
     pub child_wait: WaitQueue,
     /// Told when this process exits (pidfd).
     pub exit_wait: WaitQueue,
+    /// Told of each signal that comes, blocked or not (`signalfd`).
+    pub signal_wait: WaitQueue,
     /// Signal to the parent at exit; 0 for none.
     pub exit_signal: i32,
     /// The host process that runs it now.
@@ -191,6 +193,7 @@ impl ThreadGroup {
             limits: Mutex::new(limits),
             child_wait: WaitQueue::new(),
             exit_wait: WaitQueue::new(),
+            signal_wait: WaitQueue::new(),
             exit_signal,
             process: RwLock::new(process),
             exe: Mutex::default(),

@@ -1,6 +1,6 @@
 //! The life of a task: take an event from the platform, see to it, let the guest go on.
 
-use super::signal::{Returning, SigInfo, deliver};
+use super::signal::{SigInfo, StoppedIn, deliver};
 use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
 use crate::{executor, strace, syscalls};
@@ -39,7 +39,7 @@ async fn guarded<T>(t: &Task, future: impl Future<Output = T>) -> Option<T> {
 
 /// From the first instruction to the last.
 async fn live(t: &Task) -> Gone {
-    if go_on(t, None, None).await.is_err() {
+    if go_on(t, StoppedIn::Nothing, None).await.is_err() {
         return Gone;
     }
     loop {
@@ -49,9 +49,9 @@ async fn live(t: &Task) -> Gone {
             Event::Syscall(call) => system_call(t, call).await,
             Event::Fault(fault) => {
                 t.force_signal(SigInfo::fault(fault.signo, fault.code, fault.addr));
-                go_on(t, None, Some(fault)).await
+                go_on(t, StoppedIn::Nothing, Some(fault)).await
             }
-            Event::Interrupted => go_on(t, None, None).await,
+            Event::Interrupted => go_on(t, StoppedIn::Guest, None).await,
             Event::Gone => Err(Gone),
         };
         if done.is_err() {
@@ -61,8 +61,8 @@ async fn live(t: &Task) -> Gone {
 }
 
 /// Delivers what is to be delivered and resumes the stopped thread.
-async fn go_on(t: &Task, returning: Option<Returning>, fault: Option<platform::Fault>) -> Result<(), Gone> {
-    deliver(t, returning, fault).await?;
+async fn go_on(t: &Task, stopped_in: StoppedIn, fault: Option<platform::Fault>) -> Result<(), Gone> {
+    deliver(t, stopped_in, fault).await?;
     t.thread().resume();
     Ok(())
 }
@@ -85,13 +85,13 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
             t.thread().answer_native();
             return Ok(());
         }
-        Outcome::Stopped => return go_on(t, None, None).await,
+        Outcome::Stopped => return go_on(t, StoppedIn::Nothing, None).await,
         Outcome::StoppedReturn => {
             let thread = t.thread();
             let mut regs = thread.registers()?;
             regs.rax = result.unwrap_or_else(|e| -i64::from(e.raw())) as u64;
             thread.set_registers(&regs)?;
-            return go_on(t, None, None).await;
+            return go_on(t, StoppedIn::Nothing, None).await;
         }
         Outcome::Exited => return Err(Gone),
     }
@@ -109,7 +109,7 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
         return Err(Gone);
     }
     thread.enter(ret).await?;
-    go_on(t, Some(Returning { nr: call.nr, restart }), None).await
+    go_on(t, StoppedIn::Call(call.nr, restart), None).await
 }
 
 /// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.

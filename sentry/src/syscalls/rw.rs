@@ -1,13 +1,14 @@
 //! `read(2)`, `write(2)` and their kin, and `lseek(2)`.
 
 use super::iovec::{Buffers, IoBuffer};
-use super::socket_msg;
+use super::{signalfd, socket_msg};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::attr::{FileKind, SetAttr, stripped_mode};
 use crate::fs::file::{File, OFFSET_APPEND};
 use crate::fs::mount::MountFlags;
 use crate::fs::notify;
+use crate::fs::signalfd::SignalFd;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::socket::Socket;
@@ -167,6 +168,9 @@ async fn read_stream(t: &Task, file: &File, to: &Buffers, nowait: bool) -> SysRe
     if file.downcast::<Socket>().is_some() {
         return socket_msg::read(t, file, to, nowait).await;
     }
+    if file.downcast::<SignalFd>().is_some() {
+        return signalfd::read(t, file, to, nowait).await;
+    }
     let attempt = || {
         let mut buf = IoBuffer::new(to.len().min(MESSAGE));
         file.ops.read(file, &mut buf, 0).map(|count| (buf, count))
@@ -254,7 +258,7 @@ pub async fn write_file(t: &Task, file: &File, from: &Buffers, place: Place, now
     count
 }
 
-fn regular(file: &File) -> bool {
+pub(super) fn regular(file: &File) -> bool {
     file.path.as_ref().is_some_and(|path| path.inode().is_ok_and(|inode| inode.kind() == FileKind::Regular))
 }
 
@@ -355,7 +359,14 @@ fn write_seekable(t: &Task, file: &File, from: &Buffers, place: Place, is_regula
 }
 
 /// Writes at one place, within the limits of the process and of offsets; returns count and end.
-fn write_at(t: &Task, file: &File, chunk: &[u8], at: u64, appends: bool, is_regular: bool) -> SysResult<(usize, u64)> {
+pub(super) fn write_at(
+    t: &Task,
+    file: &File,
+    chunk: &[u8],
+    at: u64,
+    appends: bool,
+    is_regular: bool,
+) -> SysResult<(usize, u64)> {
     let mut chunk = chunk;
     if is_regular && !chunk.is_empty() {
         let start = if appends { file.ops.size()? } else { at };

@@ -18,6 +18,14 @@ fn target(t: &Task, pid: i32) -> SysResult<Arc<Task>> {
     }
 }
 
+/// Whether there is such a thread or process; one without threads of its own (process 1, a zombie) counts.
+fn exists(t: &Task, pid: i32) -> SysResult<()> {
+    match target(t, pid) {
+        Err(Errno::SRCH) if t.kernel.group(pid).is_some() => Ok(()),
+        found => found.map(drop),
+    }
+}
+
 fn host(task: &Task) -> SysResult<Pid> {
     Pid::from_raw(task.thread().host_tid()).ok_or(Errno::SRCH)
 }
@@ -107,7 +115,7 @@ pub async fn setpriority(t: &Task, which: i32, who: i32, nice: i32) -> SysResult
 
 /// `sched_getscheduler(2)`: everything runs as `SCHED_OTHER`.
 pub async fn sched_getscheduler(t: &Task, pid: i32) -> SysResult<i32> {
-    target(t, pid)?;
+    exists(t, pid)?;
     Ok(libc::SCHED_OTHER)
 }
 
@@ -131,7 +139,7 @@ pub async fn sched_getparam(t: &Task, pid: i32, param: Addr) -> SysResult<()> {
     if param.is_null() {
         return Err(Errno::INVAL);
     }
-    target(t, pid)?;
+    exists(t, pid)?;
     t.mem().write(param, &0i32)
 }
 
@@ -161,6 +169,6 @@ pub async fn sched_get_priority_min(t: &Task, policy: i32) -> SysResult<i32> {
 
 /// `sched_rr_get_interval(2)`.
 pub async fn sched_rr_get_interval(t: &Task, pid: i32, tp: Addr) -> SysResult<()> {
-    target(t, pid)?;
+    exists(t, pid)?;
     t.mem().write(tp, &crate::abi::Timespec { sec: 0, nsec: 4_000_000 })
 }

@@ -120,6 +120,30 @@ impl PipeBuffer {
         taken
     }
 
+    /// Appends all of `data`, however full it is.
+    pub(super) fn push_all(&mut self, data: &[u8]) {
+        for page in data.chunks(PAGE) {
+            self.slots.push_back(Slot { end: page.len(), len: page.len(), packet: false });
+        }
+        self.bytes.push(data);
+    }
+
+    /// Removes up to `count` bytes from the front.
+    pub(super) fn discard(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0
+            && let Some(front) = self.slots.front_mut()
+        {
+            let part = front.len.min(left);
+            front.len -= part;
+            left -= part;
+            if front.len == 0 {
+                self.slots.pop_front();
+            }
+        }
+        self.bytes.discard(count - left);
+    }
+
     /// Copies bytes from the front into `out` without removing them, as `tee(2)` does; returns how many.
     pub(super) fn peek(&self, out: &mut [u8]) -> usize {
         self.bytes.peek(0, out)

@@ -166,6 +166,28 @@ impl Pipe {
         }
     }
 
+    /// Drops what [`peek`](Self::peek) has shown.
+    pub fn discard(&self, count: usize) {
+        let mut state = self.state.lock();
+        let was_full = state.buffer.is_full();
+        state.buffer.discard(count);
+        let has_room = was_full && !state.buffer.is_full();
+        drop(state);
+        if has_room {
+            self.queue.notify(Events::OUT | Events::WRNORM);
+        }
+    }
+
+    /// Puts all of `buf` in, beyond the capacity if another writer was faster than one who has asked for
+    /// [`room`](Self::room).
+    pub fn push_all(&self, buf: &[u8]) {
+        if buf.is_empty() {
+            return;
+        }
+        self.state.lock().buffer.push_all(buf);
+        self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
     /// Bytes that [`write`](Self::write) takes for certain: free slots, whole.
     pub fn room(&self) -> SysResult<usize> {
         let state = self.state.lock();

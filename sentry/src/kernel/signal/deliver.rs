@@ -7,13 +7,15 @@ use platform::{Fault, Gone};
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// The call that the thread returns from, if any: number, arguments' first, and restart code.
+/// What the thread was stopped in.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Returning {
-    /// Its number.
-    pub(crate) nr: u32,
-    /// How it wants to be restarted, if it does.
-    pub(crate) restart: Option<Errno>,
+pub(crate) enum StoppedIn {
+    /// A call: its number, and how it wants to be restarted, if it does.
+    Call(u32, Option<Errno>),
+    /// Guest code, by an interruption: perhaps a wait that the host was running for it.
+    Guest,
+    /// Its registers are as they are to be (`sigreturn`, `clone`, `execve`, a fault).
+    Nothing,
 }
 
 const EINTR: u64 = -libc::EINTR as i64 as u64;
@@ -22,9 +24,8 @@ const SYSCALL_LEN: u64 = 2;
 
 /// Delivers signals, waits out stops, restarts calls; `Err` if the thread is to die or is gone. The thread must be
 /// stopped; it is not resumed.
-pub(crate) async fn deliver(t: &Task, returning: Option<Returning>, fault: Option<Fault>) -> Result<(), Gone> {
-    let mut restart = returning;
-    let mut handled = false;
+pub(crate) async fn deliver(t: &Task, stopped_in: StoppedIn, fault: Option<Fault>) -> Result<(), Gone> {
+    let mut stopped_in = stopped_in;
     loop {
         wait_while_stopped(t).await?;
         let mask = t.sigmask();
@@ -44,13 +45,13 @@ pub(crate) async fn deliver(t: &Task, returning: Option<Returning>, fault: Optio
                 if action.has(libc::SA_RESETHAND) {
                     sighand.set(info.signo, SigAction { handler: SIG_DFL, ..action });
                 }
-                settle(t, restart.take(), handled, Some(&action))?;
-                handled = true;
+                // Only the first frame is that of what was interrupted; further ones lie below its handler.
+                settle(t, std::mem::replace(&mut stopped_in, StoppedIn::Nothing), Some(&action))?;
                 handle(t, &action, &info, fault.as_ref().filter(|f| f.signo == info.signo))?;
             }
         }
     }
-    settle(t, restart, handled, None)?;
+    settle(t, stopped_in, None)?;
     let mut signals = t.signals.lock();
     if let Some(mask) = signals.saved_mask.take() {
         signals.mask = mask;
@@ -127,16 +128,13 @@ fn handle(t: &Task, action: &SigAction, info: &SigInfo, fault: Option<&Fault>) -
 }
 
 /// Decides how the interrupted call ends: restarted, or with `EINTR` for a handler that does not want that.
-fn settle(t: &Task, returning: Option<Returning>, handled: bool, handler: Option<&SigAction>) -> Result<(), Gone> {
+fn settle(t: &Task, stopped_in: StoppedIn, handler: Option<&SigAction>) -> Result<(), Gone> {
     let thread = t.thread();
-    let Some(Returning { nr, restart }) = returning else {
-        // Outside a call: at most a natively executed wait was interrupted, and only the first frame shows it.
-        if handled {
-            return Ok(());
-        }
-        return thread.settle_native_wait(handler.map(|a| a.has(libc::SA_RESTART)));
+    let (nr, code) = match stopped_in {
+        StoppedIn::Call(nr, Some(code)) => (nr, code),
+        StoppedIn::Guest => return thread.settle_native_wait(handler.map(|a| a.has(libc::SA_RESTART))),
+        StoppedIn::Call(_, None) | StoppedIn::Nothing => return Ok(()),
     };
-    let Some(code) = restart else { return Ok(()) };
     let mut regs = thread.registers()?;
     let again = |nr: u64| (regs.rip.wrapping_sub(SYSCALL_LEN), nr);
     let (rip, rax) = match (code, handler) {

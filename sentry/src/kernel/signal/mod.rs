@@ -6,7 +6,7 @@ mod info;
 mod pending;
 mod send;
 
-pub(crate) use deliver::{Returning, deliver};
+pub(crate) use deliver::{StoppedIn, deliver};
 pub(crate) use frame::pop as pop_frame;
 pub use info::SigInfo;
 pub use pending::Pending;

@@ -2,6 +2,7 @@
 
 use super::{DefaultAction, SIGRTMIN, SigInfo, SigSet, default_action};
 use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
 use crate::kernel::{Cap, Kernel, Task, ThreadGroup, Wait, Work};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ impl Task {
         if self.group.prepare(&self.kernel, info.signo) && !self.is_dropped(info.signo) {
             self.signals.lock().pending.push(info);
             self.notice(info.signo);
+            self.group.signal_wait.notify(Events::IN);
         }
     }
 
@@ -21,6 +23,7 @@ impl Task {
                 return Err(Errno::AGAIN);
             }
             self.notice(info.signo);
+            self.group.signal_wait.notify(Events::IN);
         }
         Ok(())
     }
@@ -170,6 +173,7 @@ impl ThreadGroup {
         if let Some(task) = target.or_else(|| tasks.iter().find(|t| t.wants(signo))) {
             task.nudge(Work::SIGNAL);
         }
+        self.signal_wait.notify(Events::IN);
         Ok(())
     }
 
@@ -255,7 +259,7 @@ impl ThreadGroup {
             let uid = self.any_task().map_or(0, |t| t.creds().uid);
             parent.send_signal(kernel, SigInfo::child(code, self.tgid, uid, status, 0, 0));
         }
-        parent.child_wait.notify(crate::executor::Events::IN);
+        parent.child_wait.notify(Events::IN);
     }
 }
 

@@ -100,6 +100,18 @@ impl<T: Holder> Ports<T> {
         })
     }
 
+    /// Whether `holder`, which has `port`, may take connections there: those that share it by `SO_REUSEADDR` may
+    /// not listen both.
+    pub(super) fn may_listen(&self, port: u16, holder: &T) -> bool {
+        let Some(held) = self.held.get(&port) else { return true };
+        let Some(mine) = held.iter().find(|held| std::ptr::eq(held.holder.as_ptr(), holder)) else { return true };
+        let others = held.iter().filter(|held| !std::ptr::eq(held.holder.as_ptr(), holder));
+        others.into_iter().all(|held| match held.holder.upgrade() {
+            Some(other) => !other.listens() || !mine.claim.conflicts(&held.claim, true),
+            None => true,
+        })
+    }
+
     fn free_port(&mut self, claim: &Claim) -> SysResult<u16> {
         for _ in EPHEMERAL {
             let port = self.next;

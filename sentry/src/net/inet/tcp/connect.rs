@@ -40,6 +40,12 @@ impl Tcp {
         if self.state.lock().local.is_none() {
             self.bind(SocketAddr::new(addr::any(self.family), 0))?;
         }
+        let local = self.state.lock().local;
+        // Held while the phase changes, or two could begin to listen at once.
+        let ports = PORTS.lock();
+        if local.is_some_and(|local| !ports.may_listen(local.port(), self)) {
+            return Err(Errno::ADDRINUSE);
+        }
         let mut state = self.state.lock();
         let state = &mut *state;
         match &mut state.phase {

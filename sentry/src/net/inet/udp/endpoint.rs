@@ -207,14 +207,13 @@ impl Udp {
 
     pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
         let mut state = self.state.lock();
-        if state.remote.is_none() {
-            return Err(Errno::NOTCONN);
-        }
+        // As on Linux it takes effect even if it fails.
         state.rcv_shut |= how != libc::SHUT_WR;
         state.snd_shut |= how != libc::SHUT_RD;
+        let connected = state.remote.is_some();
         drop(state);
         self.queue.notify(Events::READABLE | Events::WRITABLE);
-        Ok(())
+        if connected { Ok(()) } else { Err(Errno::NOTCONN) }
     }
 
     pub(super) fn close(&self) {
