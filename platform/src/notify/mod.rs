@@ -8,6 +8,7 @@
 mod frame;
 mod process;
 mod receiver;
+pub mod selftest;
 mod slots;
 pub mod spawner;
 mod sys;

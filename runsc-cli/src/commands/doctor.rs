@@ -32,7 +32,7 @@ impl Finding {
 }
 
 pub(crate) fn run(_: &Args) -> Result<u8> {
-    let findings = [kernel(), identity(), namespaces(), notifications(), yama(), cgroups(), sealing()];
+    let findings = [kernel(), identity(), namespaces(), notifications(), answers(), yama(), cgroups(), sealing()];
     let mut text = String::new();
     for finding in &findings {
         let word = match finding.grade {
@@ -89,6 +89,19 @@ fn notifications() -> Finding {
     match actions.split_whitespace().any(|a| a == "user_notif") {
         true => Finding::new("seccomp notifications", Grade::Ok, "the notify platform can run"),
         false => Finding::new("seccomp notifications", Grade::Missing, "the host's kernel was built without them"),
+    }
+}
+
+/// Runs the platform's self-test, whatever the version says.
+fn answers() -> Finding {
+    match platform::notify::selftest::keeps_answers() {
+        Ok(true) => Finding::new("seccomp answers", Grade::Ok, "1,000 of 1,000 answers given with a signal arrived"),
+        Ok(false) => Finding::new(
+            "seccomp answers",
+            Grade::Missing,
+            "the kernel loses answers to interrupted calls (fixed in Linux 6.18 and stable releases of October 2025)",
+        ),
+        Err(e) => Finding::new("seccomp answers", Grade::Missing, format!("the self-test failed: {e}")),
     }
 }
 

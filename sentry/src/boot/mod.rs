@@ -17,7 +17,7 @@ use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, ProcessSpec, SandboxConfig, SeccompMode, TerminalSpec};
 use platform::host::FilterAction;
-use platform::notify::{NotifyPlatform, spawner};
+use platform::notify::{NotifyPlatform, selftest, spawner};
 use std::sync::Arc;
 
 /// How the sandbox ended: the wait status of its first process, or why the sentry gave up.
@@ -72,6 +72,15 @@ fn failed(what: impl std::fmt::Display, e: impl std::fmt::Display) -> StartError
 fn start(config: SandboxConfig) -> Result<(), StartError> {
     if config.platform != PlatformKind::Notify {
         return Err(StartError { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
+    }
+    match selftest::is_usable() {
+        Ok(true) => {}
+        Ok(false) => {
+            let what = "this kernel loses answers to interrupted calls; it needs Linux 6.18 or a stable release of \
+                        October 2025 or later";
+            return Err(StartError { what: what.into(), status: 1 });
+        }
+        Err(e) => return Err(failed("the notify platform's self-test failed", e)),
     }
     // The spawner is forked while this is the only thread.
     let spawner = spawner::start(config.guest_cgroups).map_err(|e| failed("cannot start the spawner", e))?;
