@@ -7,6 +7,7 @@ pub mod access;
 pub mod anon;
 pub mod attr;
 pub mod boot;
+pub mod budget;
 pub mod dentry;
 pub mod dev;
 pub mod devpts;

@@ -8,6 +8,7 @@ use super::{Shared, WANTED};
 use crate::abi::Timespec;
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{Attr, FileKind, NewNode, Perm, SetAttr};
+use crate::fs::budget::{self, Share};
 use crate::fs::file::FileOps;
 use crate::fs::inode::{Caller, Inode, InodeExt, Landing, Moving, Rename};
 use crate::sync::{Mutex, RwLock};
@@ -251,7 +252,11 @@ impl HostInode {
 }
 
 fn open_host(dir: &OwnedFd, name: &[u8], flags: OFlags) -> SysResult<OwnedFd> {
-    Ok(rustix::fs::openat2(dir, component(name)?, flags, Mode::empty(), CONFINED)?)
+    match rustix::fs::openat2(dir, component(name)?, flags, Mode::empty(), CONFINED) {
+        Ok(fd) => budget::within(Share::Host, fd, Errno::NFILE),
+        Err(rustix::io::Errno::MFILE) => Err(Errno::NFILE),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn attr_of(fs: &Shared, ino: u64, stat: &Statx) -> Attr {

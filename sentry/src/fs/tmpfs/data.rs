@@ -3,6 +3,7 @@
 
 use super::{PAGE, Shared};
 use crate::errno::{Errno, SysResult};
+use crate::fs::budget::{self, Share};
 use crate::fs::file::{File, OFFSET_APPEND};
 use crate::fs::inode::{Caller, Inode};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -11,6 +12,9 @@ use std::sync::Arc;
 
 /// Largest content kept on the heap. Most files are smaller, and a descriptor each would soon be too many.
 const HEAP_MAX: u64 = 64 * 1024;
+
+/// Largest content kept on the heap when no memory file can be had: its growth copies it now and then.
+const HEAP_FALLBACK: u64 = 64 << 20;
 
 /// Largest file.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -112,7 +116,11 @@ impl Regular {
             return Err(Errno::PERM);
         }
         if end > HEAP_MAX {
-            self.to_memory()?;
+            match self.to_memory() {
+                // Memory files have run out. What has no holes is as well off here, as long as nobody maps it.
+                Err(Errno::NOSPC) if end <= HEAP_FALLBACK && offset <= len => {}
+                done => done?,
+            }
         }
         let end = self.fitting(fs, offset, end)?;
         let buf = buf.get(..(end - offset) as usize).unwrap_or_default();
@@ -397,8 +405,9 @@ fn memory_file() -> SysResult<OwnedFd> {
         Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create("file", flags),
         made => made,
     };
-    made.map_err(|e| match e {
-        rustix::io::Errno::MFILE | rustix::io::Errno::NFILE => Errno::NOSPC,
-        e => e.into(),
-    })
+    match made {
+        Ok(fd) => budget::within(Share::Memory, fd, Errno::NOSPC),
+        Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Err(Errno::NOSPC),
+        Err(e) => Err(e.into()),
+    }
 }
