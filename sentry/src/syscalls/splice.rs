@@ -29,8 +29,8 @@ struct Side {
 impl Side {
     /// `nowait` is for pipes alone: other files wait as their own flags say.
     fn new(file: Arc<File>, at: Option<u64>, nowait: bool) -> Side {
-        let waits = !file.is_nonblocking() && !(nowait && PipeEnd::of(&file).is_some());
-        Side { file, at, waits }
+        let nowait = file.is_nonblocking() || (nowait && PipeEnd::of(&file).is_some());
+        Side { file, at, waits: !nowait }
     }
 
     fn pipe(&self) -> Option<&Arc<Pipe>> {

@@ -117,10 +117,8 @@ impl<T: Holder> Ports<T> {
             let port = self.next;
             self.next = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
             // One that nobody has at all, or what the guest asked to share would go to two.
-            let free = match self.held.get(&port) {
-                None => true,
-                Some(held) => held.is_empty() || !(claim.reuse_addr || claim.reuse_port) && !self.is_taken(port, claim),
-            };
+            let sharing = claim.reuse_addr || claim.reuse_port;
+            let free = if sharing { !self.held.contains_key(&port) } else { !self.is_taken(port, claim) };
             if free {
                 return Ok(port);
             }

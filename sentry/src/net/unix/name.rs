@@ -48,7 +48,10 @@ impl Name {
 }
 
 /// The abstract names. As on Linux, a name is free for each kind of socket.
-static ABSTRACT: LazyLock<Mutex<HashMap<(Kind, Box<[u8]>), Weak<Endpoint>>>> = LazyLock::new(Mutex::default);
+type Names = HashMap<(Kind, Box<[u8]>), Weak<Endpoint>>;
+
+/// All of them.
+static ABSTRACT: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 /// Gives `name` to `end`.
 pub(super) fn bind(t: &Task, name: &Name, end: &Arc<Endpoint>) -> SysResult<()> {
