@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 /// Status flags that `fcntl(F_SETFL)` may change.
 pub const SETFL_MASK: i32 = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME | libc::O_NONBLOCK;
 
+/// Takes an entry of a directory: its name, inode number, `DT_*` type and the position after it. False if there is
+/// no room for it.
+pub type Emit<'a> = dyn FnMut(&[u8], u64, u8, u64) -> bool + 'a;
+
 /// What a kind of file does. Nothing here waits: what would block returns `EAGAIN`, and the caller waits on
 /// [`wait_queue`](Self::wait_queue) if its descriptor is a blocking one.
 pub trait FileOps: Send + Sync + Any {
@@ -60,7 +64,7 @@ pub trait FileOps: Send + Sync + Any {
 
     /// Lists a directory from `*pos` on (an opaque cookie, 0 at the start): calls `emit(name, ino, d_type,
     /// next_pos)` per entry until it returns false (buffer full; that entry is to be given again).
-    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut dyn FnMut(&[u8], u64, u8, u64) -> bool) -> SysResult<()> {
+    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut Emit<'_>) -> SysResult<()> {
         let _ = (file, pos, emit);
         Err(Errno::NOTDIR)
     }

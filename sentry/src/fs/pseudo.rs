@@ -251,7 +251,7 @@ impl FileOps for OpenDirectory {
         Err(Errno::ISDIR)
     }
 
-    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut dyn FnMut(&[u8], u64, u8, u64) -> bool) -> SysResult<()> {
+    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut crate::fs::file::Emit<'_>) -> SysResult<()> {
         let Body::Dir(dir) = &self.node.body else { return Err(Errno::NOTDIR) };
         if !emit_dots(file, self.node.ino, pos, emit) {
             return Ok(());

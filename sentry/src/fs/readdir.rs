@@ -1,10 +1,10 @@
 //! What listings of all file systems have in common.
 
-use super::file::File;
+use super::file::{Emit, File};
 
 /// Gives `.` at position 0 and `..` at position 1 and moves `pos` past them; false if the taker has enough.
 /// `ino` is the directory's own number.
-pub fn emit_dots(file: &File, ino: u64, pos: &mut u64, emit: &mut dyn FnMut(&[u8], u64, u8, u64) -> bool) -> bool {
+pub fn emit_dots(file: &File, ino: u64, pos: &mut u64, emit: &mut Emit<'_>) -> bool {
     if *pos == 0 {
         if !emit(b".", ino, libc::DT_DIR, 1) {
             return false;

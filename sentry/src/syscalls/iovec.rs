@@ -65,7 +65,7 @@ impl Buffers {
     }
 
     /// The parts of the pieces from byte `skip` on.
-    fn from_byte(&self, skip: usize) -> impl Iterator<Item = (Addr, usize)> + '_ {
+    fn parts_from(&self, skip: usize) -> impl Iterator<Item = (Addr, usize)> + '_ {
         let mut skip = skip;
         self.pieces.iter().filter_map(move |(addr, len)| {
             let skipped = skip.min(*len);
@@ -78,7 +78,7 @@ impl Buffers {
     pub fn copy_out(&self, t: &Task, skip: usize, bytes: &[u8]) -> SysResult<usize> {
         let mem = t.mem();
         let mut done = 0;
-        for (addr, len) in self.from_byte(skip) {
+        for (addr, len) in self.parts_from(skip) {
             let rest = bytes.get(done..).unwrap_or_default();
             let rest = rest.get(..len.min(rest.len())).unwrap_or_default();
             if rest.is_empty() {
@@ -98,7 +98,7 @@ impl Buffers {
     pub fn copy_in(&self, t: &Task, skip: usize, bytes: &mut [u8]) -> SysResult<usize> {
         let mem = t.mem();
         let mut done = 0;
-        for (addr, len) in self.from_byte(skip) {
+        for (addr, len) in self.parts_from(skip) {
             let rest = bytes.get_mut(done..).unwrap_or_default();
             let want = len.min(rest.len());
             let rest = rest.get_mut(..want).unwrap_or_default();

@@ -307,7 +307,7 @@ impl FileOps for Listing {
         true
     }
 
-    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut dyn FnMut(&[u8], u64, u8, u64) -> bool) -> SysResult<()> {
+    fn readdir(&self, file: &File, pos: &mut u64, emit: &mut crate::fs::file::Emit<'_>) -> SysResult<()> {
         if !emit_dots(file, ROOT_INO, pos, emit) {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use super::inode::HostInode;
 use crate::errno::{Errno, SysResult};
-use crate::fs::file::{File, FileOps, OFFSET_APPEND, Written};
+use crate::fs::file::{Emit, File, FileOps, OFFSET_APPEND, Written};
 use crate::fs::inode::Inode;
 use crate::sync::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, RawDir, SeekFrom};
@@ -118,7 +118,7 @@ impl FileOps for HostDir {
         Ok(i64::MAX as u64)
     }
 
-    fn readdir(&self, _: &File, pos: &mut u64, emit: &mut dyn FnMut(&[u8], u64, u8, u64) -> bool) -> SysResult<()> {
+    fn readdir(&self, _: &File, pos: &mut u64, emit: &mut Emit<'_>) -> SysResult<()> {
         let fd = self.fd.lock();
         rustix::fs::seek(&**fd, SeekFrom::Start(*pos))?;
         let mut space = [MaybeUninit::uninit(); LIST_BUFFER];

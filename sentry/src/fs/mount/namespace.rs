@@ -1,11 +1,11 @@
 //! Mount namespaces (`mount_namespaces(7)`).
 
-use super::{MOUNT_MAX, Mount, MountInfo, tree};
+use super::tree::{self, Copies};
+use super::{MOUNT_MAX, Mount, MountInfo};
 use crate::errno::{Errno, SysResult};
 use crate::executor::WaitQueue;
 use crate::fs::path::PathRef;
 use crate::sync::RwLock;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -61,7 +61,7 @@ impl MountNamespace {
     }
 
     /// A copy, and which of its mounts stands for which one here (by [`Mount::id`]).
-    pub fn copy(&self) -> SysResult<(Arc<MountNamespace>, HashMap<u64, Arc<Mount>>)> {
+    pub fn copy(&self) -> SysResult<(Arc<MountNamespace>, Copies)> {
         let _lock = tree::lock();
         let map = tree::copy_subtree(&self.root(), tree::Copied::Everything);
         let root = map.get(&self.root().id).cloned().ok_or(Errno::INVAL)?;

@@ -17,6 +17,9 @@ pub(super) fn lock() -> MutexGuard<'static, ()> {
     TREE.lock()
 }
 
+/// Copies of mounts, by the id of the original.
+pub(super) type Copies = HashMap<u64, Arc<Mount>>;
+
 /// What [`copy_subtree`] copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copied {
@@ -29,12 +32,12 @@ pub(super) enum Copied {
 }
 
 /// Copies of `top` and of what stands on it, by the id of the original.
-pub(super) fn copy_subtree(top: &Arc<Mount>, what: Copied) -> HashMap<u64, Arc<Mount>> {
+pub(super) fn copy_subtree(top: &Arc<Mount>, what: Copied) -> Copies {
     copy_below(top, &top.root, what)
 }
 
 /// As [`copy_subtree`], of the part of `top` below `root`.
-pub(super) fn copy_below(top: &Arc<Mount>, root: &Arc<Dentry>, what: Copied) -> HashMap<u64, Arc<Mount>> {
+pub(super) fn copy_below(top: &Arc<Mount>, root: &Arc<Dentry>, what: Copied) -> Copies {
     let mut copies = HashMap::new();
     let copy = clone_mount(top, root);
     copies.insert(top.id, copy);

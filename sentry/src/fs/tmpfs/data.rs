@@ -116,7 +116,7 @@ impl Regular {
             return Err(Errno::PERM);
         }
         if end > HEAP_MAX {
-            match self.to_memory() {
+            match self.move_to_memory() {
                 // Memory files have run out. What has no holes is as well off here, as long as nobody maps it.
                 Err(Errno::NOSPC) if end <= HEAP_FALLBACK && offset <= len => {}
                 done => done?,
@@ -227,7 +227,7 @@ impl Regular {
         }
         self.bring_up(fs)?;
         if new > HEAP_MAX {
-            self.to_memory()?;
+            self.move_to_memory()?;
         }
         match &mut self.data {
             Data::Heap(bytes) => {
@@ -260,7 +260,7 @@ impl Regular {
         if punches && self.seals & SEAL_WRITES != 0 || !punches && end > self.len()? && self.seals & SEAL_GROW != 0 {
             return Err(Errno::PERM);
         }
-        self.to_memory()?;
+        self.move_to_memory()?;
         if !punches {
             // As with a write: room for all of it, then what was truly added.
             let most = pages(end) - offset / PAGE;
@@ -295,14 +295,14 @@ impl Regular {
     /// The host's file, for mappings.
     pub(super) fn map(&mut self, fs: &Shared) -> SysResult<Arc<OwnedFd>> {
         self.bring_up(fs)?;
-        self.to_memory()?;
+        self.move_to_memory()?;
         match &self.data {
             Data::Memory { fd, .. } => Ok(fd.clone()),
             _ => Err(Errno::IO),
         }
     }
 
-    fn to_memory(&mut self) -> SysResult<()> {
+    fn move_to_memory(&mut self) -> SysResult<()> {
         let Data::Heap(bytes) = &self.data else { return Ok(()) };
         let fd = memory_file()?;
         write_all(&fd, bytes, 0)?;

@@ -3,7 +3,7 @@
 use super::node::{Body, Node};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{FileKind, NewNode, now};
-use crate::fs::file::{File, FileOps};
+use crate::fs::file::{Emit, File, FileOps};
 use crate::fs::inode::{Caller, Inode, Landing, Moving, Rename};
 use crate::sync::{Mutex, RwLock};
 use std::any::Any;
@@ -312,8 +312,6 @@ impl OpenDir {
         Ok(())
     }
 }
-
-type Emit<'a> = dyn FnMut(&[u8], u64, u8, u64) -> bool + 'a;
 
 impl FileOps for OpenDir {
     fn read(&self, _: &File, _: &mut [u8], _: u64) -> SysResult<usize> {
