@@ -230,6 +230,11 @@ pub trait FileSystem: Any + Send + Sync {
         true
     }
 
+    /// Whether names are kept beyond their use. Not where they keep something alive: a process, an open file.
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     /// Its own options as `/proc/mounts` shows them, each with a leading comma.
     fn options(&self) -> String {
         String::new()

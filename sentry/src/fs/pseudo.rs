@@ -361,6 +361,10 @@ impl FileSystem for PseudoFs {
         false
     }
 
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

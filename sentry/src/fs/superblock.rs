@@ -67,6 +67,9 @@ impl SuperBlock {
 
     /// Keeps a dentry beyond its use, in place of one that was not used for long.
     pub(super) fn cache(&self, dentry: &Arc<Dentry>) {
+        if !self.fs.keeps_names() {
+            return;
+        }
         let mut cache = self.cache.lock();
         if cache.closed {
             return;

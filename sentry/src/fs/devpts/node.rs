@@ -173,6 +173,10 @@ impl FileSystem for Devpts {
         false
     }
 
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
     fn options(&self) -> String {
         let options = &self.0.options;
         let id = |name: &str, id: Option<u32>| id.map(|id| format!(",{name}={id}")).unwrap_or_default();
