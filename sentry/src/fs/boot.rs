@@ -11,6 +11,7 @@ use super::namei::{self, Make};
 use super::overlay;
 use super::path::{FsContext, PathRef};
 use super::proc;
+use super::sysfs;
 use super::tmpfs::{Options, Tmpfs};
 use super::walk::{Last, Resolve, Walk};
 use crate::boot::config::{MountKind, MountSpec, TmpfsSpec};
@@ -45,6 +46,7 @@ pub fn register() {
     dev::register();
     proc::register();
     devpts::register();
+    sysfs::register();
     register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
     register_type("ramfs", |source, options| {
         let unlimited = Options { size: u64::MAX, inodes: u64::MAX, mode: 0o755, ..Options::default() };

@@ -36,6 +36,7 @@ pub mod ring;
 pub mod signalfd;
 pub mod special;
 pub mod superblock;
+pub mod sysfs;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod walk;

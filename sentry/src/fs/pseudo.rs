@@ -383,6 +383,8 @@ pub enum Fixed {
     Writable(u32, fn(&Reader) -> SysResult<Vec<u8>>, fn(&Reader, &[u8]) -> SysResult<()>),
     /// A symbolic link.
     Link(&'static str),
+    /// A directory that is made by this function, of the device and inode number.
+    Made(fn(u64, u64) -> Box<dyn Directory>),
     /// A symbolic link whose text depends on the reader.
     LinkTo(fn(&Reader) -> SysResult<Vec<u8>>),
 }
@@ -425,6 +427,7 @@ impl FixedDir {
         let (dev, ino) = (self.dev, self.child_ino(at));
         let (mode, body) = match entry {
             Fixed::Dir(entries) => (0o555, Body::Dir(Box::new(FixedDir { dev, ino, entries }))),
+            Fixed::Made(make) => (0o555, Body::Dir(make(dev, ino))),
             Fixed::File(mode, read) => (*mode, Body::File(Box::new(*read))),
             Fixed::Text(text) => (0o444, Body::File(Box::new(|_: &Reader| Ok(text.as_bytes().to_vec())))),
             Fixed::Writable(mode, read, write) => {
@@ -448,7 +451,7 @@ impl Directory for FixedDir {
             at: at as u64,
             name: name.as_bytes().to_vec(),
             kind: match entry {
-                Fixed::Dir(_) => FileKind::Directory,
+                Fixed::Dir(_) | Fixed::Made(_) => FileKind::Directory,
                 Fixed::Link(_) | Fixed::LinkTo(_) => FileKind::Symlink,
                 _ => FileKind::Regular,
             },
