@@ -1,0 +1,3 @@
+# Go: goroutines, TCP, child processes, signals.
+# timeout: 120
+"$PREP/t"

@@ -1,0 +1,2 @@
+# Java: threads, files, child processes, garbage collection.
+java -XX:TieredStopAtLevel=1 -Xmx128m -cp "$PREP" T
