@@ -128,7 +128,7 @@ impl ThreadGroup {
         let (orphans, stopped_groups, parent) = {
             let mut tree = kernel.tree.lock();
             let orphans = tree.reparent_children(self.tgid);
-            let stopped = self.newly_orphaned(&tree);
+            let stopped = self.newly_orphaned(&tree, &orphans);
             let parent = tree.node(self.tgid).and_then(|n| tree.group(n.parent));
             self.state.lock().zombie = true;
             (orphans, stopped, parent)
@@ -156,17 +156,17 @@ impl ThreadGroup {
         }
     }
 
-    /// Process groups that this process's death leaves without anyone to continue their stopped members.
-    fn newly_orphaned(&self, tree: &super::Tree) -> Vec<i32> {
+    /// Process groups that this process's death orphans while they have stopped members: groups of its children,
+    /// or its own if its parent is what connected it to the rest of the session. Others were orphans before.
+    fn newly_orphaned(&self, tree: &super::Tree, children: &[Arc<ThreadGroup>]) -> Vec<i32> {
         let Some(me) = tree.node(self.tgid) else { return Vec::new() };
-        let mut groups: Vec<i32> = tree
-            .nodes()
-            .filter(|(tgid, n)| *tgid != self.tgid && n.sid == me.sid && n.group.state.lock().stopped.is_some())
-            .map(|(_, n)| n.pgid)
-            .collect();
+        let of_children = children.iter().filter_map(|c| tree.node(c.tgid)).filter(|c| c.sid == me.sid);
+        let mut groups: Vec<i32> = of_children.map(|c| c.pgid).filter(|pgid| *pgid != me.pgid).collect();
+        groups.extend(tree.node(me.parent).filter(|p| p.sid == me.sid && p.pgid != me.pgid).map(|_| me.pgid));
         groups.sort_unstable();
         groups.dedup();
-        groups.retain(|pgid| tree.is_orphaned(*pgid, Some(self.tgid)));
+        let has_stopped = |pgid: i32| tree.pgrp(pgid).iter().any(|g| g.state.lock().stopped.is_some());
+        groups.retain(|pgid| tree.is_orphaned(*pgid, Some(self.tgid)) && has_stopped(*pgid));
         groups
     }
 
