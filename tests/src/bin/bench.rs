@@ -62,7 +62,8 @@ const SETTLE: std::time::Duration = std::time::Duration::from_millis(500);
 
 fn main() -> Result<()> {
     let options = options()?;
-    let dir = tests::Scratch::new("bench")?.fresh("bench")?;
+    let scratch = tests::Scratch::new("bench")?;
+    let dir = scratch.fresh("bench")?;
     let micro = prepare(&dir)?;
     let mut rows: Vec<(String, Row)> = Vec::new();
     for pair in 0..options.pairs {
