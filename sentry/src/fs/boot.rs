@@ -77,6 +77,8 @@ pub struct Tree<'a> {
 
 /// Builds the tree; the context of a first process in it.
 pub fn build(tree: Tree<'_>) -> SysResult<Arc<FsContext>> {
+    // Modes of files made on the host are what guests' own masks leave.
+    rustix::process::umask(rustix::fs::Mode::empty());
     let mut mounts = tree.mounts.into_iter();
     let root = mounts.next().ok_or(Errno::INVAL)?;
     // The root stays writable until all mount points are made.

@@ -4,6 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::attr::{Attr, FileKind};
 use crate::fs::epoll::Links;
+use crate::fs::fasync;
 use crate::fs::inode::{Caller, Inode};
 use crate::fs::lock;
 use crate::fs::open;
@@ -206,6 +207,7 @@ impl Drop for File {
     fn drop(&mut self) {
         self.links.release(&*self.ops);
         lock::release_description(self);
+        fasync::release(self);
         if let Some(path) = &self.path
             && let Ok(inode) = path.inode()
             && inode.kind() == FileKind::Regular

@@ -9,7 +9,7 @@ use crate::kernel::{CAP_ALL, Creds, Task};
 use crate::sync::Mutex;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 
 /// On whose behalf something is done.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ pub struct InodeExt {
     pub object: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     /// Open for writing (positive) or running as programs (negative): the two exclude each other.
     pub writers: AtomicI32,
+    /// Has no name yet but may get one (`O_TMPFILE`).
+    pub linkable: AtomicBool,
     /// Who watches it.
     pub watches: WatchSet,
     /// Watches that keep a dentry of it.

@@ -81,13 +81,14 @@ fn may_create(caller: &Caller<'_>, dir: &PathRef) -> SysResult<()> {
     access::may(caller, dir, MAY_WRITE | MAY_EXEC)
 }
 
-/// Makes a regular file without a name in the file system of `dir`.
-pub fn tmpfile(caller: &Caller<'_>, dir: &PathRef, mode: u32) -> SysResult<PathRef> {
+/// Makes a regular file without a name in the file system of `dir`; `linkable` if it may get one later.
+pub fn tmpfile(caller: &Caller<'_>, dir: &PathRef, mode: u32, linkable: bool) -> SysResult<PathRef> {
     dir.want_write()?;
     access::may(caller, dir, MAY_WRITE | MAY_EXEC)?;
     let inode = dir.inode()?;
     let new = NewNode::new(FileKind::Regular, mode, &caller.creds, &inode.perm()?);
     let made = inode.tmpfile(&new)?;
+    made.ext().linkable.store(linkable, Ordering::Relaxed);
     let name = format!("#{}", made.ino());
     let dentry = Dentry::unnamed(dir.dentry.sb.clone(), made, dir.dentry.clone(), name.as_bytes());
     Ok(PathRef { mount: dir.mount.clone(), dentry })
@@ -112,10 +113,11 @@ pub fn link(caller: &Caller<'_>, old: &PathRef, dir: &PathRef, name: &[u8]) -> S
     if nlink >= LINK_MAX {
         return Err(Errno::MLINK);
     }
-    if nlink == 0 && !old.dentry.is_unlinked() {
+    if nlink == 0 && !target.ext().linkable.load(Ordering::Relaxed) {
         return Err(Errno::NOENT);
     }
     dir.inode()?.link(name, &*target)?;
+    target.ext().linkable.store(false, Ordering::Relaxed);
     dir.dentry.add(&mut children, name, Some(target));
     drop(children);
     notify::linked(&old.dentry);

@@ -126,7 +126,7 @@ pub fn open(
         if !dir.is_dir() {
             return Err(Errno::NOTDIR);
         }
-        let file = namei::tmpfile(caller, &dir, how.mode & !umask)?;
+        let file = namei::tmpfile(caller, &dir, how.mode & !umask, !how.has(libc::O_EXCL))?;
         return open_found(caller, &file, how);
     }
     if how.has(libc::O_CREAT) {
@@ -297,6 +297,8 @@ pub struct Program {
     pub attr: Attr,
     /// The mount ignores set-ID bits.
     pub nosuid: bool,
+    /// Held while the program runs.
+    pub guard: Arc<DenyWrite>,
 }
 
 /// Opens what is at `path` to run it: a regular file, executable, on a mount that allows it.
@@ -308,13 +310,11 @@ pub fn open_exec(caller: &Caller<'_>, path: PathRef) -> SysResult<Program> {
         _ => return Err(Errno::ACCES),
     }
     access::check(&inode.perm()?, &caller.creds, MAY_EXEC)?;
-    if inode.ext().writers.load(Ordering::Acquire) > 0 {
-        return Err(Errno::TXTBSY);
-    }
+    let guard = Arc::new(DenyWrite::new(inode.clone())?);
     let ops = inode.clone().open(caller, libc::O_RDONLY)?;
     let attr = inode.attr()?;
     let nosuid = path.mount.has(MountFlags::NOSUID);
-    Ok(Program { file: File::new(ops, Some(path.clone()), libc::O_RDONLY | O_LARGEFILE), path, attr, nosuid })
+    Ok(Program { file: File::new(ops, Some(path.clone()), libc::O_RDONLY | O_LARGEFILE), path, attr, nosuid, guard })
 }
 
 /// What is behind an `O_PATH` descriptor: nothing that can be read or written.

@@ -159,6 +159,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
         let limits = *t.group.limits.lock();
         let group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, args.exit_signal);
         *group.exe.lock() = t.group.exe.lock().clone();
+        *group.exe_guard.lock() = t.group.exe_guard.lock().clone();
         *group.strings.lock() = *t.group.strings.lock();
         group.oom_score_adj.store(t.group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
         Arc::new(group)

@@ -251,6 +251,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     let name = found.strings.filename.rsplit(|b| *b == b'/').next().unwrap_or_default();
     t.set_comm(name);
     *t.group.exe.lock() = Some(found.program.path.clone());
+    *t.group.exe_guard.lock() = Some(found.program.guard.clone());
     *t.group.strings.lock() = image.areas;
     *t.group.sighand.write() = Arc::new(t.group.sighand().exec());
     {

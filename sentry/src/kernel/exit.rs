@@ -125,6 +125,7 @@ pub(super) fn close_all(t: &Task, files: &FdTable) {
 impl ThreadGroup {
     /// The last thread is gone: hands on the children, tells the parent.
     fn become_zombie(&self, kernel: &Arc<Kernel>, last: &Task, status: i32) {
+        self.exe_guard.lock().take();
         let (orphans, stopped_groups, parent) = {
             let mut tree = kernel.tree.lock();
             let orphans = tree.reparent_children(self.tgid);

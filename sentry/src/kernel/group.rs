@@ -3,6 +3,7 @@
 use super::Task;
 use super::signal::{Pending, SigHand};
 use crate::executor::WaitQueue;
+use crate::fs::open::DenyWrite;
 use crate::fs::path::PathRef;
 use crate::sync::{Mutex, RwLock};
 use platform::{Process, Usage};
@@ -141,6 +142,8 @@ pub struct ThreadGroup {
     pub(super) process: RwLock<Arc<dyn Process>>,
     /// The program it runs.
     pub exe: Mutex<Option<PathRef>>,
+    /// Keeps the program's file from being written to while it runs.
+    pub exe_guard: Mutex<Option<Arc<DenyWrite>>>,
     /// Where argument and environment strings lie, for `/proc/PID/cmdline` and `environ`.
     pub strings: Mutex<StringAreas>,
     /// Usage by host processes it no longer runs in.
@@ -197,6 +200,7 @@ impl ThreadGroup {
             exit_signal,
             process: RwLock::new(process),
             exe: Mutex::default(),
+            exe_guard: Mutex::default(),
             strings: Mutex::default(),
             past_usage: Mutex::default(),
             oom_score_adj: 0.into(),

@@ -140,6 +140,9 @@ pub async fn getcwd(t: &Task, buf: Addr, size: usize) -> SysResult<usize> {
     }
     let mut text = visible(&cwd, &fs.root());
     text.push(0);
+    if text.len() > libc::PATH_MAX as usize {
+        return Err(Errno::NAMETOOLONG);
+    }
     if text.len() > size {
         return Err(Errno::RANGE);
     }

@@ -8,7 +8,7 @@ use crate::fs::lock::{self, Owner};
 use crate::fs::memfd::MemFile;
 use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::tmpfs::TmpFile;
-use crate::fs::{access, notify};
+use crate::fs::{access, fasync, notify};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ pub async fn fcntl(t: &Task, fd: i32, cmd: i32, arg: u64) -> SysResult<i64> {
         libc::F_GETFL => Ok(i64::from(file.flags())),
         cmd::F_DUPFD_QUERY => Ok(i64::from(t.files().get_any(int).is_ok_and(|other| Arc::ptr_eq(&file, &other)))),
         _ if file.flags() & libc::O_PATH != 0 => Err(Errno::BADF),
-        libc::F_SETFL => set_flags(t, &file, int).map(|()| 0),
+        libc::F_SETFL => set_flags(t, fd, &file, int).map(|()| 0),
         libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => {
             super::lock::fcntl_lock(t, &file, cmd, Addr(arg)).await.map(|()| 0)
         }
@@ -163,13 +163,16 @@ fn duplicate(t: &Task, file: Arc<File>, min: i32, cloexec: bool) -> SysResult<i6
     t.files().install_from(min, file, cloexec, limit).map(i64::from)
 }
 
-fn set_flags(t: &Task, file: &File, flags: i32) -> SysResult<()> {
+fn set_flags(t: &Task, fd: i32, file: &Arc<File>, flags: i32) -> SysResult<()> {
     let adds_noatime = flags & !file.flags() & libc::O_NOATIME != 0;
     if adds_noatime
         && let Some(path) = &file.path
         && !access::is_owner(&path.inode()?.perm()?, &t.creds())
     {
         return Err(Errno::PERM);
+    }
+    if (flags ^ file.flags()) & libc::O_ASYNC != 0 {
+        fasync::set(t, fd, file, flags & libc::O_ASYNC != 0);
     }
     file.set_flags(SETFL_MASK, flags);
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
+use crate::fs::fasync;
 use crate::fs::file::File;
 use crate::kernel::Task;
 use crate::mm::Addr;
@@ -18,7 +19,11 @@ pub async fn ioctl(t: &Task, fd: i32, cmd: u32, arg: u64) -> SysResult<i64> {
         libc::FIOCLEX => t.files().set_cloexec(fd, true).map(|()| 0),
         libc::FIONCLEX => t.files().set_cloexec(fd, false).map(|()| 0),
         libc::FIONBIO => set_flag(t, &file, libc::O_NONBLOCK, Addr(arg)),
-        libc::FIOASYNC => set_flag(t, &file, libc::O_ASYNC, Addr(arg)),
+        libc::FIOASYNC => {
+            let done = set_flag(t, &file, libc::O_ASYNC, Addr(arg))?;
+            fasync::set(t, fd, &file, file.flags() & libc::O_ASYNC != 0);
+            Ok(done)
+        }
         libc::FIONREAD if is(&file, FileKind::Regular) => {
             let left = file.ops.size()?.saturating_sub(*file.pos.lock());
             t.mem().write(Addr(arg), &(left as i32)).map(|()| 0)

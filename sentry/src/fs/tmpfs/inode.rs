@@ -153,9 +153,17 @@ impl Inode for Node {
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: i32) -> SysResult<()> {
         Xattrs::check_name(name)?;
         self.own_xattrs()?;
+        let most = (name.len() + value.len()) as u64;
+        self.fs.xattrs.take(most)?;
         let mut meta = self.meta.lock();
-        meta.ctime = now();
-        meta.xattrs.get_or_insert_default().set(name, value, flags)
+        let xattrs = meta.xattrs.get_or_insert_default();
+        let before = xattrs.total();
+        let done = xattrs.set(name, value, flags);
+        self.fs.xattrs.give(most + before - xattrs.total());
+        if done.is_ok() {
+            meta.ctime = now();
+        }
+        done
     }
 
     fn list_xattr(&self) -> SysResult<Vec<Vec<u8>>> {
@@ -169,8 +177,12 @@ impl Inode for Node {
         Xattrs::check_name(name)?;
         self.own_xattrs()?;
         let mut meta = self.meta.lock();
+        let xattrs = meta.xattrs.get_or_insert_default();
+        let before = xattrs.total();
+        xattrs.remove(name)?;
+        self.fs.xattrs.give(before - xattrs.total());
         meta.ctime = now();
-        meta.xattrs.get_or_insert_default().remove(name)
+        Ok(())
     }
 }
 
@@ -183,7 +195,11 @@ impl Node {
             return Ok(());
         }
         let copy = Xattrs::copy(&**lower)?;
-        self.meta.lock().xattrs.get_or_insert(Box::new(copy));
+        let mut meta = self.meta.lock();
+        if meta.xattrs.is_none() {
+            self.fs.xattrs.take(copy.total())?;
+            meta.xattrs = Some(Box::new(copy));
+        }
         Ok(())
     }
 }

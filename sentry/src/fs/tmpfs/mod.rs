@@ -49,6 +49,8 @@ pub(super) struct Shared {
     /// Pages and inodes in use, and at most.
     pages: Gauge,
     inodes: Gauge,
+    /// Bytes of extended attributes, for which the limit of data holds once more.
+    xattrs: Gauge,
     /// Held while nodes of the lower directory begin to be kept or lose their names.
     keeping: Mutex<Links>,
 }
@@ -134,6 +136,7 @@ impl Shared {
             next_ino: AtomicU64::new(if is_overlay { OVERLAY_INO } else { 1 }),
             pages: Gauge::new(options.size.div_ceil(PAGE)),
             inodes: Gauge::new(options.inodes),
+            xattrs: Gauge::new(options.size),
             keeping: Mutex::default(),
         })
     }

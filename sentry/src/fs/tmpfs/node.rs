@@ -282,6 +282,9 @@ impl Drop for Node {
         if *self.counted.get_mut() {
             self.fs.inodes.give(1);
         }
+        if let Some(xattrs) = &self.meta.get_mut().xattrs {
+            self.fs.xattrs.give(xattrs.total());
+        }
         if let Body::Regular(regular) = &mut self.body {
             self.fs.pages.give(regular.get_mut().charged);
         }

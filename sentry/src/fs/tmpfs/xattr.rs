@@ -36,6 +36,11 @@ impl Xattrs {
         Ok(copy)
     }
 
+    /// Bytes of all names and values.
+    pub(super) fn total(&self) -> u64 {
+        self.total as u64
+    }
+
     pub(super) fn get(&self, name: &[u8]) -> SysResult<Vec<u8>> {
         self.values.get(name).cloned().ok_or(Errno::NODATA)
     }
