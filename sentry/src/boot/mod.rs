@@ -107,6 +107,7 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
         Uts { hostname: config.hostname, domainname: config.domainname },
         |status| end(Ok(status)),
     ));
+    kernel.tree.lock().max_tasks = config.pids_limit;
     let files = stdio(config.stdio).map_err(|e| failed("cannot take over standard input, output and error", e))?;
     if let Some(spec) = config.terminal {
         terminal(spec, &root, &files).map_err(|e| failed("cannot make a terminal", e))?;

@@ -38,6 +38,8 @@ pub struct Tree {
     /// Ids handed out whose task is not in the tree yet.
     reserved: BTreeSet<i32>,
     last: i32,
+    /// Most threads there may be, where the caller of the sandbox has said so.
+    pub max_tasks: Option<u64>,
 }
 
 impl std::fmt::Debug for Tree {
@@ -49,6 +51,10 @@ impl std::fmt::Debug for Tree {
 impl Tree {
     /// Takes an unused id; `EAGAIN` if there is none.
     pub fn new_pid(&mut self) -> SysResult<i32> {
+        let used = (self.tasks.len() + self.reserved.len()) as u64;
+        if self.max_tasks.is_some_and(|max| used >= max) {
+            return Err(Errno::AGAIN);
+        }
         for _ in 0..PID_MAX {
             self.last = if self.last + 1 >= PID_MAX { RESERVED_PIDS } else { self.last + 1 };
             if self.is_free(self.last) {
