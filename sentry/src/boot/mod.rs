@@ -2,6 +2,7 @@
 
 pub mod config;
 mod control;
+mod log;
 
 use crate::errno::{Errno, SysResult};
 use crate::executor;
@@ -84,6 +85,9 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
     }
     // The spawner is forked while this is the only thread.
     let spawner = spawner::start(config.guest_cgroups).map_err(|e| failed("cannot start the spawner", e))?;
+    if let Some(out) = config.debug_log {
+        log::start(out);
+    }
     if let Some(out) = config.strace {
         strace::start(out);
     }
