@@ -1,7 +1,7 @@
 //! Opening (`open(2)`, `openat2(2)`): flags to a description.
 
 use super::access::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
-use super::attr::{Attr, FileKind, SetAttr};
+use super::attr::{Attr, FileKind, SetAttr, SetTime, stripped_mode};
 use super::file::{File, FileOps};
 use super::inode::{Caller, Inode};
 use super::mount::MountFlags;
@@ -145,15 +145,10 @@ fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how
             Last::Name(name, false) => name,
             _ => return Err(Errno::ISDIR),
         };
-        let found = match walk.child(&name)? {
-            Some(found) => found,
-            None => match make_file(caller, walk.at(), &name, how.mode & !umask) {
-                Ok(made) => return open_found(caller, &made, how),
-                // Someone else was first, or there is a dangling mount: look again.
-                Err(Errno::EXIST) if !how.has(libc::O_EXCL) => continue_or_exist(walk, &name)?,
-                Err(e) => return Err(e),
-            },
-        };
+        let (found, is_new) = find_or_make(caller, walk, &name, how.mode & !umask)?;
+        if is_new {
+            return open_found(caller, &found, &How { flags: how.flags & !libc::O_TRUNC, ..*how });
+        }
         if how.has(libc::O_EXCL) {
             return Err(Errno::EXIST);
         }
@@ -171,8 +166,20 @@ fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how
     }
 }
 
-fn continue_or_exist(walk: &mut Walk<'_>, name: &[u8]) -> SysResult<PathRef> {
-    walk.child(name)?.ok_or(Errno::NOENT)
+/// What `name` is in the directory that `walk` has come to, and whether it was made for the purpose.
+fn find_or_make(caller: &Caller<'_>, walk: &mut Walk<'_>, name: &[u8], mode: u32) -> SysResult<(PathRef, bool)> {
+    /// How often others may make and remove the name meanwhile.
+    const RETRIES: usize = 16;
+    for _ in 0..RETRIES {
+        if let Some(found) = walk.child(name)? {
+            return Ok((found, false));
+        }
+        match namei::make(caller, walk.at(), name, &Make::new(FileKind::Regular, mode)) {
+            Err(Errno::EXIST) => {}
+            made => return Ok((made?, true)),
+        }
+    }
+    Err(Errno::NOENT)
 }
 
 fn open_existing(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<Opened> {
@@ -181,10 +188,6 @@ fn open_existing(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<O
     }
     check(caller, found, how)?;
     open_found(caller, found, how)
-}
-
-fn make_file(caller: &Caller<'_>, dir: &PathRef, name: &[u8], mode: u32) -> SysResult<PathRef> {
-    namei::make(caller, dir, name, &Make::new(FileKind::Regular, mode))
 }
 
 /// Whether `caller` may open what was found (`may_open`).
@@ -226,8 +229,8 @@ pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<
     if writes {
         begin_write(&**inode)?;
     }
-    let opened = open_regular(caller, inode, how, is_regular);
-    if writes && (opened.is_err() || how.flags & libc::O_ACCMODE == libc::O_RDONLY) {
+    let opened = open_inode(caller, inode, how, is_regular);
+    if writes && (opened.is_err() || !matches!(how.flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR)) {
         end_write(&**inode);
     }
     let file = File::new(opened?, Some(found.clone()), flags);
@@ -235,22 +238,13 @@ pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<
     Ok(Opened::File(file))
 }
 
-fn open_regular(
-    caller: &Caller<'_>,
-    inode: &Arc<dyn Inode>,
-    how: &How,
-    is_regular: bool,
-) -> SysResult<Box<dyn FileOps>> {
+fn open_inode(caller: &Caller<'_>, inode: &Arc<dyn Inode>, how: &How, is_regular: bool) -> SysResult<Box<dyn FileOps>> {
+    let ops = inode.clone().open(caller, how.flags)?;
     if is_regular && how.has(libc::O_TRUNC) {
-        let now = Some(super::attr::SetTime::Now);
-        inode.set_attr(&SetAttr { size: Some(0), mtime: now, ..access_free_mode(caller, &**inode)? })?;
+        let mode = stripped_mode(&inode.perm()?, &caller.creds);
+        inode.set_attr(&SetAttr { size: Some(0), mtime: Some(SetTime::Now), mode, ..SetAttr::default() })?;
     }
-    inode.clone().open(caller, how.flags)
-}
-
-/// A change that drops set-ID bits, as writing does for those without `CAP_FSETID`.
-fn access_free_mode(caller: &Caller<'_>, inode: &dyn Inode) -> SysResult<SetAttr> {
-    Ok(SetAttr { mode: super::attr::stripped_mode(&inode.perm()?, &caller.creds), ..SetAttr::default() })
+    Ok(ops)
 }
 
 /// Counts a description open for writing; `ETXTBSY` for a program that runs.

@@ -122,11 +122,11 @@ impl HostInode {
             // Only what can be opened: a mode is never set by name, for that would follow a link.
             rustix::fs::fchmod(self.open_host(OFlags::RDONLY)?, Mode::from_raw_mode(mode))?;
         }
-        if change.atime.is_some() || change.mtime.is_some() {
-            self.change_times(&Timestamps {
-                last_access: timespec(change.atime),
-                last_modification: timespec(change.mtime),
-            })?;
+        // A change of length has stamped the file already.
+        let mtime = change.mtime.filter(|mtime| change.size.is_none() || *mtime != SetTime::Now);
+        if change.atime.is_some() || mtime.is_some() {
+            let times = Timestamps { last_access: timespec(change.atime), last_modification: timespec(mtime) };
+            self.change_times(&times)?;
         }
         self.refresh()
     }
