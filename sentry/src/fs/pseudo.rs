@@ -3,7 +3,7 @@
 //!
 //! A [`Node`] is described by its [`Body`]; the text of a file is made when it is read from the start.
 
-use super::attr::{Attr, FileKind, FsStat, Perm, SetAttr, now};
+use super::attr::{Attr, FileKind, FsStat, NewNode, Perm, SetAttr, now};
 use super::file::{File, FileOps, Written};
 use super::inode::{Caller, FileSystem, Inode, InodeExt, Link};
 use super::readdir::emit_dots;
@@ -212,6 +212,11 @@ impl Inode for Node {
             Body::Dir(dir) => Ok(Arc::new(dir.lookup(&Reader::of(caller)?, name)?)),
             _ => Err(Errno::NOTDIR),
         }
+    }
+
+    fn create(&self, _: &[u8], _: &NewNode) -> SysResult<Arc<dyn Inode>> {
+        // Not EPERM: there are no names here but those that there are.
+        Err(Errno::NOENT)
     }
 
     fn revalidate(&self, caller: &Caller<'_>, name: &[u8], child: &dyn Inode) -> bool {

@@ -213,14 +213,23 @@ struct PlaceLink {
     place: fn(&Task) -> SysResult<PathRef>,
 }
 
+impl PlaceLink {
+    fn place(&self, reader: &Reader) -> SysResult<PathRef> {
+        match self.subject.inspect(reader) {
+            // A zombie is nowhere.
+            Err(Errno::SRCH) => Err(Errno::NOENT),
+            task => (self.place)(&*task?),
+        }
+    }
+}
+
 impl Target for PlaceLink {
     fn text(&self, reader: &Reader) -> SysResult<Vec<u8>> {
-        let place = (self.place)(&*self.subject.inspect(reader)?)?;
-        Ok(place.display(&reader.task.fs().root()))
+        Ok(self.place(reader)?.display(&reader.task.fs().root()))
     }
 
     fn follow(&self, reader: &Reader) -> SysResult<Link> {
-        Ok(Link::Jump((self.place)(&*self.subject.inspect(reader)?)?))
+        Ok(Link::Jump(self.place(reader)?))
     }
 }
 

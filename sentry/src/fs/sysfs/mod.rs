@@ -33,9 +33,15 @@ const DEVICES: &[(&str, Fixed)] = &[
 
 const NODES: &[(&str, Fixed)] = &[
     ("has_cpu", Fixed::Text("0\n")),
-    ("node0", Fixed::Dir(&[("cpulist", Fixed::File(0o444, online)), ("distance", Fixed::Text("10\n"))])),
+    ("node0", Fixed::Dir(NODE)),
     ("online", Fixed::Text("0\n")),
     ("possible", Fixed::Text("0\n")),
+];
+
+const NODE: &[(&str, Fixed)] = &[
+    ("cpulist", Fixed::File(0o444, online)),
+    ("cpumap", Fixed::File(0o444, all_mask)),
+    ("distance", Fixed::Text("10\n")),
 ];
 
 const LO: &[(&str, Fixed)] = &[
@@ -147,17 +153,53 @@ struct CpuDir {
     number: u32,
 }
 
-/// Files below `topology`; `true` where the text is the processor's own number.
-const TOPOLOGY: [(&str, bool); 8] = [
-    ("core_cpus_list", true),
-    ("core_id", true),
-    ("core_siblings_list", false),
-    ("die_id", false),
-    ("package_cpus_list", false),
-    ("physical_package_id", false),
-    ("thread_siblings", true),
-    ("thread_siblings_list", true),
+/// What a file below `topology` says.
+#[derive(Debug, Clone, Copy)]
+enum Fact {
+    /// The processor itself, as a bit mask or a list.
+    OwnMask,
+    OwnList,
+    /// All processors, as a bit mask or a list.
+    AllMask,
+    AllList,
+    /// The processor's number.
+    Number,
+    Zero,
+}
+
+const TOPOLOGY: [(&str, Fact); 15] = [
+    ("core_cpus", Fact::OwnMask),
+    ("core_cpus_list", Fact::OwnList),
+    ("core_id", Fact::Number),
+    ("core_siblings", Fact::AllMask),
+    ("core_siblings_list", Fact::AllList),
+    ("die_cpus", Fact::AllMask),
+    ("die_cpus_list", Fact::AllList),
+    ("die_id", Fact::Zero),
+    ("package_cpus", Fact::AllMask),
+    ("package_cpus_list", Fact::AllList),
+    ("physical_package_id", Fact::Zero),
+    ("thread_siblings", Fact::OwnMask),
+    ("thread_siblings_list", Fact::OwnList),
+    ("cluster_cpus", Fact::OwnMask),
+    ("cluster_cpus_list", Fact::OwnList),
 ];
+
+/// A bit mask of processors as the kernel writes it: words of 32 bits, the highest first.
+fn mask(has: impl Fn(u32) -> bool) -> String {
+    let words = processors().div_ceil(32);
+    let word = |n: u32| (0..32).filter(|bit| has(n * 32 + bit)).fold(0u32, |word, bit| word | 1 << bit);
+    let text: Vec<String> = (0..words).rev().map(|n| format!("{:08x}", word(n))).collect();
+    let text = text.join(",");
+    // The first word goes without leading zeros.
+    let first = text.trim_start_matches('0');
+    format!("{}\n", if first.is_empty() { "0" } else { first })
+}
+
+/// `/sys/devices/system/node/node0/cpumap`.
+fn all_mask(_: &Reader) -> SysResult<Vec<u8>> {
+    Ok(mask(|cpu| cpu < processors()).into_bytes())
+}
 
 impl Directory for CpuDir {
     fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
@@ -192,12 +234,13 @@ struct TopologyDir {
 impl Directory for TopologyDir {
     fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
         let mut files = TOPOLOGY.iter().enumerate();
-        let (at, (name, own)) = files.find(|(_, (known, _))| known.as_bytes() == name).ok_or(Errno::NOENT)?;
-        let content = match *name {
-            "thread_siblings" => format!("{:x}\n", 1u64 << (self.number & 63)),
-            _ if *own => format!("{}\n", self.number),
-            "die_id" | "physical_package_id" => "0\n".into(),
-            _ => String::from_utf8_lossy(&online(reader)?).into_owned(),
+        let (at, (_, fact)) = files.find(|(_, (known, _))| known.as_bytes() == name).ok_or(Errno::NOENT)?;
+        let content = match fact {
+            Fact::OwnMask => mask(|cpu| cpu == self.number),
+            Fact::AllMask => mask(|cpu| cpu < processors()),
+            Fact::AllList => String::from_utf8_lossy(&online(reader)?).into_owned(),
+            Fact::OwnList | Fact::Number => format!("{}\n", self.number),
+            Fact::Zero => "0\n".into(),
         };
         Ok(text(self.dev, (self.ino << 8) + at as u64, content))
     }
