@@ -15,6 +15,7 @@ pub mod boot;
 pub mod errno;
 pub mod executor;
 pub mod fs;
+pub mod ipc;
 pub mod kernel;
 pub mod loader;
 pub mod mm;

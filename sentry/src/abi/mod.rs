@@ -3,6 +3,7 @@
 //! Constants come from `libc`; structures are our own, for they need `zerocopy`'s guarantees.
 
 mod fs;
+mod ipc;
 mod poll;
 pub mod process;
 mod socket;
@@ -11,6 +12,7 @@ mod termios;
 mod time;
 
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
+pub use ipc::{IpcPerm, MsqidDs, Sembuf, SemidDs, ShmidDs};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, read_extensible};
 pub use socket::{Cmsghdr, Mmsghdr, Msghdr};

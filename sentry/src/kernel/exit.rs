@@ -75,6 +75,7 @@ impl Task {
         }
         if is_last {
             self.group.timers.stop();
+            crate::ipc::on_exit(&self.group);
             self.group.become_zombie(kernel, self, status.unwrap_or_default());
         }
     }

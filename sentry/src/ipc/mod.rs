@@ -1,0 +1,162 @@
+//! System V IPC (`sysvipc(7)`): semaphores, message queues, shared memory.
+//!
+//! Each kind has a [`Table`] of objects by id and by key; the objects are in [`sem`], [`msg`] and [`shm`].
+
+pub mod msg;
+pub mod sem;
+pub mod shm;
+
+use crate::abi::IpcPerm;
+use crate::errno::{Errno, SysResult};
+use crate::kernel::{Cap, Creds, Task, ThreadGroup};
+use crate::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Seconds of the wall clock, as the `time` fields have them.
+pub(crate) fn now() -> i64 {
+    rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
+}
+
+/// A process ends: what it was to undo is undone, and it no longer has segments attached.
+pub fn on_exit(group: &Arc<ThreadGroup>) {
+    sem::undo_all(group.tgid);
+    shm::forget(group.tgid);
+}
+
+/// Owner and permissions of an object.
+#[derive(Debug, Clone, Copy)]
+pub struct Perm {
+    key: i32,
+    uid: u32,
+    gid: u32,
+    cuid: u32,
+    cgid: u32,
+    mode: u32,
+}
+
+impl Perm {
+    fn new(key: i32, flags: i32, creds: &Creds) -> Perm {
+        let (uid, gid) = (creds.euid, creds.egid);
+        Perm { key, uid, gid, cuid: uid, cgid: gid, mode: flags as u32 & 0o777 }
+    }
+
+    /// Whether `creds` may do what the permission bits of `flags` say (`ipcperms`).
+    pub fn check(&self, creds: &Creds, flags: u32) -> SysResult<()> {
+        let wanted = (flags >> 6 | flags >> 3 | flags) & 0o7;
+        let in_group = |gid| creds.egid == gid || creds.groups.contains(&gid);
+        let granted = if creds.euid == self.uid || creds.euid == self.cuid {
+            self.mode >> 6
+        } else if in_group(self.gid) || in_group(self.cgid) {
+            self.mode >> 3
+        } else {
+            self.mode
+        };
+        if wanted & !granted & 0o7 == 0 || creds.has(Cap::IpcOwner) { Ok(()) } else { Err(Errno::ACCES) }
+    }
+
+    /// Whether `creds` may change or remove the object.
+    pub fn check_owner(&self, creds: &Creds) -> SysResult<()> {
+        let owner = creds.euid == self.uid || creds.euid == self.cuid || creds.has(Cap::SysAdmin);
+        if owner { Ok(()) } else { Err(Errno::PERM) }
+    }
+
+    /// `IPC_SET`: the parts an owner may change.
+    pub fn set(&mut self, new: &IpcPerm) {
+        self.uid = new.uid;
+        self.gid = new.gid;
+        self.mode = self.mode & !0o777 | new.mode & 0o777;
+    }
+
+    /// As a guest sees it.
+    pub fn to_abi(self) -> IpcPerm {
+        let Perm { key, uid, gid, cuid, cgid, mode } = self;
+        IpcPerm { key, uid, gid, cuid, cgid, mode, ..IpcPerm::default() }
+    }
+}
+
+/// An object of a [`Table`].
+pub trait Object {
+    /// Its owner and permissions now.
+    fn perm(&self) -> Perm;
+}
+
+/// The objects of one kind.
+#[derive(Debug)]
+pub struct Table<T> {
+    inner: Mutex<Inner<T>>,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    by_id: BTreeMap<i32, Arc<T>>,
+    by_key: HashMap<i32, i32>,
+    next: i32,
+}
+
+impl<T: Object> Table<T> {
+    /// An empty table of at most `max` objects.
+    pub fn new(max: usize) -> Table<T> {
+        let inner = Inner { by_id: BTreeMap::new(), by_key: HashMap::new(), next: 0 };
+        Table { inner: Mutex::new(inner), max }
+    }
+
+    /// `semget`, `msgget`, `shmget`: the id of the object with `key`, made by `make` if there is none; `fits`
+    /// checks one that there is.
+    pub fn get(
+        &self,
+        t: &Task,
+        key: i32,
+        flags: i32,
+        fits: impl FnOnce(&T) -> SysResult<()>,
+        make: impl FnOnce(Perm) -> SysResult<T>,
+    ) -> SysResult<i32> {
+        let creds = t.creds();
+        let mut inner = self.inner.lock();
+        let existing = if key == libc::IPC_PRIVATE { None } else { inner.by_key.get(&key).copied() };
+        if let Some(id) = existing {
+            let object = inner.by_id.get(&id).ok_or(Errno::NOENT)?;
+            if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
+                return Err(Errno::EXIST);
+            }
+            fits(object)?;
+            object.perm().check(&creds, flags as u32)?;
+            return Ok(id);
+        }
+        if key != libc::IPC_PRIVATE && flags & libc::IPC_CREAT == 0 {
+            return Err(Errno::NOENT);
+        }
+        let object = Arc::new(make(Perm::new(key, flags, &creds))?);
+        if inner.by_id.len() >= self.max {
+            return Err(Errno::NOSPC);
+        }
+        // Ids are not soon given again, so that a stale one does not name another object.
+        let mut id = inner.next;
+        while inner.by_id.contains_key(&id) {
+            id = id.checked_add(1).unwrap_or(0);
+        }
+        inner.next = id.checked_add(1).unwrap_or(0);
+        inner.by_id.insert(id, object);
+        if key != libc::IPC_PRIVATE {
+            inner.by_key.insert(key, id);
+        }
+        Ok(id)
+    }
+
+    /// The object with an id.
+    pub fn find(&self, id: i32) -> SysResult<Arc<T>> {
+        self.inner.lock().by_id.get(&id).cloned().ok_or(Errno::INVAL)
+    }
+
+    /// Takes an object out.
+    pub fn remove(&self, id: i32) -> SysResult<Arc<T>> {
+        let mut inner = self.inner.lock();
+        let object = inner.by_id.remove(&id).ok_or(Errno::INVAL)?;
+        let key = object.perm().key;
+        if inner.by_key.get(&key) == Some(&id) {
+            inner.by_key.remove(&key);
+        }
+        Ok(object)
+    }
+}

@@ -1,0 +1,92 @@
+//! `msgget(2)`, `msgsnd(2)`, `msgrcv(2)`, `msgctl(2)`.
+
+use super::deadline::restarted_without_handler;
+use crate::abi::MsqidDs;
+use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
+use crate::ipc::Object;
+use crate::ipc::msg::{MAX_MESSAGE, MAX_QUEUE, Message, MsgQueue, QUEUES, Wanted};
+use crate::kernel::{Cap, Task};
+use crate::mm::Addr;
+
+const MSG_COPY: i32 = 0o40000;
+
+/// `msgget(2)`: finds or makes a message queue.
+pub async fn msgget(t: &Task, key: i32, flags: i32) -> SysResult<i32> {
+    QUEUES.get(t, key, flags, |_| Ok(()), |perm| Ok(MsgQueue::new(perm)))
+}
+
+/// `msgsnd(2)`: sends a message: a type, then `size` bytes.
+pub async fn msgsnd(t: &Task, id: i32, message: Addr, size: usize, flags: i32) -> SysResult<()> {
+    let kind: i64 = t.mem().read(message)?;
+    if size > MAX_MESSAGE || id < 0 || kind < 1 {
+        return Err(Errno::INVAL);
+    }
+    let mut text = vec![0; size];
+    t.mem().read_bytes(message.offset(size_of::<i64>()), &mut text)?;
+    let queue = QUEUES.find(id)?;
+    queue.perm().check(&t.creds(), 0o222)?;
+    let mut message = Some(Message { kind, text });
+    let attempt = || queue.send(&mut message, t.group.tgid);
+    wait(t, &queue, flags, attempt).await
+}
+
+/// `msgrcv(2)`: receives a message: its type, then up to `size` bytes. With `MSG_COPY`: `ENOSYS`, as on kernels
+/// without checkpointing.
+pub async fn msgrcv(t: &Task, id: i32, message: Addr, size: usize, kind: i64, flags: i32) -> SysResult<usize> {
+    if id < 0 || isize::try_from(size).is_err() {
+        return Err(Errno::INVAL);
+    }
+    if flags & MSG_COPY != 0 {
+        return Err(Errno::NOSYS);
+    }
+    let queue = QUEUES.find(id)?;
+    queue.perm().check(&t.creds(), 0o444)?;
+    let wanted =
+        Wanted { kind, except: flags & libc::MSG_EXCEPT != 0, room: size, cut: flags & libc::MSG_NOERROR != 0 };
+    let attempt = || queue.receive(wanted, t.group.tgid);
+    let found = wait(t, &queue, flags, attempt).await;
+    let found = found.map_err(|error| if error == Errno::AGAIN { Errno::NOMSG } else { error })?;
+    let text = found.text.get(..size.min(found.text.len())).unwrap_or_default();
+    t.mem().write(message, &found.kind)?;
+    t.mem().write_bytes(message.offset(size_of::<i64>()), text)?;
+    Ok(text.len())
+}
+
+async fn wait<T>(t: &Task, queue: &MsgQueue, flags: i32, mut attempt: impl FnMut() -> SysResult<T>) -> SysResult<T> {
+    if flags & libc::IPC_NOWAIT != 0 {
+        return attempt();
+    }
+    t.block_on(&queue.queue, Events::all(), None, attempt).await.map_err(restarted_without_handler)
+}
+
+/// `msgctl(2)`: asks and changes.
+pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<()> {
+    if id < 0 {
+        return Err(Errno::INVAL);
+    }
+    let creds = t.creds();
+    let queue = QUEUES.find(id)?;
+    match cmd {
+        libc::IPC_STAT => {
+            queue.perm().check(&creds, 0o444)?;
+            t.mem().write(arg, &queue.stat())
+        }
+        libc::IPC_SET => {
+            let new: MsqidDs = t.mem().read(arg)?;
+            queue.perm().check_owner(&creds)?;
+            if new.qbytes > MAX_QUEUE && !creds.has(Cap::SysResource) {
+                return Err(Errno::PERM);
+            }
+            // Beyond the default even the privileged get no more than the sentry's memory bears.
+            queue.set(&new.perm, new.qbytes.min(MAX_QUEUE * 16));
+            Ok(())
+        }
+        libc::IPC_RMID => {
+            queue.perm().check_owner(&creds)?;
+            QUEUES.remove(id)?.removed();
+            Ok(())
+        }
+        _ => Err(Errno::INVAL),
+    }
+}
