@@ -24,6 +24,16 @@ pub(super) struct Envelope {
     pub(super) len: usize,
     pub(super) from: SocketAddr,
     pub(super) to: IpAddr,
+    pub(super) marks: Marks,
+}
+
+/// What an IP header carries beside the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Time to live, or hop limit.
+    pub(super) hops: u8,
+    /// Type of service, or traffic class.
+    pub(super) class: u8,
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +146,7 @@ impl Udp {
     }
 
     /// Sends `data` to `to`, or to where the socket is connected.
-    pub(super) fn send(self: &Arc<Self>, data: &[u8], to: Option<SocketAddr>) -> SysResult<usize> {
+    pub(super) fn send(self: &Arc<Self>, data: &[u8], to: Option<SocketAddr>, marks: Marks) -> SysResult<usize> {
         if data.len() > MAX_LEN {
             return Err(Errno::MSGSIZE);
         }
@@ -155,7 +165,7 @@ impl Udp {
         let from = SocketAddr::new(ip, local.port());
         let target = PORTS.lock().find(to, |end| end.score(from));
         match target {
-            Some(target) => target.deliver(data, from, to.ip()),
+            Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks }),
             // What comes back is an ICMP error, which only a connected socket hears of.
             None if remote == Some(to) => {
                 self.options.set_error(Errno::CONNREFUSED);
@@ -177,14 +187,14 @@ impl Udp {
     }
 
     /// Puts a datagram into the queue; without room it is lost.
-    fn deliver(&self, data: &[u8], from: SocketAddr, to: IpAddr) {
+    fn deliver(&self, data: &[u8], envelope: Envelope) {
         let mut state = self.state.lock();
         let used = state.bytes.len() + state.envelopes.len() * OVERHEAD;
         if used > self.options.rcvbuf() as usize {
             return;
         }
         state.bytes.push(data);
-        state.envelopes.push_back(Envelope { len: data.len(), from, to });
+        state.envelopes.push_back(envelope);
         drop(state);
         self.queue.notify(Events::IN | Events::RDNORM);
     }

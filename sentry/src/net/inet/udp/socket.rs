@@ -1,7 +1,7 @@
 //! The socket operations of UDP.
 
 use super::super::{addr, may_bind};
-use super::endpoint::{Envelope, Udp};
+use super::endpoint::{Envelope, Marks, Udp};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
@@ -43,12 +43,37 @@ impl UdpSocket {
         Ok(parsed)
     }
 
+    /// What a datagram is sent with: as the options say, or as ancillary data says for this one.
+    fn marks(&self, control: &[Control]) -> SysResult<Marks> {
+        let v4 = self.end.family == libc::AF_INET;
+        let value = |four: i32, six: i32| {
+            let (level, name) = if v4 { (libc::IPPROTO_IP, four) } else { (libc::IPPROTO_IPV6, six) };
+            self.end.ints.value(level, name) as u8
+        };
+        let mut marks =
+            Marks { hops: value(libc::IP_TTL, libc::IPV6_UNICAST_HOPS), class: value(libc::IP_TOS, libc::IPV6_TCLASS) };
+        for Control { level, kind, data } in control {
+            match (*level, *kind) {
+                (libc::IPPROTO_IP, libc::IP_TTL) => marks.hops = byte(data, 1, marks.hops)?,
+                (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => marks.hops = byte(data, 0, marks.hops)?,
+                (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    marks.class = byte(data, 0, marks.class)?;
+                }
+                // There is one interface, and its addresses are as good as any other.
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {}
+                (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => return Err(Errno::INVAL),
+                _ => {}
+            }
+        }
+        Ok(marks)
+    }
+
     fn incoming(&self, count: usize, envelope: Envelope) -> Incoming {
         Incoming {
             count,
             full: envelope.len,
             from: Some(addr::to_guest(self.end.family, envelope.from)),
-            control: self.control(envelope.to),
+            control: self.control(envelope),
             flags: if count < envelope.len { libc::MSG_TRUNC } else { 0 },
             ends: true,
             ..Incoming::default()
@@ -56,7 +81,8 @@ impl UdpSocket {
     }
 
     /// What options ask to be told with each datagram.
-    fn control(&self, to: IpAddr) -> Vec<Control> {
+    fn control(&self, envelope: Envelope) -> Vec<Control> {
+        let Envelope { to, marks, .. } = envelope;
         let mut out = Vec::new();
         let mut put = |level, kind, data: &[u8]| out.push(Control { level, kind, data: data.to_vec() });
         let on = |level, name| self.end.ints.is_on(level, name);
@@ -66,10 +92,10 @@ impl UdpSocket {
                 put(libc::IPPROTO_IP, libc::IP_PKTINFO, info.as_bytes());
             }
             if on(libc::IPPROTO_IP, libc::IP_RECVTTL) {
-                put(libc::IPPROTO_IP, libc::IP_TTL, 64i32.as_bytes());
+                put(libc::IPPROTO_IP, libc::IP_TTL, i32::from(marks.hops).as_bytes());
             }
             if on(libc::IPPROTO_IP, libc::IP_RECVTOS) {
-                put(libc::IPPROTO_IP, libc::IP_TOS, &[0]);
+                put(libc::IPPROTO_IP, libc::IP_TOS, &[marks.class]);
             }
         }
         if self.end.family == libc::AF_INET6 {
@@ -82,13 +108,27 @@ impl UdpSocket {
                 put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) {
-                put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, 64i32.as_bytes());
+                put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, i32::from(marks.hops).as_bytes());
             }
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS) {
-                put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 0i32.as_bytes());
+                put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, i32::from(marks.class).as_bytes());
             }
         }
         out
+    }
+}
+
+/// An integer from `min` to 255; -1 stands for `default`. One byte will do.
+fn byte(data: &[u8], min: i32, default: u8) -> SysResult<u8> {
+    let int = match (data.first_chunk::<4>(), data.first()) {
+        (Some(bytes), _) => i32::from_ne_bytes(*bytes),
+        (None, Some(byte)) => i32::from(*byte),
+        _ => return Err(Errno::INVAL),
+    };
+    match int {
+        -1 => Ok(default),
+        int if int >= min => u8::try_from(int).map_err(|_| Errno::INVAL),
+        _ => Err(Errno::INVAL),
     }
 }
 
@@ -131,7 +171,7 @@ impl SocketOps for UdpSocket {
         if to.is_some_and(|to| to.port() == 0) {
             return Err(Errno::INVAL);
         }
-        self.end.send(message.data, to)
+        self.end.send(message.data, to, self.marks(message.control)?)
     }
 
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
