@@ -24,7 +24,7 @@ const TTY_MAJOR: u32 = 5;
 
 /// Registers the file system and the devices.
 pub fn register() {
-    register_type("devpts", |source, options| Instance::mount(source, options));
+    register_type("devpts", Instance::mount);
     register_char_devices(TTY_MAJOR, 0, 0, |caller, _, _| job::open_own_terminal(caller));
     register_char_devices(TTY_MAJOR, 2, 2, |caller, _, _| files::MasterFile::open(&Instance::first()?, caller));
     register_char_devices(SLAVE_MAJOR, 0, u32::MAX, |caller, rdev, flags| {

@@ -45,11 +45,9 @@ impl Relay {
             state.set_termios(Termios::from(&spec.termios));
         }
         let relay = Arc::new(Relay { pty, host: spec.host, written: (Mutex::new(true), Condvar::new()) });
-        let threads: [(&str, fn(&Relay)); 2] = [("tty-in", Relay::carry_in), ("tty-out", Relay::carry_out)];
-        for (name, carry) in threads {
-            let relay = relay.clone();
-            std::thread::Builder::new().name(name.into()).spawn(move || carry(&relay))?;
-        }
+        let (keys, output) = (relay.clone(), relay.clone());
+        std::thread::Builder::new().name("tty-in".into()).spawn(move || keys.carry_in())?;
+        std::thread::Builder::new().name("tty-out".into()).spawn(move || output.carry_out())?;
         let _ = RELAY.set(relay.clone());
         Ok(relay)
     }

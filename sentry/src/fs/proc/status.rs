@@ -211,10 +211,10 @@ pub(super) fn status(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
     let _ = writeln!(out, "Threads:\t{}", subject.group.tasks().len().max(1));
     let (private, shared) = pending(subject);
     let limit = subject.group.limit(libc::RLIMIT_SIGPENDING);
-    let _ = write!(out, "SigQ:\t0/{limit}\nSigPnd:\t{:016x}\nShdPnd:\t{:016x}\n", private.0, shared.0);
+    let _ = writeln!(out, "SigQ:\t0/{limit}\nSigPnd:\t{:016x}\nShdPnd:\t{:016x}", private.0, shared.0);
     let blocked = task.as_ref().map_or(SigSet::EMPTY, |t| t.sigmask());
     let (ignored, caught) = actions(subject);
-    let _ = write!(out, "SigBlk:\t{:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n", blocked.0);
+    let _ = writeln!(out, "SigBlk:\t{:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}", blocked.0);
     if let Ok(task) = &task {
         capabilities(&mut out, task);
     }
@@ -227,8 +227,8 @@ pub(super) fn status(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
 
 fn credentials(out: &mut String, task: &Task) {
     let c = task.creds();
-    let _ = write!(out, "Uid:\t{}\t{}\t{}\t{}\n", c.uid, c.euid, c.suid, c.fsuid);
-    let _ = write!(out, "Gid:\t{}\t{}\t{}\t{}\n", c.gid, c.egid, c.sgid, c.fsgid);
+    let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid);
+    let _ = writeln!(out, "Gid:\t{}\t{}\t{}\t{}", c.gid, c.egid, c.sgid, c.fsgid);
     let highest = task.files().list().last().map_or(0, |(fd, _)| fd.unsigned_abs() + 1);
     let _ = writeln!(out, "FDSize:\t{}", highest.next_multiple_of(64).max(64));
     let groups: String = c.groups.iter().map(|g| format!("{g} ")).collect();
@@ -242,7 +242,7 @@ fn capabilities(out: &mut String, task: &Task) {
     for (name, set) in sets {
         let _ = writeln!(out, "Cap{name}:\t{set:016x}");
     }
-    let _ = write!(out, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n", u8::from(c.no_new_privs));
+    let _ = writeln!(out, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0", u8::from(c.no_new_privs));
 }
 
 /// `limits`.
