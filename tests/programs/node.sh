@@ -9,9 +9,11 @@ if (!isMainThread) { let s = 0; for (let i = 0; i < 1e6; i++) s += i; parentPort
     console.log(cp.execFileSync('tr', ['a-z', 'A-Z'], { input: 'sync' }).toString());
     console.log(await new Promise(r => cp.exec('exit 7', e => r(e.code))));
     console.log(await Promise.all([1, 2, 3].map(() => new Promise(r => new Worker(__filename).on('message', r)))));
-    const server = http.createServer((q, s) => s.end('url ' + q.url)).listen(0, '127.0.0.1', () => {
-      http.get({ port: server.address().port, host: '127.0.0.1', path: '/p' }, m => {
-        let t = ''; m.on('data', d => t += d).on('end', () => { console.log(m.statusCode, t); server.close(); }); }); });
+    await new Promise(done => {
+      const server = http.createServer((q, s) => s.end('url ' + q.url)).listen(0, '127.0.0.1', () => {
+        http.get({ port: server.address().port, host: '127.0.0.1', path: '/p' }, m => {
+          let t = ''; m.on('data', d => t += d).on('end', () => { console.log(m.statusCode, t); server.close(done); }); }); });
+    });
     const t = Date.now(); setTimeout(() => console.log('timer', Date.now() - t >= 49), 50);
   })();
 }
