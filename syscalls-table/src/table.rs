@@ -249,12 +249,12 @@ macro_rules! for_each_syscall {
             237 mbind [Ptr Size Int Ptr Ulong Uint] None () "";
             238 set_mempolicy [Int Ptr Ulong] None () "";
             239 get_mempolicy [Ptr Ptr Ulong Ptr Ulong] None () "";
-            240 mq_open [Str OpenFlags Mode Ptr] None () "";
-            241 mq_unlink [Str] None () "";
-            242 mq_timedsend [Fd InBuf Size Uint Timespec] None () "";
-            243 mq_timedreceive [Fd OutBuf Size Ptr Timespec] None () "";
-            244 mq_notify [Fd Ptr] None () "";
-            245 mq_getsetattr [Fd Ptr Ptr] None () "";
+            240 mq_open [Str OpenFlags Mode Ptr] Full (mqueue::mq_open) "";
+            241 mq_unlink [Str] Full (mqueue::mq_unlink) "";
+            242 mq_timedsend [Fd InBuf Size Uint Timespec] Full (mqueue::mq_timedsend) "";
+            243 mq_timedreceive [Fd OutBuf Size Ptr Timespec] Full (mqueue::mq_timedreceive) "";
+            244 mq_notify [Fd Ptr] Partial (mqueue::mq_notify) "no SIGEV_THREAD";
+            245 mq_getsetattr [Fd Ptr Ptr] Full (mqueue::mq_getsetattr) "";
             246 kexec_load [Ulong Ulong Ptr Hex] None () "the host's kernel stays";
             247 waitid [Int Pid Ptr WaitOptions Ptr] Full (wait::waitid) "";
             248 add_key [Str Str InBuf Size Int] None () "";

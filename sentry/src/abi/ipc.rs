@@ -76,3 +76,15 @@ pub struct Sembuf {
     /// `IPC_NOWAIT`, `SEM_UNDO`.
     pub flags: i16,
 }
+
+/// `struct mq_attr`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "mq_getattr(3) documents them")]
+pub struct MqAttr {
+    pub flags: i64,
+    pub maxmsg: i64,
+    pub msgsize: i64,
+    pub curmsgs: i64,
+    pub reserved: [i64; 4],
+}

@@ -12,7 +12,7 @@ mod termios;
 mod time;
 
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
-pub use ipc::{IpcPerm, MsqidDs, Sembuf, SemidDs, ShmidDs};
+pub use ipc::{IpcPerm, MqAttr, MsqidDs, Sembuf, SemidDs, ShmidDs};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, read_extensible};
 pub use socket::{Cmsghdr, Mmsghdr, Msghdr};

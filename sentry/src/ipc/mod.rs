@@ -1,7 +1,8 @@
-//! System V IPC (`sysvipc(7)`): semaphores, message queues, shared memory.
+//! System V IPC (`sysvipc(7)`): semaphores, message queues, shared memory; and POSIX message queues ([`mqueue`]).
 //!
 //! Each kind has a [`Table`] of objects by id and by key; the objects are in [`sem`], [`msg`] and [`shm`].
 
+pub mod mqueue;
 pub mod msg;
 pub mod sem;
 pub mod shm;

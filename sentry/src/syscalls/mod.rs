@@ -16,6 +16,7 @@ pub mod link;
 pub mod lock;
 pub mod mm;
 pub mod mount;
+pub mod mqueue;
 pub mod open;
 mod pair;
 pub mod perm;
