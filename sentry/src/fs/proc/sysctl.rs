@@ -13,11 +13,8 @@ pub(super) const ENTRIES: &[(&str, Fixed)] =
     &[("fs", Fixed::Dir(FS)), ("kernel", Fixed::Dir(KERNEL)), ("net", Fixed::Dir(NET)), ("vm", Fixed::Dir(VM))];
 
 const FS: &[(&str, Fixed)] = &[
-    ("aio-max-nr", Fixed::Text("65536\n")),
-    ("aio-nr", Fixed::Text("0\n")),
     ("epoll", Fixed::Dir(&[("max_user_watches", Fixed::Text("1048576\n"))])),
     ("file-max", Fixed::Text("1048576\n")),
-    ("file-nr", Fixed::Text("1024\t0\t1048576\n")),
     ("inotify", Fixed::Dir(INOTIFY)),
     ("mqueue", Fixed::Dir(MQUEUE)),
     ("nr_open", Fixed::File(0o444, |_| line(NR_OPEN))),
@@ -52,7 +49,6 @@ const KERNEL: &[(&str, Fixed)] = &[
     ("dmesg_restrict", Fixed::Text("1\n")),
     ("domainname", Fixed::Writable(0o644, domainname, set_domainname)),
     ("hostname", Fixed::Writable(0o644, hostname, set_hostname)),
-    ("keys", Fixed::Dir(&[("maxkeys", Fixed::Text("200\n"))])),
     ("msgmax", Fixed::Text("8192\n")),
     ("msgmnb", Fixed::Text("16384\n")),
     ("msgmni", Fixed::Text("32000\n")),
@@ -63,18 +59,16 @@ const KERNEL: &[(&str, Fixed)] = &[
     ("overflowuid", Fixed::Text("65534\n")),
     ("perf_event_paranoid", Fixed::Text("4\n")),
     ("pid_max", Fixed::File(0o444, |_| line(PID_MAX))),
-    ("pty", Fixed::Dir(&[("max", Fixed::Text("4096\n")), ("nr", Fixed::Text("0\n"))])),
+    ("pty", Fixed::Dir(&[("max", Fixed::Text("4096\n"))])),
     ("random", Fixed::Dir(RANDOM)),
     ("randomize_va_space", Fixed::Text("2\n")),
     ("sched_rr_timeslice_ms", Fixed::Text("100\n")),
-    ("seccomp", Fixed::Dir(&[("actions_avail", Fixed::Text("kill_process kill_thread trap errno trace log allow\n"))])),
     ("sem", Fixed::Text("32000\t1024000000\t500\t32000\n")),
     ("shmall", Fixed::Text("18446744073692774399\n")),
     ("shmmax", Fixed::Text("18446744073692774399\n")),
     ("shmmni", Fixed::Text("4096\n")),
     ("threads-max", Fixed::Text("62000\n")),
     ("version", Fixed::File(0o444, |_| line(VERSION))),
-    ("yama", Fixed::Dir(&[("ptrace_scope", Fixed::Text("1\n"))])),
 ];
 
 const RANDOM: &[(&str, Fixed)] = &[
