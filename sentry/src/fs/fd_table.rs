@@ -87,6 +87,13 @@ impl FdTable {
         Ok(at as i32)
     }
 
+    /// Whether there is a free number below `limit`: for calls that must not begin what they could not finish.
+    pub fn has_room(&self, limit: u64) -> bool {
+        let inner = self.inner.lock();
+        let limit = limit.min(NR_OPEN) as usize;
+        inner.open < limit && (inner.first_free..limit).any(|at| inner.slots.get(at).is_none_or(Option::is_none))
+    }
+
     /// Puts `file` at exactly `fd`; returns what was there.
     pub fn install_at(&self, fd: i32, file: Arc<File>, cloexec: bool, limit: u64) -> SysResult<Option<Arc<File>>> {
         let at = usize::try_from(fd).map_err(|_| Errno::BADF)?;

@@ -68,6 +68,10 @@ pub async fn accept4(t: &Task, fd: i32, addr: Addr, len: Addr, flags: i32) -> Sy
     }
     let file = t.file(fd)?;
     let socket = Socket::of(&file)?;
+    // What cannot be installed stays in the backlog.
+    if !t.files().has_room(t.rlimit(libc::RLIMIT_NOFILE)) {
+        return Err(Errno::MFILE);
+    }
     let attempt = || socket.ops.accept(t);
     let new = if file.is_nonblocking() {
         attempt()?
