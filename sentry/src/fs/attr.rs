@@ -240,8 +240,8 @@ pub fn stripped_mode(perm: &Perm, creds: &Creds) -> Option<u32> {
         return None;
     }
     let mut mode = perm.mode & 0o7777 & !libc::S_ISUID;
-    if perm.mode & libc::S_IXGRP != 0 {
+    if perm.mode & libc::S_IXGRP != 0 || !creds.in_group(perm.gid) {
         mode &= !libc::S_ISGID;
     }
-    Some(mode)
+    (mode != perm.mode & 0o7777).then_some(mode)
 }

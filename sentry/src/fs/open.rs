@@ -143,6 +143,8 @@ fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how
     loop {
         let name = match walk.to_parent(path)? {
             Last::Name(name, false) => name,
+            Last::Name(_, true) => return Err(Errno::ISDIR),
+            _ if how.has(libc::O_EXCL) => return Err(Errno::EXIST),
             _ => return Err(Errno::ISDIR),
         };
         let (found, is_new) = find_or_make(caller, walk, &name, how.mode & !umask)?;

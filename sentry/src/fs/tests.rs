@@ -46,6 +46,8 @@ impl World {
     }
 
     fn host_dir(name: &str) -> (PathBuf, OwnedFd) {
+        let procfs = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        super::host::open_self_fd(&procfs).unwrap();
         let dir = std::env::temp_dir().join(format!("runsc-fs-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("lower/deep")).unwrap();

@@ -25,53 +25,53 @@ const OFFSET_MAX: u64 = i64::MAX as u64;
 
 /// `read(2)`.
 pub async fn read(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {
-    let file = readable(t, fd)?;
+    let file = readable(t.file(fd)?)?;
     read_file(t, &file, &Buffers::one(buf, count)?, None, false).await
 }
 
 /// `write(2)`.
 pub async fn write(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {
-    let file = writable(t, fd)?;
+    let file = writable(t.file(fd)?)?;
     write_file(t, &file, &Buffers::one(buf, count)?, Place::of(&file, None), false).await
 }
 
 /// `pread(2)`.
 pub async fn pread64(t: &Task, fd: i32, buf: Addr, count: usize, offset: i64) -> SysResult<usize> {
     let offset = position(offset)?;
-    let file = seekable(readable(t, fd)?)?;
+    let file = readable(seekable(t.file(fd)?)?)?;
     read_file(t, &file, &Buffers::one(buf, count)?, Some(offset), false).await
 }
 
 /// `pwrite(2)`.
 pub async fn pwrite64(t: &Task, fd: i32, buf: Addr, count: usize, offset: i64) -> SysResult<usize> {
     let offset = position(offset)?;
-    let file = seekable(writable(t, fd)?)?;
+    let file = writable(seekable(t.file(fd)?)?)?;
     write_file(t, &file, &Buffers::one(buf, count)?, Place::of(&file, Some(offset)), false).await
 }
 
 /// `readv(2)`.
 pub async fn readv(t: &Task, fd: i32, iov: Addr, count: usize) -> SysResult<usize> {
-    let file = readable(t, fd)?;
+    let file = readable(t.file(fd)?)?;
     read_file(t, &file, &Buffers::vector(t, iov, count)?, None, false).await
 }
 
 /// `writev(2)`.
 pub async fn writev(t: &Task, fd: i32, iov: Addr, count: usize) -> SysResult<usize> {
-    let file = writable(t, fd)?;
+    let file = writable(t.file(fd)?)?;
     write_file(t, &file, &Buffers::vector(t, iov, count)?, Place::of(&file, None), false).await
 }
 
 /// `preadv(2)`.
 pub async fn preadv(t: &Task, fd: i32, iov: Addr, count: usize, offset: i64) -> SysResult<usize> {
     let offset = position(offset)?;
-    let file = seekable(readable(t, fd)?)?;
+    let file = readable(seekable(t.file(fd)?)?)?;
     read_file(t, &file, &Buffers::vector(t, iov, count)?, Some(offset), false).await
 }
 
 /// `pwritev(2)`.
 pub async fn pwritev(t: &Task, fd: i32, iov: Addr, count: usize, offset: i64) -> SysResult<usize> {
     let offset = position(offset)?;
-    let file = seekable(writable(t, fd)?)?;
+    let file = writable(seekable(t.file(fd)?)?)?;
     write_file(t, &file, &Buffers::vector(t, iov, count)?, Place::of(&file, Some(offset)), false).await
 }
 
@@ -87,9 +87,9 @@ pub async fn preadv2(
     flags: i32,
 ) -> SysResult<usize> {
     let nowait = rwf(flags, libc::RWF_HIPRI | libc::RWF_NOWAIT)? & libc::RWF_NOWAIT != 0;
-    let file = readable(t, fd)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
-    let file = if offset.is_some() { seekable(file)? } else { file };
+    let file = t.file(fd)?;
+    let file = readable(if offset.is_some() { seekable(file)? } else { file })?;
     read_file(t, &file, &Buffers::vector(t, iov, count)?, offset, nowait).await
 }
 
@@ -109,9 +109,9 @@ pub async fn pwritev2(
     if flags & libc::RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
         return Err(Errno::INVAL);
     }
-    let file = writable(t, fd)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
-    let file = if offset.is_some() { seekable(file)? } else { file };
+    let file = t.file(fd)?;
+    let file = writable(if offset.is_some() { seekable(file)? } else { file })?;
     let mut place = Place::of(&file, offset);
     if flags & (libc::RWF_APPEND | RWF_NOAPPEND) != 0 {
         place.appends = flags & libc::RWF_APPEND != 0;
@@ -130,13 +130,11 @@ fn rwf(flags: i32, allowed: i32) -> SysResult<i32> {
     if flags & !allowed == 0 { Ok(flags) } else { Err(Errno::OPNOTSUPP) }
 }
 
-fn readable(t: &Task, fd: i32) -> SysResult<Arc<File>> {
-    let file = t.file(fd)?;
+fn readable(file: Arc<File>) -> SysResult<Arc<File>> {
     if file.is_readable() { Ok(file) } else { Err(Errno::BADF) }
 }
 
-fn writable(t: &Task, fd: i32) -> SysResult<Arc<File>> {
-    let file = t.file(fd)?;
+fn writable(file: Arc<File>) -> SysResult<Arc<File>> {
     if file.is_writable() { Ok(file) } else { Err(Errno::BADF) }
 }
 
@@ -409,7 +407,7 @@ pub async fn lseek(t: &Task, fd: i32, offset: i64, whence: i32) -> SysResult<i64
         }
         _ => return Err(Errno::INVAL),
     };
-    let new = base.checked_add(offset).ok_or(if offset > 0 { Errno::OVERFLOW } else { Errno::INVAL })?;
+    let new = base.checked_add(offset).ok_or(Errno::INVAL)?;
     *pos = u64::try_from(new).map_err(|_| Errno::INVAL)?;
     Ok(new)
 }

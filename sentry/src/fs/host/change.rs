@@ -72,9 +72,11 @@ impl HostInode {
 
     pub(super) fn link_entry(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
         let target = downcast(target)?;
-        if let Some(fd) = target.unnamed() {
-            super::link_unnamed(&fd, &*self.writable_dir()?, component(name)?)?;
-            target.set_place(self.counted()?, name);
+        if let Some(fd) = target.held() {
+            super::link_held(&fd, &*self.writable_dir()?, component(name)?)?;
+            if target.place().is_none() {
+                target.set_place(self.counted()?, name);
+            }
             return Ok(());
         }
         let (parent, old_name) = target.place().ok_or(Errno::XDEV)?;
@@ -82,7 +84,8 @@ impl HostInode {
         Ok(rustix::fs::linkat(&*from, component(&old_name)?, &*to, component(name)?, AtFlags::empty())?)
     }
 
-    pub(super) fn remove_entry(&self, name: &[u8], flags: AtFlags) -> SysResult<()> {
+    pub(super) fn remove_entry(&self, name: &[u8], target: &dyn Inode, flags: AtFlags) -> SysResult<()> {
+        downcast(target)?.hold();
         Ok(rustix::fs::unlinkat(&*self.writable_dir()?, component(name)?, flags)?)
     }
 
@@ -100,6 +103,9 @@ impl HostInode {
             Rename::Exchange => RenameFlags::EXCHANGE,
         };
         let (from_fd, to_fd) = (self.writable_dir()?, to.writable_dir()?);
+        if let (Rename::Replace, Some(target)) = (how, new.inode) {
+            downcast(target)?.hold();
+        }
         rustix::fs::renameat_with(&*from_fd, component(old.name)?, &*to_fd, component(new.name)?, flags)?;
         downcast(old.inode)?.set_place(to.counted()?, new.name);
         if let (Rename::Exchange, Some(other)) = (how, new.inode) {
@@ -119,8 +125,7 @@ impl HostInode {
             self.change_owner(change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw))?;
         }
         if let Some(mode) = change.mode {
-            // Only what can be opened: a mode is never set by name, for that would follow a link.
-            rustix::fs::fchmod(self.open_host(OFlags::RDONLY)?, Mode::from_raw_mode(mode))?;
+            super::chmod(&*self.handle()?, Mode::from_raw_mode(mode))?;
         }
         // A change of length has stamped the file already.
         let mtime = change.mtime.filter(|mtime| change.size.is_none() || *mtime != SetTime::Now);
@@ -132,21 +137,11 @@ impl HostInode {
     }
 
     fn change_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> SysResult<()> {
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        match self.place() {
-            Some((parent, name)) => Ok(rustix::fs::chownat(&*parent.dir()?, component(&name)?, uid, gid, nofollow)?),
-            None => Ok(rustix::fs::chownat(&self.fs.root, c"", uid, gid, AtFlags::EMPTY_PATH)?),
-        }
+        Ok(rustix::fs::chownat(&*self.handle()?, c"", uid, gid, AtFlags::EMPTY_PATH)?)
     }
 
     fn change_times(&self, times: &Timestamps) -> SysResult<()> {
-        match self.place() {
-            Some((parent, name)) => {
-                let dir = parent.dir()?;
-                Ok(rustix::fs::utimensat(&*dir, component(&name)?, times, AtFlags::SYMLINK_NOFOLLOW)?)
-            }
-            None => Ok(rustix::fs::futimens(self.open_host(OFlags::RDONLY)?, times)?),
-        }
+        Ok(rustix::fs::utimensat(&*self.handle()?, c"", times, AtFlags::EMPTY_PATH)?)
     }
 
     /// A descriptor to reach extended attributes by; other kinds than these have none that matter.

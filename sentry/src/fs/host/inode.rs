@@ -34,10 +34,10 @@ pub struct HostInode {
     /// Its descriptor, if a directory.
     dir: Mutex<Option<Arc<OwnedFd>>>,
     dir_used: AtomicBool,
-    /// An open file of it: the way to it when its name is gone.
+    /// An open file of it.
     open: Mutex<Weak<OwnedFd>>,
-    /// The same, for a file that has had no name yet.
-    unnamed: Mutex<Option<Arc<OwnedFd>>>,
+    /// The way to it once the name it was found under is gone, or as long as it has had none.
+    held: Mutex<Option<Arc<OwnedFd>>>,
     ext: InodeExt,
 }
 
@@ -99,7 +99,7 @@ impl HostInode {
             dir: Mutex::new(None),
             dir_used: AtomicBool::new(false),
             open: Mutex::new(Weak::new()),
-            unnamed: Mutex::new(None),
+            held: Mutex::new(None),
             ext: InodeExt::default(),
         }))
     }
@@ -112,13 +112,34 @@ impl HostInode {
     /// The inode of a file without a name.
     pub(super) fn nameless(fs: &Arc<Shared>, fd: OwnedFd) -> SysResult<Arc<HostInode>> {
         let inode = HostInode::make(fs, &statx_fd(&fd)?, None)?;
-        *inode.unnamed.lock() = Some(Arc::new(fd));
+        *inode.held.lock() = Some(Arc::new(fd));
         Ok(inode)
     }
 
-    /// What keeps a file without a name.
-    pub(super) fn unnamed(&self) -> Option<Arc<OwnedFd>> {
-        self.unnamed.lock().clone()
+    /// A descriptor that it has already, whatever its name is now.
+    pub(super) fn held(&self) -> Option<Arc<OwnedFd>> {
+        self.open.lock().upgrade().or_else(|| self.held.lock().clone())
+    }
+
+    /// A descriptor that stands for it, if for nothing but its attributes (`O_PATH`).
+    pub(super) fn handle(&self) -> SysResult<Arc<OwnedFd>> {
+        if let Some(fd) = self.held() {
+            return Ok(fd);
+        }
+        if self.kind == FileKind::Directory {
+            return self.dir();
+        }
+        let Some((parent, name)) = self.place() else { return Ok(self.fs.root.clone()) };
+        let fd = open_host(&*parent.dir()?, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+        self.check(&statx_fd(&fd)?)?;
+        Ok(Arc::new(fd))
+    }
+
+    /// The name it was found under is about to go. If it cannot be held it is reached by its open files alone.
+    pub(super) fn hold(&self) {
+        if let Ok(fd) = self.handle() {
+            *self.held.lock() = Some(fd);
+        }
     }
 
     /// The inode of `name` in this directory, as `stat` describes it.
@@ -214,33 +235,35 @@ impl HostInode {
     /// Opens a regular file or directory, checked to be this one.
     pub(super) fn open_host(&self, flags: OFlags) -> SysResult<Arc<OwnedFd>> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let fd = match self.place() {
-            Some((parent, name)) => open_host(&*parent.dir()?, &name, flags),
-            None if self.kind == FileKind::Directory => {
-                Ok(rustix::fs::openat2(&self.fs.root, c".", flags, Mode::empty(), CONFINED)?)
+        let opened = match self.place() {
+            _ if self.kind == FileKind::Directory => {
+                let dir = self.dir()?;
+                Ok(rustix::fs::openat2(&*dir, c".", flags, Mode::empty(), CONFINED)?)
             }
-            None => return super::reopen(&self.unnamed().unwrap_or_else(|| self.fs.root.clone()), flags),
+            Some((parent, name)) => open_host(&*parent.dir()?, &name, flags).and_then(|fd| self.checked(fd)),
+            None => return super::reopen(&*self.handle()?, flags),
         };
-        match fd {
-            Ok(fd) => {
-                if !self.fs.exclusive {
-                    self.check(&statx_fd(&fd)?)?;
-                }
+        match (opened, self.held()) {
+            (Ok(fd), _) => {
                 let fd = Arc::new(fd);
                 *self.open.lock() = Arc::downgrade(&fd);
                 Ok(fd)
             }
-            Err(e) => match self.open.lock().upgrade() {
-                Some(open) if matches!(e, Errno::NOENT | Errno::STALE) => super::reopen(&open, flags),
-                _ => Err(e),
-            },
+            (Err(_), Some(held)) => super::reopen(&held, flags),
+            (Err(e), None) => Err(e),
         }
+    }
+
+    fn checked(&self, fd: OwnedFd) -> SysResult<OwnedFd> {
+        if !self.fs.exclusive {
+            self.check(&statx_fd(&fd)?)?;
+        }
+        Ok(fd)
     }
 
     /// Asks the host for its attributes.
     pub(super) fn refresh(&self) -> SysResult<()> {
-        let open = self.open.lock().upgrade().or_else(|| self.unnamed());
-        let stat = match (open, self.place()) {
+        let stat = match (self.held(), self.place()) {
             (Some(fd), _) => statx_fd(&fd)?,
             (None, None) => statx_fd(&self.fs.root)?,
             (None, Some((parent, name))) => statx_at(&*parent.dir()?, &name)?,
@@ -345,12 +368,12 @@ impl Inode for HostInode {
         self.link_entry(name, target)
     }
 
-    fn unlink(&self, name: &[u8], _: &dyn Inode) -> SysResult<()> {
-        self.remove_entry(name, AtFlags::empty())
+    fn unlink(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
+        self.remove_entry(name, target, AtFlags::empty())
     }
 
-    fn rmdir(&self, name: &[u8], _: &dyn Inode) -> SysResult<()> {
-        self.remove_entry(name, AtFlags::REMOVEDIR)
+    fn rmdir(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
+        self.remove_entry(name, target, AtFlags::REMOVEDIR)
     }
 
     fn rename(&self, old: Moving<'_>, new_dir: &dyn Inode, new: Landing<'_>, how: Rename) -> SysResult<()> {
@@ -358,8 +381,14 @@ impl Inode for HostInode {
     }
 
     fn readlink(&self, _: &Caller<'_>) -> SysResult<Vec<u8>> {
-        let (parent, name) = self.place().filter(|_| self.kind == FileKind::Symlink).ok_or(Errno::INVAL)?;
-        let text = rustix::fs::readlinkat(&*parent.dir()?, component(&name)?, Vec::new())?;
+        if self.kind != FileKind::Symlink {
+            return Err(Errno::INVAL);
+        }
+        let text = match (self.held(), self.place()) {
+            (Some(held), _) => rustix::fs::readlinkat(&*held, c"", Vec::new())?,
+            (None, Some((parent, name))) => rustix::fs::readlinkat(&*parent.dir()?, component(&name)?, Vec::new())?,
+            (None, None) => rustix::fs::readlinkat(&*self.fs.root, c"", Vec::new())?,
+        };
         Ok(text.into_bytes())
     }
 

@@ -143,8 +143,14 @@ pub fn open_self_fd(procfs: &OwnedFd) -> SysResult<()> {
     Ok(())
 }
 
-/// Gives a file without a name its first.
-fn link_unnamed(fd: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> SysResult<()> {
+/// Sets the mode of what `fd` stands for, of whatever kind and without opening it.
+fn chmod(fd: &OwnedFd, mode: Mode) -> SysResult<()> {
+    let dir = SELF_FD.get().ok_or(Errno::PERM)?;
+    Ok(rustix::fs::chmodat(dir, fd.as_raw_fd().to_string(), mode, AtFlags::empty())?)
+}
+
+/// Gives what `fd` stands for another name.
+fn link_held(fd: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> SysResult<()> {
     let from = SELF_FD.get().ok_or(Errno::NOENT)?;
     let number = fd.as_raw_fd().to_string();
     Ok(rustix::fs::linkat(from, number, dir, name, AtFlags::SYMLINK_FOLLOW)?)
