@@ -19,10 +19,11 @@ pub fn runsc() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("RUNSC") {
         return Ok(path.into());
     }
-    // target/<profile>/deps/<test>-<hash>
+    // target/<profile>/<bin> or target/<profile>/deps/<test>-<hash>
     let exe = std::env::current_exe()?;
-    let target = exe.ancestors().nth(3).unwrap_or(Path::new("target"));
-    let built = ["release", "debug"].map(|profile| target.join(profile).join("runsc"));
+    let at = |dir: &Path| ["release", "debug"].map(|profile| dir.join(profile).join("runsc"));
+    let target = exe.ancestors().find(|dir| at(dir).iter().any(|path| path.exists())).unwrap_or(Path::new("target"));
+    let built = at(target);
     let age = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     let newest = built.into_iter().filter(|path| path.exists()).max_by_key(age);
     newest.ok_or_else(|| anyhow::anyhow!("no runsc below {}: run cargo build first", target.display()))
