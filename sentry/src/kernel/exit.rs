@@ -1,6 +1,6 @@
 //! The end of threads and processes: `kernel/exit.c`.
 
-use super::signal::{SIG_IGN, SigInfo};
+use super::signal::{SIG_IGN, SIGRTMAX, SigInfo};
 use super::{Kernel, Task, ThreadGroup, Work};
 use crate::executor::Events;
 use crate::fs::FdTable;
@@ -178,7 +178,8 @@ impl ThreadGroup {
         let action = parent.sighand().get(libc::SIGCHLD);
         let unwanted =
             self.exit_signal == libc::SIGCHLD && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
-        if self.exit_signal != 0 {
+        // `clone` takes any number for it; one that is no signal is not sent.
+        if (1..=SIGRTMAX).contains(&self.exit_signal) {
             let (code, value) = match status & 0x7f {
                 0 => (libc::CLD_EXITED, status >> 8 & 0xff),
                 signo => (libc::CLD_KILLED, signo),

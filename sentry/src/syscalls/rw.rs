@@ -282,6 +282,9 @@ async fn write_stream(t: &Task, file: &File, from: &Buffers, nowait: bool) -> Sy
         let got = match from.copy_in(t, done, &mut buf) {
             Err(e) if done == 0 => return Err(e),
             Err(_) => return Ok(done),
+            // A stream takes pages whole or not at all.
+            Ok(got) if got < buf.len() && done == 0 => return Err(Errno::FAULT),
+            Ok(got) if got < buf.len() => return Ok(done),
             Ok(got) => got,
         };
         let chunk = buf.get(..got).unwrap_or_default();

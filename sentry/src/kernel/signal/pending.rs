@@ -1,6 +1,6 @@
 //! Queues of pending signals.
 
-use super::{SIGRTMIN, SigInfo, SigSet};
+use super::{SIGRTMAX, SIGRTMIN, SigInfo, SigSet};
 use std::collections::VecDeque;
 
 /// Most signals queued for one process or thread; as Linux, real-time signals beyond it are refused and
@@ -22,6 +22,10 @@ impl Pending {
 
     /// Adds a signal. A standard one that is pending already is dropped; false if a real-time one does not fit.
     pub fn push(&mut self, info: SigInfo) -> bool {
+        // A number that is none would never be taken again.
+        if !(1..=SIGRTMAX).contains(&info.signo) {
+            return true;
+        }
         if info.signo < SIGRTMIN && self.set.contains(info.signo) {
             return true;
         }

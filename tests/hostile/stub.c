@@ -1,0 +1,302 @@
+/*
+ * A guest that attacks its own stub and the platform's protocol harms only itself. Each attack runs in a child;
+ * what must come of it stands behind "expect". The program itself must survive, and so must its witness.
+ *
+ * expect hypercalls out of nowhere: SIGKILL
+ * expect hypercall that claims to be the kick: exit 0
+ * expect jump to the stub's first instruction: SIGKILL
+ * expect jump into the middle of the stub: killed
+ * expect unmapping the stub: exit 0
+ * expect mapping over the stub: exit 0
+ * expect making the stub writable: exit 0
+ * expect overwriting the stub's stack: exit 0
+ * expect sigreturn without a stack: SIGSEGV
+ * expect sigreturn with a forged frame: SIGSEGV
+ * expect sigreturn that blocks the kick, then a fork: SIGKILL
+ * expect storing to all low addresses: killed
+ * expect a thread that flips protections all the time: exit 0
+ * expect 32-bit and x32 calls: exit 0
+ * expect waking its own slot: exit 0
+ * expect witness: exit 0
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define HYPERCALL 0x5000
+#define STUB ((char *)0x10000)
+#define STUB_STACK ((char *)0x20000)
+#define SLOTS ((char *)0x100000)
+#define LOW_END ((char *)0x200000)
+
+static void ended(const char *name, int status, int any)
+{
+	if (WIFEXITED(status))
+		printf("%s: exit %d\n", name, WEXITSTATUS(status));
+	else if (any)
+		printf("%s: killed\n", name);
+	else
+		printf("%s: SIG%s\n", name, sigabbrev_np(WTERMSIG(status)));
+	fflush(stdout);
+}
+
+static void in_child(const char *name, void (*attack)(void), int any)
+{
+	int status;
+	pid_t p = fork();
+
+	if (p == 0) {
+		alarm(10);
+		attack();
+		_exit(0);
+	}
+	waitpid(p, &status, 0);
+	ended(name, status, any);
+}
+
+/* The process still works: fork, memory, descriptors. */
+static void must_work(void)
+{
+	int status;
+	pid_t p = fork();
+
+	if (p == 0)
+		_exit(17);
+	if (waitpid(p, &status, 0) != p || WEXITSTATUS(status) != 17)
+		_exit(1);
+}
+
+static void hypercalls(void)
+{
+	for (int op = 0; op < 8; op++)
+		syscall(HYPERCALL, op, 0, 0, 0, 0, 0);
+}
+
+static void false_kick(void)
+{
+	static char context[1024];
+
+	/* A kick with nothing to do just returns; the context it shows is the caller's own memory. */
+	syscall(HYPERCALL, 2, context, 0, context, 16, 0);
+	must_work();
+}
+
+static void jump(void)
+{
+	((void (*)(void))(STUB))();
+}
+
+static void jump_inside(void)
+{
+	/* Somewhere it hits a hypercall, an order or nonsense; nowhere may it go on. */
+	((void (*)(void))(STUB + 0x33))();
+	_exit(2);
+}
+
+static void unmap(void)
+{
+	if (munmap(STUB, LOW_END - STUB) == 0)
+		_exit(1);
+	must_work();
+}
+
+static void map_over(void)
+{
+	if (mmap(STUB, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+		_exit(1);
+	if (mremap(STUB, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, 0x700000) != MAP_FAILED)
+		_exit(2);
+	must_work();
+}
+
+static void make_writable(void)
+{
+	if (mprotect(STUB, 4096, PROT_READ | PROT_WRITE) == 0)
+		_exit(1);
+	must_work();
+}
+
+static void overwrite_stack(void)
+{
+	memset(STUB_STACK, 0x41, 0x3000);
+	must_work();
+}
+
+static void sigreturn_nowhere(void)
+{
+	__asm__ volatile("xor %%esp,%%esp; mov $15,%%eax; syscall" ::: "memory");
+}
+
+static void sigreturn_forged(void)
+{
+	__asm__ volatile("mov $15,%%eax; syscall" ::: "memory");
+}
+
+/* Finds the one place where sigreturn runs natively and uses it to block everything, the kick included. */
+static void block_kick(void)
+{
+	static ucontext_t uc;
+	static char stack[65536] __attribute__((aligned(64)));
+	static const char code[] = "\xb8\x0f\x00\x00\x00\x0f\x05";
+	char *restorer = memmem(STUB, 4096, code, 7);
+
+	if (!restorer)
+		_exit(3);
+	if (getcontext(&uc))
+		_exit(4);
+	static volatile int back;
+	if (!back) {
+		back = 1;
+		memset(&uc.uc_sigmask, 0xff, 8);
+		uc.uc_mcontext.fpregs = 0;
+		/* uc_flags and segment selectors as the kernel wants them */
+		uc.uc_flags = 6;
+		uc.uc_mcontext.gregs[REG_CSGSFS] = 0x002b000000000033;
+		ucontext_t *frame = (void *)(stack + 32768);
+		*frame = uc;
+		__asm__ volatile("mov %0,%%rsp; jmp *%1" ::"r"(frame), "r"(restorer) : "memory");
+	}
+	must_work();
+}
+
+static void skip(int signo, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)signo;
+	(void)info;
+	uc->uc_mcontext.gregs[REG_RIP] += 3;
+}
+
+/* What took over another process when all processes shared their slots. */
+static void store_everywhere(void)
+{
+	struct sigaction sa = {.sa_sigaction = skip, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	sigaction(SIGSEGV, &sa, 0);
+	sigaction(SIGBUS, &sa, 0);
+	for (int round = 0; round < 4; round++)
+		for (char *p = SLOTS; p < LOW_END; p += 1024)
+			__asm__ volatile("movq %1,(%0)" ::"r"(p), "r"(0x401630UL) : "memory");
+	/* If something was there, it was this process's own. */
+	kill(getpid(), SIGKILL);
+}
+
+static volatile int stop;
+static char *big;
+
+static void *flip(void *arg)
+{
+	while (!stop) {
+		mprotect(big, 1 << 28, PROT_READ);
+		mprotect(big, 1 << 28, PROT_READ | PROT_WRITE);
+	}
+	return arg;
+}
+
+static void hold_mmap_lock(void)
+{
+	pthread_t t;
+	char path[] = "/dev/null";
+
+	big = mmap(0, 1 << 28, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(big, 1 << 28, MADV_NOHUGEPAGE);
+	memset(big, 1, 1 << 28);
+	pthread_create(&t, 0, flip, 0);
+	for (int i = 0; i < 100; i++)
+		if (access(path, F_OK))
+			_exit(1);
+	stop = 1;
+	pthread_join(t, 0);
+}
+
+static void foreign_calls(void)
+{
+	long r;
+
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(20));
+	if (r != -ENOSYS || syscall(0x40000000 | SYS_getpid) != -1 || errno != ENOSYS)
+		_exit(1);
+}
+
+/* A call blocked long enough waits in the slot; its sibling stores to that slot. */
+static int ends[2];
+
+static void *blocked(void *arg)
+{
+	char c;
+
+	return (void *)read(ends[0], &c, 1) + (arg != 0);
+}
+
+static void wake_slot(void)
+{
+	pthread_t t;
+	int status;
+	pid_t p = fork();
+
+	if (p == 0) {
+		if (pipe(ends))
+			_exit(1);
+		pthread_create(&t, 0, blocked, 0);
+		usleep(100000);
+		for (char *slot = SLOTS; slot < SLOTS + 4096; slot += 256) {
+			*(int *)slot = 1;
+			syscall(SYS_futex, slot, 1, 100, 0, 0, 0);
+		}
+		usleep(100000);
+		if (write(ends[1], "x", 1) != 1)
+			_exit(1);
+		pthread_join(t, 0);
+		_exit(0);
+	}
+	/* It may be killed for it; only it. */
+	waitpid(p, &status, 0);
+}
+
+/* Works all the time while the attacks run. */
+static void witness(void)
+{
+	for (int i = 0; i < 200; i++) {
+		must_work();
+		usleep(2000);
+	}
+}
+
+int main(void)
+{
+	int status;
+	pid_t p = fork();
+
+	if (p == 0) {
+		witness();
+		_exit(0);
+	}
+	in_child("hypercalls out of nowhere", hypercalls, 0);
+	in_child("hypercall that claims to be the kick", false_kick, 0);
+	in_child("jump to the stub's first instruction", jump, 0);
+	in_child("jump into the middle of the stub", jump_inside, 1);
+	in_child("unmapping the stub", unmap, 0);
+	in_child("mapping over the stub", map_over, 0);
+	in_child("making the stub writable", make_writable, 0);
+	in_child("overwriting the stub's stack", overwrite_stack, 0);
+	in_child("sigreturn without a stack", sigreturn_nowhere, 0);
+	in_child("sigreturn with a forged frame", sigreturn_forged, 0);
+	in_child("sigreturn that blocks the kick, then a fork", block_kick, 0);
+	in_child("storing to all low addresses", store_everywhere, 1);
+	in_child("a thread that flips protections all the time", hold_mmap_lock, 0);
+	in_child("32-bit and x32 calls", foreign_calls, 0);
+	in_child("waking its own slot", wake_slot, 0);
+	waitpid(p, &status, 0);
+	ended("witness", status, 0);
+	return 0;
+}
