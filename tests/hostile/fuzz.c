@@ -98,8 +98,11 @@ static void fuzz_process(void)
 {
 	pthread_t t[THREADS];
 
-	/* Calls that block are interrupted now and then. */
-	signal(SIGALRM, SIG_IGN);
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	open("/dev/null", O_RDWR);
+	dup(0);
+	dup(0);
 	area = mmap(0, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (long i = 0; i < THREADS; i++)
 		pthread_create(&t[i], 0, fuzz, (void *)(i + 1));
@@ -121,6 +124,10 @@ int main(void)
 	double end = now() + (s ? atof(s) : 5);
 	int status = 0;
 
+	/* Grandchildren may be made children of this process and die with any signal to it. */
+	for (int signo = 1; signo < 65; signo++)
+		if (signo != SIGCHLD)
+			signal(signo, SIG_IGN);
 	seed = given ? strtoull(given, 0, 0) : (uint64_t)time(0) * 1000 + getpid();
 	fprintf(stderr, "FUZZ_SEED=%llu\n", (unsigned long long)seed);
 	while (now() < end) {

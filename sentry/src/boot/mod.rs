@@ -70,7 +70,17 @@ fn failed(what: impl std::fmt::Display, e: impl std::fmt::Display) -> StartError
     StartError { what: format!("{what}: {e}"), status: 1 }
 }
 
+/// A panic is logged in one line, without the backtrace that the standard library would open files for.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let what = info.payload_as_str().unwrap_or("something that is no text");
+        tracing::error!(place, "panic: {what}");
+    }));
+}
+
 fn start(config: SandboxConfig) -> Result<(), StartError> {
+    log_panics();
     if config.platform != PlatformKind::Notify {
         return Err(StartError { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
     }

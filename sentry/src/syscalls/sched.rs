@@ -39,7 +39,7 @@ fn may_change(t: &Task, task: &Task) -> SysResult<()> {
 pub async fn sched_getaffinity(t: &Task, pid: i32, len: usize, mask: Addr) -> SysResult<usize> {
     let task = target(t, pid).map_err(|_| Errno::SRCH)?;
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get()).max(1);
-    if !len.is_multiple_of(8) || len * 8 < cpus {
+    if !len.is_multiple_of(8) || len.saturating_mul(8) < cpus {
         return Err(Errno::INVAL);
     }
     let set = rustix::thread::sched_getaffinity(Some(host(&task)?))?;
