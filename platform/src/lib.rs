@@ -92,6 +92,9 @@ pub enum CloneKind {
     Thread,
 }
 
+/// What [`Thread::clone_thread`] made, or the host's errno.
+pub type Cloned = Result<Arc<dyn Thread>, i32>;
+
 /// The parameters of [`Thread::clone_thread`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloneSpec {
@@ -172,8 +175,7 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     fn run_with_file<'a>(&'a self, file: BorrowedFd<'a>, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
 
     /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
-    /// The inner error is the host's errno.
-    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Result<Arc<dyn Thread>, i32>, Gone>>;
+    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>>;
 
     /// Lets a stopped thread go on with the registers it has.
     fn resume(&self);

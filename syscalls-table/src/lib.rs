@@ -140,6 +140,29 @@ mod tests {
         assert!(lookup(400).is_none());
     }
 
+    macro_rules! handlers {
+        ($( $nr:literal $name:ident [$($arg:ident)*] $support:ident ($($handler:path)?) $note:literal; )*) => {
+            /// How many handlers each row names, in the order of [`TABLE`].
+            const HANDLERS: &[usize] = &[$( 0 $( + { let _ = stringify!($handler); 1 } )? ),*];
+        };
+    }
+    for_each_syscall!(handlers);
+
+    /// Of a call without a handler that works all the same (a test of the platform holds its filter to it).
+    const NATIVE: &str = "run by the host kernel";
+
+    #[test]
+    fn calls_have_a_handler_just_if_they_are_supported() {
+        assert_eq!(TABLE.len(), HANDLERS.len());
+        for (entry, &handlers) in TABLE.iter().zip(HANDLERS) {
+            let native = entry.note.starts_with(NATIVE);
+            let wanted = usize::from(entry.support != Support::None && !native);
+            assert_eq!(handlers, wanted, "{}: {:?}, {:?}", entry.name, entry.support, entry.note);
+            assert!(entry.support != Support::None || !native, "{}", entry.name);
+            assert!(entry.support != Support::Partial || !entry.note.is_empty(), "{}: what is missing?", entry.name);
+        }
+    }
+
     /// The numbers are those of the C library's headers, for all calls that these know.
     #[test]
     fn numbers_are_those_of_linux() {

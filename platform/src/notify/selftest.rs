@@ -117,14 +117,14 @@ extern "C" fn handler(_: libc::c_int) {
 /// Calls `getppid` again and again; each must be answered by the parent, once, and interrupted, once.
 fn child(shared: &'static Shared) -> ! {
     SHARED.store(std::ptr::from_ref(shared).cast_mut(), Ordering::Release);
-    // SAFETY: all zeroes is a valid sigaction; the handler only touches atomics.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigaction(stub::abi::KICK, &raw const action, std::ptr::null_mut());
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    }
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the handler only touches atomics.
+    unsafe { libc::sigaction(stub::abi::KICK, &raw const action, std::ptr::null_mut()) };
+    // SAFETY: takes no pointers.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     let stmt = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let code = [
         stmt(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),

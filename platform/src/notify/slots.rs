@@ -45,8 +45,10 @@ impl SlotFile {
 
     fn word(&self, slot: u32) -> &AtomicU32 {
         let offset = (slot % SLOTS) as usize * SLOT_SIZE as usize;
-        // SAFETY: in bounds of the mapping, and aligned, for slots are a multiple of 4.
-        unsafe { &*self.base.as_ptr().add(offset).cast() }
+        // SAFETY: in bounds of the mapping.
+        let word = unsafe { self.base.byte_add(offset) };
+        // SAFETY: mapped as long as this lives, and aligned, for slots are a multiple of 4.
+        unsafe { word.cast().as_ref() }
     }
 
     /// Where the guest sees the word of `slot`.

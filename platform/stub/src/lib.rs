@@ -14,9 +14,12 @@ pub mod entry {
 // The blob's modules are ordinary modules here for clippy, rustfmt and the IDE.
 #[cfg(any(test, clippy, rust_analyzer))]
 #[expect(dead_code, unreachable_pub, reason = "used only in the blob")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "each block stands on one fact about a layout of the kernel's"
+)]
 #[path = "../blob"]
 mod blob {
-    use crate::abi;
     mod entry;
     mod mem;
     mod sys;

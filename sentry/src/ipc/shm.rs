@@ -17,8 +17,11 @@ pub const MAX_SIZE: usize = 1 << 40;
 /// All segments.
 pub static SEGMENTS: LazyLock<Table<Segment>> = LazyLock::new(|| Table::new(MAX_SEGMENTS));
 
-/// What is attached: by process and address.
-static ATTACHED: LazyLock<Mutex<BTreeMap<(i32, u64), Arc<Segment>>>> = LazyLock::new(Mutex::default);
+/// By process and address.
+type Attached = BTreeMap<(i32, u64), Arc<Segment>>;
+
+/// What is attached.
+static ATTACHED: LazyLock<Mutex<Attached>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug)]
 struct State {

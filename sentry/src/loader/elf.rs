@@ -163,9 +163,8 @@ fn interp(ph: &ProgramHeader, read: &impl Fn(u64, &mut [u8]) -> SysResult<bool>)
     if !read(ph.p_offset, &mut path)? || path.pop() != Some(0) {
         return Err(Errno::NOEXEC);
     }
-    match path.iter().position(|b| *b == 0) {
-        Some(end) => path.truncate(end),
-        None => {}
+    if let Some(end) = path.iter().position(|b| *b == 0) {
+        path.truncate(end);
     }
     Ok(path)
 }

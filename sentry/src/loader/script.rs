@@ -5,8 +5,11 @@ use crate::errno::{Errno, SysResult};
 /// Linux looks at no more of the first line than this (`BINPRM_BUF_SIZE`).
 const LINE_MAX: usize = 256;
 
-/// The interpreter that the first line names and its one optional argument; `None` if this is no script.
-pub fn interpreter(head: &[u8]) -> SysResult<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+/// An interpreter's name and its one optional argument.
+type Interpreter = (Vec<u8>, Option<Vec<u8>>);
+
+/// The interpreter that the first line names; `None` if this is no script.
+pub fn interpreter(head: &[u8]) -> SysResult<Option<Interpreter>> {
     let Some(rest) = head.strip_prefix(b"#!") else { return Ok(None) };
     let window = rest.get(..LINE_MAX - 2).unwrap_or(rest);
     let line = match window.iter().position(|b| *b == b'\n') {

@@ -4,7 +4,7 @@ use super::super::process::AddressSpace;
 use super::super::{Birth, frame, sys};
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
-    BoxFuture, Call, CloneKind, CloneSpec, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
+    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
 };
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -102,7 +102,7 @@ impl NotifyThread {
         Ok(self.host.space.take_stack())
     }
 
-    async fn clone_inner(&self, spec: &CloneSpec) -> Result<Result<Arc<dyn Thread>, i32>, Gone> {
+    async fn clone_inner(&self, spec: &CloneSpec) -> Result<Cloned, Gone> {
         let stack = match spec.kind {
             CloneKind::Fork => None,
             CloneKind::ShareMemory | CloneKind::Thread => match self.new_stack().await? {
@@ -318,7 +318,7 @@ impl Thread for NotifyThread {
         })
     }
 
-    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Result<Arc<dyn Thread>, i32>, Gone>> {
+    fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>> {
         Box::pin(self.clone_inner(spec))
     }
 

@@ -157,7 +157,7 @@ mod tests {
         let rest = inbox.pop_stream(&mut buf, false, true);
         assert_eq!((rest.count, rest.creds, buf[0]), (1, ME, b'd'));
         assert_eq!(inbox.pop_stream(&mut buf, false, true).creds, YOU);
-        assert!(inbox.is_empty() && inbox.len() == 0);
+        assert!(inbox.is_empty() && inbox.bytes.is_empty());
     }
 
     #[test]
