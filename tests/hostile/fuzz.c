@@ -125,9 +125,10 @@ int main(void)
 	int status = 0;
 
 	/* Grandchildren may be made children of this process and die with any signal to it. */
+	struct { void *handler; unsigned long flags, restorer, mask; } ignore = {SIG_IGN, 0, 0, 0};
 	for (int signo = 1; signo < 65; signo++)
 		if (signo != SIGCHLD)
-			signal(signo, SIG_IGN);
+			syscall(SYS_rt_sigaction, signo, &ignore, 0, 8);
 	seed = given ? strtoull(given, 0, 0) : (uint64_t)time(0) * 1000 + getpid();
 	fprintf(stderr, "FUZZ_SEED=%llu\n", (unsigned long long)seed);
 	while (now() < end) {
@@ -144,8 +145,8 @@ int main(void)
 				break;
 			usleep(10000);
 		}
-		kill(-p, SIGKILL);
-		kill(p, SIGKILL);
+		/* Whatever it has started goes too, wherever it went. */
+		kill(-1, SIGKILL);
 		waitpid(p, &status, 0);
 		seed++;
 	}

@@ -76,6 +76,15 @@ impl Birth {
     }
 }
 
+impl Drop for Birth {
+    /// A child that nobody took, for its creator died meanwhile, would wait in its stub for ever.
+    fn drop(&mut self) {
+        if let Some(child) = self.state.get_mut().child.take() {
+            crate::Process::kill(child.host.as_ref());
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Nursery {
     ready: Vec<Arc<NotifyThread>>,
@@ -270,17 +279,23 @@ fn reaper(shared: Arc<Shared>) {
                 }
             }
         }
-        // A child that died before it showed its nonce, or whose parent did.
-        let births: Vec<_> = shared.births.lock().values().cloned().collect();
-        for birth in births {
-            let mut state = birth.state.lock();
-            if state.claimed == dead.pid || birth.host.pid == dead.pid {
-                state.failed = true;
-                if let Some(waker) = state.waker.take() {
-                    waker.wake();
-                }
-            }
-        }
+        fail_births(&shared, dead.pid);
         (shared.run_ready)();
+    }
+}
+
+/// A child died before it showed its nonce, or its parent did: nobody will come for it any more.
+fn fail_births(shared: &Shared, pid: i32) {
+    let failed: Vec<Arc<Birth>> = {
+        let mut births = shared.births.lock();
+        let is_failed = |birth: &Birth| birth.host.pid == pid || birth.state.lock().claimed == pid;
+        births.extract_if(|_, birth| is_failed(birth)).map(|(_, birth)| birth).collect()
+    };
+    for birth in failed {
+        let mut state = birth.state.lock();
+        state.failed = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
     }
 }
