@@ -3,6 +3,7 @@
 use crate::abi::Timespec;
 use crate::errno::{Errno, SysResult};
 use crate::fs::pidfd::PidFd;
+use crate::fs::proc::process_of;
 use crate::kernel::signal::{
     AltStack, SIG_DFL, SIG_IGN, SIGRTMAX, SS_AUTODISARM, SigAction, SigInfo, SigSet, pop_frame,
 };
@@ -301,7 +302,9 @@ pub async fn pidfd_send_signal(t: &Task, fd: i32, signo: i32, info: Addr, flags:
         return Err(Errno::INVAL);
     }
     let file = t.file(fd)?;
-    let group = file.downcast::<PidFd>().ok_or(Errno::BADF)?.group.clone();
+    let pidfd = file.downcast::<PidFd>().map(|pidfd| pidfd.group.clone());
+    // A directory of /proc was how a process was named before there was pidfd_open.
+    let group = pidfd.or_else(|| process_of(&file)).ok_or(Errno::BADF)?;
     if group.state.lock().is_zombie() && t.kernel.group(group.tgid).is_none_or(|g| !Arc::ptr_eq(&g, &group)) {
         return Err(Errno::SRCH);
     }

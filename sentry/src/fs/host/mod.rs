@@ -70,9 +70,12 @@ impl HostFs {
         Ok(dentry)
     }
 
-    /// The inode behind `fd`, for an overlay that stands on it.
-    pub fn lower(fd: OwnedFd) -> SysResult<Arc<dyn Inode>> {
-        HostFs::new(fd, Access::Immutable).map(|(_, root)| root)
+    /// What is behind `fd`, for an overlay that stands on it.
+    pub fn lower(fd: OwnedFd) -> SysResult<Lower> {
+        let (fs, root) = HostFs::new(fd, Access::Immutable)?;
+        let stat = fs.statfs()?;
+        let used = stat.blocks.saturating_sub(stat.bfree).saturating_mul(stat.bsize);
+        Ok(Lower { root, used })
     }
 
     fn new(fd: OwnedFd, access: Access) -> SysResult<(HostFs, Arc<dyn Inode>)> {
@@ -89,6 +92,15 @@ impl HostFs {
         let root = HostInode::root(&shared, &stat)?;
         Ok((HostFs { shared }, root))
     }
+}
+
+/// A directory of the host that an overlay stands on.
+#[derive(Debug)]
+pub struct Lower {
+    /// The directory.
+    pub root: Arc<dyn Inode>,
+    /// Bytes in use in its file system when the overlay was mounted; it does not change afterwards.
+    pub used: u64,
 }
 
 impl FileSystem for HostFs {

@@ -8,12 +8,12 @@
 //! below can be renamed: its node carries what it stands for along.
 
 use super::dentry::Dentry;
-use super::inode::Inode;
+use super::host::Lower;
 use super::tmpfs::{Options, Tmpfs};
 use crate::errno::SysResult;
 use std::sync::Arc;
 
 /// A memory layer over `lower`; its root dentry.
-pub fn mount(source: &str, lower: Arc<dyn Inode>, options: Options) -> SysResult<Arc<Dentry>> {
+pub fn mount(source: &str, lower: Lower, options: Options) -> SysResult<Arc<Dentry>> {
     Tmpfs::mount_over(source, lower, options)
 }

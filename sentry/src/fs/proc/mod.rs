@@ -13,6 +13,11 @@ mod system;
 
 pub use host::set_host;
 
+/// The process whose directory `file` is.
+pub fn process_of(file: &super::file::File) -> Option<Arc<crate::kernel::ThreadGroup>> {
+    process::opened(file)
+}
+
 use super::boot::register_type;
 use super::pseudo::{Body, Node, PseudoFs};
 use super::superblock::{SuperBlock, alloc_dev};

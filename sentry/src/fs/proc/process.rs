@@ -3,6 +3,7 @@
 use super::{fds, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
+use crate::fs::file::File;
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
@@ -118,6 +119,13 @@ pub(super) struct ProcessDir {
 const PER_PROCESS: u64 = 1 << 32;
 /// Numbers of thread directories, apart from those of processes.
 const THREADS: u64 = 1 << 62;
+
+/// The process that an open `/proc/PID` refers to, which `pidfd_send_signal(2)` takes for a pidfd.
+pub(super) fn opened(file: &File) -> Option<Arc<ThreadGroup>> {
+    let inode = file.inode()?;
+    let subject = ProcessDir::subject_of(inode.as_any().downcast_ref::<Node>()?)?;
+    subject.task.is_none().then(|| subject.group.clone())
+}
 
 impl ProcessDir {
     /// The inode number of a process's directory.

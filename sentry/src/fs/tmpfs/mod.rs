@@ -20,7 +20,8 @@ pub use options::Options;
 
 use super::attr::{FileKind, FsStat, now};
 use super::dentry::Dentry;
-use super::inode::{FileSystem, Inode};
+use super::host::Lower;
+use super::inode::FileSystem;
 use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
@@ -45,6 +46,8 @@ const OVERLAY_INO: u64 = 1 << 48;
 pub(super) struct Shared {
     pub(super) dev: u64,
     is_overlay: bool,
+    /// Pages in use in the lower directory's file system, which `statfs(2)` shows beside the layer's own.
+    beneath: u64,
     next_ino: AtomicU64,
     /// Pages and inodes in use, and at most.
     pages: Gauge,
@@ -112,27 +115,30 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// A new, empty one; its root dentry.
     pub fn mount(source: &str, options: Options) -> Arc<Dentry> {
-        let shared = Shared::new(&options, false);
+        let shared = Shared::new(&options, None);
         let root = Node::memory_root(&shared, &options);
         SuperBlock::make(Tmpfs { shared, options }, root, source)
     }
 
     /// A memory layer over `lower`.
-    pub(super) fn mount_over(source: &str, lower: Arc<dyn Inode>, options: Options) -> SysResult<Arc<Dentry>> {
-        if lower.kind() != FileKind::Directory {
+    pub(super) fn mount_over(source: &str, lower: Lower, options: Options) -> SysResult<Arc<Dentry>> {
+        if lower.root.kind() != FileKind::Directory {
             return Err(Errno::NOTDIR);
         }
-        let shared = Shared::new(&options, true);
-        let root = Node::over(&shared, lower, None)?;
+        let shared = Shared::new(&options, Some(lower.used.div_ceil(PAGE)));
+        let root = Node::over(&shared, lower.root, None)?;
         Ok(SuperBlock::make(Tmpfs { shared, options }, root, source))
     }
 }
 
 impl Shared {
-    fn new(options: &Options, is_overlay: bool) -> Arc<Shared> {
+    /// `beneath` are the pages in use below an overlay.
+    fn new(options: &Options, beneath: Option<u64>) -> Arc<Shared> {
+        let is_overlay = beneath.is_some();
         Arc::new(Shared {
             dev: alloc_dev(),
             is_overlay,
+            beneath: beneath.unwrap_or(0),
             next_ino: AtomicU64::new(if is_overlay { OVERLAY_INO } else { 1 }),
             pages: Gauge::new(options.size.div_ceil(PAGE)),
             inodes: Gauge::new(options.inodes),
@@ -157,7 +163,7 @@ impl FileSystem for Tmpfs {
         Ok(FsStat {
             magic: if self.shared.is_overlay { OVERLAY_MAGIC } else { MAGIC },
             bsize: PAGE,
-            blocks: pages.max(),
+            blocks: pages.max().saturating_add(self.shared.beneath),
             bfree,
             bavail: bfree,
             files: inodes.max(),
@@ -195,7 +201,7 @@ pub fn unnamed_file(mode: u32, uid: u32, gid: u32, seals: u32) -> SysResult<Arc<
     use std::sync::OnceLock;
     static KERNEL_MOUNT: OnceLock<Arc<Shared>> = OnceLock::new();
     let shared = KERNEL_MOUNT
-        .get_or_init(|| Shared::new(&Options { size: u64::MAX, inodes: u64::MAX, ..Options::default() }, false));
+        .get_or_init(|| Shared::new(&Options { size: u64::MAX, inodes: u64::MAX, ..Options::default() }, None));
     let new = super::attr::NewNode { kind: FileKind::Regular, mode, uid, gid, rdev: 0, target: Vec::new() };
     let node = Node::make(shared, &new, now())?;
     node.set_seals(seals);
