@@ -240,6 +240,7 @@ async fn leave_other_threads(t: &Task) -> SysResult<()> {
 async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult<()> {
     let old = t.thread();
     apply_limits(t, thread);
+    carry_over(&old, thread);
     let image = load(t, found, thread).await?;
     t.leave_memory();
     if !Arc::ptr_eq(&old, thread) && !old.process().is_gone() {
@@ -273,6 +274,27 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     }
     t.set_files(files);
     Ok(())
+}
+
+/// What the host knows of the old thread and the new one is to have: nice value and affinity. The old one may be
+/// gone already (`execve` by one of several threads); then there is nothing to carry.
+fn carry_over(old: &Arc<dyn Thread>, new: &Arc<dyn Thread>) {
+    use rustix::process::{Pid, getpriority_process, setpriority_process};
+    use rustix::thread::{sched_getaffinity, sched_setaffinity};
+    let (Some(from), Some(to)) = (Pid::from_raw(old.host_tid()), Pid::from_raw(new.host_tid())) else { return };
+    if from == to {
+        return;
+    }
+    if let (Ok(nice), Ok(now)) = (getpriority_process(Some(from)), getpriority_process(Some(to)))
+        && nice != now
+    {
+        let _ = setpriority_process(Some(to), nice);
+    }
+    if let (Ok(cpus), Ok(now)) = (sched_getaffinity(Some(from)), sched_getaffinity(Some(to)))
+        && cpus != now
+    {
+        let _ = sched_setaffinity(Some(to), &cpus);
+    }
 }
 
 /// Limits that the host enforces, for what guests do natively.
