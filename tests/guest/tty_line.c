@@ -61,11 +61,11 @@ static void in_session(void)
 	signal(SIGINT, on_signal);
 	signal(SIGWINCH, on_signal);
 	type("\x03");
-	sleep_ms(50);
+	sleep_ms(200);
 	printf("got %d\n", got);
 	struct winsize w = { 10, 20, 0, 0 };
 	SHOW(ioctl(master, TIOCSWINSZ, &w));
-	sleep_ms(50);
+	sleep_ms(200);
 	printf("got %d\n", got);
 	TRUE("/dev/tty opens", open("/dev/tty", O_RDWR) >= 0);
 
@@ -93,7 +93,7 @@ static void in_session(void)
 	/* The master's end hangs the session up. */
 	signal(SIGHUP, on_signal);
 	close(master);
-	sleep_ms(50);
+	sleep_ms(200);
 	printf("got %d\n", got);
 	char c;
 	SHOW(read(slave, &c, 1));
@@ -126,7 +126,7 @@ int main(void)
 	MUST(write(slave, "a\tb\n", 4));
 	show("output", master);
 	type("1\n22\n");
-	sleep_ms(50);
+	sleep_ms(200);
 	SHOW(ioctl(slave, FIONREAD, &n));
 	printf("waiting %d\n", n);
 	show("one line", slave);
@@ -149,11 +149,11 @@ int main(void)
 	modes(ICANON | ECHO | ECHOE | ECHOCTL | ISIG | IEXTEN, 1, 0);
 
 	type("\x13");
-	sleep_ms(50);
+	sleep_ms(200);
 	SHOW(fcntl(slave, F_SETFL, O_NONBLOCK));
 	SHOW(write(slave, "x", 1));
 	type("\x11");
-	sleep_ms(50);
+	sleep_ms(200);
 	SHOW(write(slave, "x", 1));
 	SHOW(read(slave, &c, 1));
 	SHOW(fcntl(slave, F_SETFL, 0));
