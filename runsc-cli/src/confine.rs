@@ -30,8 +30,14 @@ pub(crate) struct Handles {
     /// `cgroup.procs` of the sentry's groups.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
     pub(crate) guest_cgroups: Vec<OwnedFd>,
-    /// Reading end of the control pipe.
+    /// The socket to the parent.
     pub(crate) control: OwnedFd,
+    /// A listening socket for commands.
+    pub(crate) listener: Option<OwnedFd>,
+    /// The first process waits until it is told to run.
+    pub(crate) hold: bool,
+    /// Descriptors from 3 on that the first process gets.
+    pub(crate) preserved: Vec<OwnedFd>,
     pub(crate) strace: Option<OwnedFd>,
     pub(crate) debug_log: Option<OwnedFd>,
 }
@@ -85,6 +91,9 @@ pub(crate) fn confine(
         pids_limit: plan.limits.pids,
         procfs,
         control: handles.control,
+        listener: handles.listener,
+        hold: handles.hold,
+        preserved: handles.preserved,
         seccomp: walls.seccomp,
     })
 }
@@ -214,7 +223,7 @@ fn die_with_parent(control: &OwnedFd) -> Result<()> {
     // It may have died before that.
     let mut poll = [rustix::event::PollFd::new(control, rustix::event::PollFlags::empty())];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut poll, Some(&now)).context("cannot poll the control pipe")?;
+    rustix::event::poll(&mut poll, Some(&now)).context("cannot poll the control socket")?;
     if poll[0].revents().contains(rustix::event::PollFlags::HUP) {
         bail!("the command that started the sandbox has died");
     }
@@ -225,7 +234,7 @@ fn terminal_spec(terminal: &RawTerminal) -> Result<TerminalSpec> {
     Ok(TerminalSpec {
         host: rustix::io::fcntl_dupfd_cloexec(terminal.host(), 3).context("cannot duplicate the terminal")?,
         stdio: terminal.stdio,
-        termios: terminal.before().clone(),
+        termios: terminal.before().cloned(),
         size: terminal.size(),
     })
 }

@@ -1,6 +1,6 @@
 //! What is to be run, as pure data: made by a command, carried out by [`crate::supervise`].
 
-use sentry::boot::config::{Command, ProcessSpec, TmpfsSpec};
+use sentry::boot::config::{ProcessSpec, TmpfsSpec};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,9 +92,4 @@ impl Mount {
             _ => None,
         }
     }
-}
-
-/// How a signal for the first process goes over the control pipe.
-pub(crate) fn signal_command(signo: u8) -> [u8; 2] {
-    [Command::Signal as u8, signo]
 }

@@ -2,7 +2,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::confine::{Handles, Walls, confine};
-use crate::plan::{Plan, signal_command};
+use crate::plan::Plan;
 use crate::terminal::RawTerminal;
 use crate::{Globals, SeccompName};
 use anyhow::{Context, Result, bail};
@@ -11,9 +11,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use platform::host::{self, Caps, Clone, Namespaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
-use sentry::boot::config::Command;
+use sentry::boot::protocol::{self, Reply, Request};
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -45,14 +45,22 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     }
     let timeout = plan.timeout;
     let memory = plan.limits.memory;
-    let is_forwarding = block_signals()?;
+    let signals = forwarded_signals()?;
     let cgroup = make_cgroup(&plan, globals)?;
     let terminal = RawTerminal::enter(plan.terminal)?;
-    let (sandbox, control) = start(plan, globals, cgroup.as_ref(), terminal.as_ref())?;
-    let signals = SignalFd::with_flags(&is_forwarding, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("cannot receive signals")?;
+    let beside = Beside {
+        sentry_cgroups: cgroup.as_ref().map(Cgroup::sentry_procs).transpose()?.unwrap_or_default(),
+        guest_cgroups: cgroup.as_ref().map(Cgroup::guest_procs).transpose()?.unwrap_or_default(),
+        listener: None,
+        hold: false,
+        preserved: Vec::new(),
+    };
+    let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;
     release_stdio();
-    let end = Supervisor { sandbox, control, signals, deadline: timeout.map(|t| Instant::now() + t) }.wait();
+    let end = match sandbox.started() {
+        Ok(_) => sandbox.wait(&signals, timeout),
+        Err(failure) => Ok(End::Failed(failure)),
+    };
     drop(terminal);
     if let (Some(limit), Some(1..)) = (memory, cgroup.as_ref().map(Cgroup::oom_kills)) {
         eprintln!("runsc: a process was killed: the sandbox reached its memory limit of {limit} bytes");
@@ -63,6 +71,10 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
             eprintln!("runsc: killed after the timeout of {} s", timeout.unwrap_or_default().as_secs_f64());
             Ok(TIMED_OUT)
         }
+        End::Failed(failure) => {
+            eprintln!("runsc: {}", failure.what);
+            Ok(failure.status)
+        }
         End::Killed(signal) => {
             eprintln!("runsc: the sandbox itself died of {}", signal_name(signal));
             Ok(128u8.wrapping_add(signal as u8))
@@ -70,11 +82,11 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     }
 }
 
-/// Keeps signals for the first process from ending us.
-fn block_signals() -> Result<SigSet> {
+/// Receives the signals that are for the first process, and keeps them from ending us.
+pub(crate) fn forwarded_signals() -> Result<SignalFd> {
     let set: SigSet = FORWARDED.into_iter().collect();
     set.thread_block().context("cannot block signals")?;
-    Ok(set)
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("cannot receive signals")
 }
 
 fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<Cgroup>> {
@@ -91,46 +103,168 @@ fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<Cgroup>> {
     }
 }
 
-/// Makes the child that becomes the sentry; returns it and the writing end of its control pipe.
-fn start(
-    plan: Plan,
-    globals: &Globals,
-    cgroup: Option<&Cgroup>,
-    terminal: Option<&RawTerminal>,
-) -> Result<(OwnedFd, OwnedFd)> {
-    let (control, control_writer) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-    let handles = Handles {
-        sentry_cgroups: cgroup.map(Cgroup::sentry_procs).transpose()?.unwrap_or_default(),
-        guest_cgroups: cgroup.map(Cgroup::guest_procs).transpose()?.unwrap_or_default(),
-        control,
-        strace: globals.strace.then(|| log_file(globals)).transpose()?,
-        debug_log: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
-    };
-    // Without the right to make mounts we make it ourselves: whoever makes a user namespace has it there.
-    let user_namespace = (!host::has_cap(Caps::SYS_ADMIN))
-        .then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-    let walls = Walls {
-        platform: globals.platform.into(),
-        allow_weaker: globals.allow_weaker,
-        seccomp: globals.sentry_seccomp.into(),
-        user_namespace,
-    };
-    match clone_into_namespaces(walls)? {
-        Clone::Parent(sandbox) => Ok((sandbox, control_writer)),
-        Clone::Child => {
-            drop(control_writer);
-            child(plan, walls, terminal, handles)
+/// What a sandbox gets besides its plan.
+pub(crate) struct Beside {
+    /// `cgroup.procs` of the sentry's groups.
+    pub(crate) sentry_cgroups: Vec<OwnedFd>,
+    /// `cgroup.procs` of the guests' groups.
+    pub(crate) guest_cgroups: Vec<OwnedFd>,
+    /// A listening socket for commands.
+    pub(crate) listener: Option<OwnedFd>,
+    /// The first process waits until it is told to run.
+    pub(crate) hold: bool,
+    /// Descriptors from 3 on that the first process gets.
+    pub(crate) preserved: Vec<OwnedFd>,
+}
+
+/// A running sandbox, seen by its parent.
+pub(crate) struct Sandbox {
+    process: OwnedFd,
+    /// The socket to its sentry.
+    control: OwnedFd,
+}
+
+/// Why a sandbox failed, and what to exit with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) status: u8,
+}
+
+impl Sandbox {
+    /// Makes the child that becomes the sentry.
+    pub(crate) fn start(
+        plan: Plan,
+        globals: &Globals,
+        beside: Beside,
+        terminal: Option<&RawTerminal>,
+    ) -> Result<Sandbox> {
+        let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .context("cannot make a socket")?;
+        let handles = Handles {
+            sentry_cgroups: beside.sentry_cgroups,
+            guest_cgroups: beside.guest_cgroups,
+            control: theirs,
+            listener: beside.listener,
+            hold: beside.hold,
+            preserved: beside.preserved,
+            strace: globals.strace.then(|| log_file(globals)).transpose()?,
+            debug_log: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
+        };
+        // Without the right to make mounts we make it ourselves: whoever makes a user namespace has it there.
+        let user_namespace = (!host::has_cap(Caps::SYS_ADMIN))
+            .then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        let walls = Walls {
+            platform: globals.platform.into(),
+            allow_weaker: globals.allow_weaker,
+            seccomp: globals.sentry_seccomp.into(),
+            user_namespace,
+        };
+        match clone_into_namespaces(walls)? {
+            Clone::Parent(process) => Ok(Sandbox { process, control }),
+            Clone::Child => {
+                drop(control);
+                child(plan, walls, terminal, handles)
+            }
+        }
+    }
+
+    /// Waits until the first process is loaded; returns its id in the sandbox.
+    pub(crate) fn started(&self) -> Result<i32, Failure> {
+        match self.told() {
+            Some(Reply::Started { pid }) => Ok(pid),
+            Some(Reply::Failed { what, status }) => Err(Failure { what, status: status as u8 }),
+            _ => Err(Failure { what: "the sandbox died while starting".into(), status: 1 }),
+        }
+    }
+
+    fn told(&self) -> Option<Reply> {
+        protocol::receive(&self.control).ok().flatten().map(|(reply, _)| reply)
+    }
+
+    /// Passes signals on until the sandbox ends or its time is up.
+    pub(crate) fn wait(&self, signals: &SignalFd, timeout: Option<Duration>) -> Result<End> {
+        let deadline = timeout.map(|t| Instant::now() + t);
+        let mut failure = None;
+        let mut is_open = true;
+        loop {
+            let [ended, signalled, told] = self.poll(signals, deadline, is_open)?;
+            if signalled {
+                forward_signals(signals, &self.control)?;
+            }
+            if told {
+                match self.told() {
+                    Some(Reply::Failed { what, status }) => failure = Some(Failure { what, status: status as u8 }),
+                    Some(_) => {}
+                    None => is_open = false,
+                }
+            } else if ended {
+                return self.reap(failure);
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.kill();
+                self.reap(None)?;
+                return Ok(End::TimedOut);
+            }
+        }
+    }
+
+    /// Kills the sentry, and with it all guests.
+    pub(crate) fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.process, rustix::process::Signal::KILL);
+    }
+
+    fn poll(&self, signals: &SignalFd, deadline: Option<Instant>, is_open: bool) -> Result<[bool; 3]> {
+        let listen = if is_open { PollFlags::IN } else { PollFlags::empty() };
+        let mut fds = [
+            PollFd::new(&self.process, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&self.control, listen),
+        ];
+        let count = if is_open { 3 } else { 2 };
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let left = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+        match poll(&mut fds[..count], left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).context("cannot wait for the sandbox"),
+        }
+        Ok([0, 1, 2].map(|i| !fds[i].revents().is_empty()))
+    }
+
+    fn reap(&self, failure: Option<Failure>) -> Result<End> {
+        let status: Option<WaitIdStatus> = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED)
+            .context("cannot wait for the sandbox")?;
+        let status = status.context("the sandbox was reaped by someone else")?;
+        match (failure, status.exit_status(), status.terminating_signal()) {
+            (Some(failure), _, _) => Ok(End::Failed(failure)),
+            (None, Some(code), _) => Ok(End::Exited(code as u8)),
+            (None, None, Some(signal)) => Ok(End::Killed(signal)),
+            (None, None, None) => bail!("the sandbox ended in a way unknown to wait(2)"),
         }
     }
 }
 
+/// Hands the signals that have come to the process at the other end of a sentry's connection.
+pub(crate) fn forward_signals(signals: &SignalFd, control: &OwnedFd) -> Result<()> {
+    while let Some(info) = signals.read_signal().context("cannot read signals")? {
+        let request = match info.ssi_signo as i32 {
+            libc::SIGWINCH => Request::WindowSize,
+            signo => Request::Signal { signo, all: false },
+        };
+        // A sandbox that is just ending has closed it: the signal comes too late, as it may natively.
+        let _ = protocol::send(control, &request, &[]);
+    }
+    Ok(())
+}
+
 /// The rest of the child's life.
 fn child(plan: Plan, walls: Walls, terminal: Option<&RawTerminal>, handles: Handles) -> ! {
+    let Ok(control) = handles.control.try_clone() else { std::process::exit(1) };
     let unblocked = SigSet::all().thread_unblock().context("cannot unblock signals");
     let code = match unblocked.and_then(|()| confine(plan, walls, terminal, handles)) {
         Ok(config) => sentry::boot::run(config),
         Err(e) => {
-            eprintln!("runsc: {e:#}");
+            let _ = protocol::send(&control, &Reply::Failed { what: format!("{e:#}"), status: 1 }, &[]);
             1
         }
     };
@@ -194,7 +328,7 @@ fn log_file(globals: &Globals) -> Result<OwnedFd> {
 }
 
 /// Lets go of the program's input and output, so that the other ends see it close them.
-fn release_stdio() {
+pub(crate) fn release_stdio() {
     if let Ok(null) = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
@@ -202,72 +336,13 @@ fn release_stdio() {
 }
 
 /// How a sandbox ended.
-enum End {
+pub(crate) enum End {
     Exited(u8),
     /// The sentry was killed by this signal.
     Killed(i32),
+    /// The sentry gave up.
+    Failed(Failure),
     TimedOut,
-}
-
-struct Supervisor {
-    sandbox: OwnedFd,
-    control: OwnedFd,
-    signals: SignalFd,
-    deadline: Option<Instant>,
-}
-
-impl Supervisor {
-    fn wait(self) -> Result<End> {
-        loop {
-            let (ended, signalled) = self.poll()?;
-            if signalled {
-                self.forward_signals()?;
-            }
-            if ended {
-                return self.reap();
-            }
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                let _ = rustix::process::pidfd_send_signal(&self.sandbox, rustix::process::Signal::KILL);
-                self.reap()?;
-                return Ok(End::TimedOut);
-            }
-        }
-    }
-
-    fn poll(&self) -> Result<(bool, bool)> {
-        let mut fds = [PollFd::new(&self.sandbox, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
-        let left = self.deadline.map(|d| d.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let left = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
-        match poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e).context("cannot wait for the sandbox"),
-        }
-        Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty()))
-    }
-
-    fn forward_signals(&self) -> Result<()> {
-        while let Some(info) = self.signals.read_signal().context("cannot read signals")? {
-            let signo = info.ssi_signo as u8;
-            // A sandbox that is just ending has closed the pipe: the signal comes too late, as it may natively.
-            let _ = if i32::from(signo) == libc::SIGWINCH {
-                rustix::io::write(&self.control, &[Command::WindowSize as u8])
-            } else {
-                rustix::io::write(&self.control, &signal_command(signo))
-            };
-        }
-        Ok(())
-    }
-
-    fn reap(&self) -> Result<End> {
-        let status: Option<WaitIdStatus> = waitid(WaitId::PidFd(self.sandbox.as_fd()), WaitIdOptions::EXITED)
-            .context("cannot wait for the sandbox")?;
-        let status = status.context("the sandbox was reaped by someone else")?;
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ok(End::Exited(code as u8)),
-            (None, Some(signal)) => Ok(End::Killed(signal)),
-            (None, None) => bail!("the sandbox ended in a way unknown to wait(2)"),
-        }
-    }
 }
 
 fn signal_name(signal: i32) -> String {

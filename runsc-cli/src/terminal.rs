@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 #[derive(Debug)]
 pub(crate) struct RawTerminal {
     host: OwnedFd,
-    before: Termios,
+    /// Its modes before, if it is the caller's and to be restored.
+    before: Option<Termios>,
     /// Which of the standard descriptors are this terminal.
     pub(crate) stdio: [bool; 3],
 }
@@ -35,7 +36,7 @@ impl RawTerminal {
         let mut raw = before.clone();
         raw.make_raw();
         let stdio = [true, std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
-        let terminal = RawTerminal { host, before, stdio };
+        let terminal = RawTerminal { host, before: Some(before), stdio };
         tcsetattr(&terminal.host, OptionalActions::Drain, &raw).context("cannot make the terminal raw")?;
         Ok(Some(terminal))
     }
@@ -46,8 +47,8 @@ impl RawTerminal {
     }
 
     /// Its modes before.
-    pub(crate) fn before(&self) -> &Termios {
-        &self.before
+    pub(crate) fn before(&self) -> Option<&Termios> {
+        self.before.as_ref()
     }
 
     /// Rows and columns.
@@ -58,7 +59,9 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // A terminal that is gone needs no restoring.
-        let _ = tcsetattr(&self.host, OptionalActions::Drain, &self.before);
+        if let Some(before) = &self.before {
+            // A terminal that is gone needs no restoring.
+            let _ = tcsetattr(&self.host, OptionalActions::Drain, before);
+        }
     }
 }

@@ -129,6 +129,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_recvfrom,
+    libc::SYS_accept4,
     libc::SYS_sched_setattr,
     libc::SYS_sched_getattr,
     libc::SYS_setpriority,

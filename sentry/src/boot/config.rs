@@ -4,6 +4,7 @@
 //! root; the others follow in the order in which they are to be made.
 
 use rustix::termios::Termios;
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct SandboxConfig {
     /// Standard input, output and error of the first process; `None` is `/dev/null`,
     /// or the terminal where [`TerminalSpec::stdio`] says so.
     pub stdio: [Option<OwnedFd>; 3],
+    /// Descriptors from 3 on of the first process.
+    pub preserved: Vec<OwnedFd>,
     /// A terminal to be relayed to a pseudo-terminal of the sandbox.
     pub terminal: Option<TerminalSpec>,
     /// `--strace`: where decoded calls are written, a line each.
@@ -41,8 +44,12 @@ pub struct SandboxConfig {
     pub pids_limit: Option<u64>,
     /// The root of a procfs of the sandbox's own pid namespace on the host.
     pub procfs: OwnedFd,
-    /// Commands of the command line; its end closes when that process dies.
+    /// The socket to the command line or monitor that started the sandbox, which ends with it.
     pub control: OwnedFd,
+    /// A listening socket for other commands.
+    pub listener: Option<OwnedFd>,
+    /// The first process runs only when told to.
+    pub hold: bool,
     /// How the sentry confines itself once its threads exist.
     pub seccomp: SeccompMode,
 }
@@ -70,7 +77,7 @@ pub enum SeccompMode {
 }
 
 /// The first process of a container (`process` of an OCI configuration).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Program and arguments; the program is sought along the `PATH` of [`env`](Self::env) if it has no slash.
     pub args: Vec<Vec<u8>>,
@@ -100,7 +107,7 @@ pub struct ProcessSpec {
 }
 
 /// The five capability sets, one bit per capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "capabilities(7) documents them")]
 pub struct CapabilitySets {
     pub permitted: u64,
@@ -118,7 +125,7 @@ impl CapabilitySets {
 }
 
 /// A resource limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// `RLIMIT_*`.
     pub resource: u32,
@@ -135,8 +142,8 @@ pub struct TerminalSpec {
     pub host: OwnedFd,
     /// Which of standard input, output and error are the terminal inside.
     pub stdio: [bool; 3],
-    /// Its modes before it was made raw: the initial modes of the one inside.
-    pub termios: Termios,
+    /// Its modes before it was made raw: the initial modes of the one inside, if they are not to be the usual ones.
+    pub termios: Option<Termios>,
     /// Rows and columns.
     pub size: (u16, u16),
 }
@@ -207,16 +214,6 @@ impl Default for TmpfsSpec {
     fn default() -> TmpfsSpec {
         TmpfsSpec { size: None, mode: 0o1777, uid: 0, gid: 0 }
     }
-}
-
-/// What the command line writes to [`SandboxConfig::control`], one byte each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Command {
-    /// The terminal's size changed: read it from the terminal.
-    WindowSize = 1,
-    /// A signal for the first process: its number follows as one byte.
-    Signal = 2,
 }
 
 /// How long the sentry may take to end all guests once the first process is gone.

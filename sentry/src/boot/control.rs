@@ -1,49 +1,252 @@
-//! Commands from the command line, which stays outside the walls.
+//! Commands from outside the walls: over the socket to whoever started the sandbox, and over connections to a
+//! listening socket in the container's state directory, which only the host's administrator can reach.
 
-use super::config::Command;
+use super::Failure;
+use super::process::{self, Start};
+use super::protocol::{self, ExecRequest, GuestProcess, Reply, Request, Stdio};
+use crate::errno::SysResult;
 use crate::executor;
-use crate::fs::devpts::relay;
-use crate::kernel::Kernel;
-use crate::kernel::signal::SigInfo;
-use std::fs::File;
-use std::io::Read;
+use crate::fs::devpts::relay::Relay;
+use crate::fs::path::FsContext;
+use crate::kernel::signal::{DefaultAction, SigInfo, default_action};
+use crate::kernel::start::Prepared;
+use crate::kernel::{Kernel, ThreadGroup};
+use crate::sync::Mutex;
+use rustix::net::{SocketFlags, accept_with};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
-/// Starts the thread that obeys. When the command line dies, so does the sandbox.
-pub(super) fn start(kernel: &Arc<Kernel>, control: OwnedFd) {
-    let kernel = kernel.clone();
-    let _ = std::thread::Builder::new().name("control".into()).spawn(move || {
-        let mut control = File::from(control);
-        while let Some(command) = byte(&mut control) {
-            match command {
-                c if c == Command::Signal as u8 => {
-                    let Some(signo) = byte(&mut control) else { break };
-                    signal(&kernel, i32::from(signo));
+/// The first process.
+pub(super) enum Main {
+    /// Loaded, waiting for [`Request::Start`].
+    Held(Prepared),
+    /// Runs, or has run.
+    Started,
+}
+
+/// What all connections share.
+pub(super) struct Control {
+    pub(super) kernel: Arc<Kernel>,
+    /// Whose root and mounts new processes get.
+    pub(super) root: Arc<FsContext>,
+    pub(super) main: Mutex<Main>,
+    /// That of the first process.
+    pub(super) terminal: Option<Arc<Relay>>,
+}
+
+/// Starts the threads that obey; when `owner` closes, so does the sandbox.
+pub(super) fn start(control: Control, owner: OwnedFd, listener: Option<OwnedFd>) -> io::Result<()> {
+    let control = Arc::new(control);
+    let pid = control.kernel.main.load(std::sync::atomic::Ordering::Relaxed);
+    protocol::send(&owner, &Reply::Started { pid }, &[])?;
+    let first = control.clone();
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        Connection { control: first, socket: Arc::new(owner), exec: None }.serve();
+        super::end(Ok(libc::SIGKILL));
+    })?;
+    if let Some(listener) = listener {
+        std::thread::Builder::new().name("listener".into()).spawn(move || listen(&control, &listener))?;
+    }
+    Ok(())
+}
+
+fn listen(control: &Arc<Control>, listener: &OwnedFd) {
+    loop {
+        match accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => {
+                let connection = Connection { control: control.clone(), socket: Arc::new(socket), exec: None };
+                // Without a thread the caller sees its connection close.
+                let _ = std::thread::Builder::new().name("command".into()).spawn(move || connection.serve());
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+            Err(e) => {
+                tracing::error!("no further commands are taken: {e}");
+                return;
+            }
+        }
+    }
+}
+
+/// One end of a socket whose other end gives commands.
+struct Connection {
+    control: Arc<Control>,
+    socket: Arc<OwnedFd>,
+    /// The process that was started over it.
+    exec: Option<Running>,
+}
+
+/// A process started by [`Request::Exec`].
+struct Running {
+    group: Arc<ThreadGroup>,
+    terminal: Option<Arc<Relay>>,
+}
+
+impl Connection {
+    fn serve(mut self) {
+        loop {
+            let (request, fds) = match protocol::receive(&*self.socket) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(e) => {
+                    tracing::warn!("a command cannot be understood: {e}");
+                    break;
                 }
-                c if c == Command::WindowSize as u8 => relay::resize(),
-                _ => {}
+            };
+            let reply = self.obey(request, fds).unwrap_or_else(|e| Reply::Failed { what: e.what, status: e.status });
+            if protocol::send(&*self.socket, &reply, &[]).is_err() {
+                break;
             }
             executor::run_local();
         }
-        super::end(Ok(libc::SIGKILL));
-    });
+        if let Some(exec) = &self.exec {
+            exec.group.kill(libc::SIGKILL);
+            executor::run_local();
+        }
+    }
+
+    fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+        match request {
+            Request::Start => self.control.start(),
+            Request::Exec(request) => self.exec(*request, fds),
+            Request::Signal { signo, all: true } => Ok(self.control.signal_all(signo)),
+            Request::Signal { signo, all: false } => match &self.exec {
+                Some(exec) => Ok(signal(&self.control.kernel, &exec.group, signo)),
+                None => Ok(self.control.signal_main(signo)),
+            },
+            Request::WindowSize => {
+                let terminal = match &self.exec {
+                    Some(exec) => &exec.terminal,
+                    None => &self.control.terminal,
+                };
+                if let Some(terminal) = terminal {
+                    terminal.resize();
+                }
+                Ok(Reply::Done)
+            }
+            Request::Processes => Ok(self.control.processes()),
+            Request::Limits { pids } => {
+                self.control.kernel.tree.lock().max_tasks = pids;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Starts a process; its end is told over the same connection.
+    fn exec(&mut self, request: ExecRequest, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+        if self.exec.is_some() {
+            return Err(Failure { what: "this connection has its process".into(), status: 1 });
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let (start, terminal) = self.start_of(&request, fds, tell).map_err(|e| super::failed("exec", e))?;
+        let prepared = process::further(&self.control.kernel, request.process, start)?;
+        let group = prepared.group().clone();
+        let pid = group.tgid;
+        self.exec = Some(Running { group, terminal: terminal.clone() });
+        let socket = self.socket.clone();
+        let watcher = std::thread::Builder::new().name("exec".into()).spawn(move || {
+            // Without a status the process was never let go.
+            let Ok(status) = told.recv() else { return };
+            if let Some(terminal) = terminal {
+                terminal.flush();
+                terminal.end();
+            }
+            let _ = protocol::send(&*socket, &Reply::Exited { status }, &[]);
+        });
+        watcher.map_err(|e| super::failed("exec", e))?;
+        // The caller hears of the start before it can hear of the end.
+        protocol::send(&*self.socket, &Reply::Started { pid }, &[]).map_err(|e| super::failed("exec", e))?;
+        prepared.go();
+        Ok(Reply::Done)
+    }
+
+    fn start_of(
+        &self,
+        request: &ExecRequest,
+        fds: Vec<OwnedFd>,
+        tell: Sender<i32>,
+    ) -> SysResult<(Start, Option<Arc<Relay>>)> {
+        let mut fds = fds.into_iter();
+        let mut stdio = [None, None, None];
+        for (slot, kind) in stdio.iter_mut().zip(request.stdio) {
+            if kind == Stdio::Given {
+                *slot = fds.next();
+            }
+        }
+        let is_terminal = request.stdio.map(|kind| kind == Stdio::Terminal);
+        let relay = match (request.terminal, fds.len() > request.preserved) {
+            (Some(size), true) => match fds.next() {
+                Some(host) => Some(Relay::start(super::config::TerminalSpec {
+                    host,
+                    stdio: is_terminal,
+                    termios: None,
+                    size,
+                })?),
+                None => None,
+            },
+            _ => None,
+        };
+        let fs = self.control.root.fork();
+        let files = process::files(&fs, stdio, fds.collect(), relay.as_ref().map(|relay| (relay, is_terminal)))?;
+        let on_exit = Box::new(move |status| {
+            let _ = tell.send(status);
+        });
+        Ok((Start { fs, files, terminal: relay.clone(), on_exit }, relay))
+    }
 }
 
-fn byte(control: &mut File) -> Option<u8> {
-    let mut byte = [0u8];
-    match control.read(&mut byte) {
-        Ok(1) => byte.first().copied(),
-        _ => None,
+impl Control {
+    fn start(&self) -> Result<Reply, Failure> {
+        match std::mem::replace(&mut *self.main.lock(), Main::Started) {
+            Main::Held(prepared) => {
+                prepared.go();
+                Ok(Reply::Done)
+            }
+            Main::Started => Err(Failure { what: "the container runs already".into(), status: 1 }),
+        }
+    }
+
+    fn signal_main(&self, signo: i32) -> Reply {
+        if matches!(*self.main.lock(), Main::Held(_)) {
+            // It has no handlers yet; what would end it ends the sandbox.
+            if matches!(default_action(signo), DefaultAction::Terminate | DefaultAction::Core) {
+                super::end(Ok(signo));
+            }
+            return Reply::Done;
+        }
+        let main = self.kernel.main.load(std::sync::atomic::Ordering::Relaxed);
+        if let Some(group) = self.kernel.group(main) {
+            signal(&self.kernel, &group, signo);
+        }
+        Reply::Done
+    }
+
+    fn signal_all(&self, signo: i32) -> Reply {
+        if matches!(*self.main.lock(), Main::Held(_)) {
+            return self.signal_main(signo);
+        }
+        let groups: Vec<_> = self.kernel.tree.lock().nodes().map(|(_, node)| node.group.clone()).collect();
+        for group in groups {
+            signal(&self.kernel, &group, signo);
+        }
+        Reply::Done
+    }
+
+    fn processes(&self) -> Reply {
+        let tree = self.kernel.tree.lock();
+        let alive = tree.nodes().filter(|(_, node)| !node.group.state.lock().is_zombie());
+        let shown = alive.map(|(pid, node)| GuestProcess { pid, host_pid: node.group.process().host_pid() });
+        // A process 1 of the sentry's own has none.
+        Reply::Processes(shown.filter(|process| process.host_pid != 0).collect())
     }
 }
 
 /// From outside the container: SIGKILL and SIGSTOP work on process 1 too.
-fn signal(kernel: &Arc<Kernel>, signo: i32) {
-    let main = kernel.main.load(std::sync::atomic::Ordering::Relaxed);
-    let Some(group) = kernel.group(main) else { return };
+fn signal(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, signo: i32) -> Reply {
     match signo {
         libc::SIGKILL => group.kill(signo),
         _ => group.send_signal(kernel, SigInfo::new(signo, libc::SI_USER)),
     }
+    Reply::Done
 }

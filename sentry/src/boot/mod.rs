@@ -3,22 +3,21 @@
 pub mod config;
 mod control;
 mod log;
+mod process;
+pub mod protocol;
 
-use crate::errno::{Errno, SysResult};
 use crate::executor;
-use crate::fs::devpts::relay::{self, Relay};
-use crate::fs::host_stdio::HostStdio;
-use crate::fs::inode::Caller;
-use crate::fs::path::FsContext;
-use crate::fs::walk::{Resolve, Walk};
-use crate::fs::{self, FdTable, File};
-use crate::kernel::{self, CapSet, Creds, Kernel, Uts};
-use crate::loader::Strings;
+use crate::fs::devpts::relay::Relay;
+use crate::fs;
+use crate::kernel::{Kernel, Uts};
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
-use config::{PlatformKind, ProcessSpec, SandboxConfig, SeccompMode, TerminalSpec};
+use config::{PlatformKind, SandboxConfig, SeccompMode};
+use control::{Control, Main};
 use platform::host::FilterAction;
 use platform::notify::{NotifyPlatform, selftest, spawner};
+use process::Start;
+use protocol::Reply;
 use std::sync::Arc;
 
 /// How the sandbox ended: the wait status of its first process, or why the sentry gave up.
@@ -30,44 +29,51 @@ fn end(how: Result<i32, String>) {
 }
 
 /// Runs a sandbox to its end; returns the exit status of its first process, 128 + signal if it was killed.
+///
+/// Whether it started is told over `config.control`, and so is why it failed if it did.
 pub fn run(config: SandboxConfig) -> i32 {
-    match start(config) {
-        Ok(()) => {}
+    let Ok(control) = config.control.try_clone() else { return 1 };
+    let ended = match start(config) {
+        Ok(terminal) => {
+            let ended = wait_for_end();
+            if let Some(terminal) = terminal {
+                terminal.flush();
+            }
+            ended
+        }
+        Err(e) => Err(e),
+    };
+    match ended {
+        Ok(status) if status & 0x7f == 0 => status >> 8 & 0xff,
+        Ok(status) => 128 + (status & 0x7f),
         Err(e) => {
-            eprintln!("runsc: {e}");
-            return e.status;
+            let _ = protocol::send(&control, &Reply::Failed { what: e.what, status: e.status }, &[]);
+            e.status
         }
     }
-    let status = wait_for_end();
-    relay::flush();
-    status
 }
 
-fn wait_for_end() -> i32 {
+fn wait_for_end() -> Result<i32, Failure> {
     let mut ended = END.0.lock();
     loop {
         match ended.take() {
-            Some(Ok(status)) if status & 0x7f == 0 => return status >> 8 & 0xff,
-            Some(Ok(status)) => return 128 + (status & 0x7f),
-            Some(Err(why)) => {
-                eprintln!("runsc: the sandbox failed: {why}");
-                return 128;
-            }
+            Some(Ok(status)) => return Ok(status),
+            Some(Err(why)) => return Err(Failure { what: format!("the sandbox failed: {why}"), status: 128 }),
             None => END.1.wait(&mut ended),
         }
     }
 }
 
-/// Why a sandbox did not start, and the status that the command line exits with.
+/// Why a sandbox or process did not start, and the status that the command line exits with.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-struct StartError {
+struct Failure {
     what: String,
     status: i32,
 }
 
-fn failed(what: impl std::fmt::Display, e: impl std::fmt::Display) -> StartError {
-    StartError { what: format!("{what}: {e}"), status: 1 }
+fn failed(what: impl std::fmt::Display, e: impl std::fmt::Display) -> Failure {
+    Failure { what: format!("{what}: {e}"), status: 1 }
 }
 
 /// A panic is logged in one line, without the backtrace that the standard library would open files for.
@@ -79,17 +85,18 @@ fn log_panics() {
     }));
 }
 
-fn start(config: SandboxConfig) -> Result<(), StartError> {
+/// Gets everything ready and the first process started, or ready to be; returns its terminal.
+fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     log_panics();
     if config.platform != PlatformKind::Notify {
-        return Err(StartError { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
+        return Err(Failure { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
     }
     match selftest::is_usable() {
         Ok(true) => {}
         Ok(false) => {
             let what = "this kernel loses answers to interrupted calls; it needs Linux 6.18 or a stable release of \
                         October 2025 or later";
-            return Err(StartError { what: what.into(), status: 1 });
+            return Err(Failure { what: what.into(), status: 1 });
         }
         Err(e) => return Err(failed("the notify platform's self-test failed", e)),
     }
@@ -116,23 +123,34 @@ fn start(config: SandboxConfig) -> Result<(), StartError> {
         readonly_root: config.readonly_root,
     };
     let root = fs::boot::build(tree).map_err(|e| failed("cannot build the file system", e))?;
-    let kernel = Arc::new(Kernel::new(
-        Arc::new(platform),
-        Uts { hostname: config.hostname, domainname: config.domainname },
-        |status| end(Ok(status)),
-    ));
+    let uts = Uts { hostname: config.hostname, domainname: config.domainname };
+    let kernel = Arc::new(Kernel::new(Arc::new(platform), uts));
     kernel.tree.lock().max_tasks = config.pids_limit;
-    let files = stdio(config.stdio).map_err(|e| failed("cannot take over standard input, output and error", e))?;
-    if let Some(spec) = config.terminal {
-        terminal(spec, &root, &files).map_err(|e| failed("cannot make a terminal", e))?;
-    }
-    control::start(&kernel, config.control);
+    let is_terminal = config.terminal.as_ref().map_or([false; 3], |spec| spec.stdio);
+    let terminal = config.terminal.map(Relay::start).transpose().map_err(|e| failed("cannot make a terminal", e))?;
+    let files =
+        process::files(&root, config.stdio, config.preserved, terminal.as_ref().map(|relay| (relay, is_terminal)))
+            .map_err(|e| failed("cannot take over standard input, output and error", e))?;
     confine(config.seccomp)?;
-    first_process(kernel, config.process, root, files)
+    let start = Start {
+        fs: root.clone(),
+        files,
+        terminal: terminal.clone(),
+        on_exit: Box::new(|status| end(Ok(status))),
+    };
+    let prepared = process::first(&kernel, config.process, start)?;
+    let (main, running) = if config.hold { (Main::Held(prepared), None) } else { (Main::Started, Some(prepared)) };
+    let control = Control { kernel, root, main: Mutex::new(main), terminal: terminal.clone() };
+    control::start(control, config.control, config.listener).map_err(|e| failed("cannot serve commands", e))?;
+    if let Some(prepared) = running {
+        prepared.go();
+        executor::run_local();
+    }
+    Ok(terminal)
 }
 
 /// The sentry's own filter, on all its threads and those they will start.
-fn confine(mode: SeccompMode) -> Result<(), StartError> {
+fn confine(mode: SeccompMode) -> Result<(), Failure> {
     let action = match mode {
         SeccompMode::Kill => FilterAction::Kill,
         SeccompMode::Errno => FilterAction::Errno,
@@ -142,80 +160,3 @@ fn confine(mode: SeccompMode) -> Result<(), StartError> {
     platform::host::install_filter(&filter).map_err(|e| failed("cannot install the sentry's filter", e))
 }
 
-fn stdio(given: [Option<std::os::fd::OwnedFd>; 3]) -> SysResult<Arc<FdTable>> {
-    let files = FdTable::new();
-    for (fd, host) in given.into_iter().enumerate() {
-        if let Some(host) = host {
-            files.install_at(fd as i32, HostStdio::open(host)?, false, u64::MAX)?;
-        }
-    }
-    Ok(files)
-}
-
-/// Connects the host's terminal to one of the sandbox, which becomes standard input, output, error where wanted.
-fn terminal(spec: TerminalSpec, root: &FsContext, files: &FdTable) -> SysResult<()> {
-    let stdio = spec.stdio;
-    let relay = Relay::start(spec)?;
-    let path = format!("/dev/pts/{}", relay.name());
-    let start = root.root();
-    // Without a devpts at its usual place the terminal has no name, but works.
-    let caller = Caller::kernel();
-    let place = Walk::new(&caller, start.clone(), start, Resolve::empty()).to(path.as_bytes(), true).ok();
-    let file = File::new(relay.open()?, place, libc::O_RDWR | fs::open::O_LARGEFILE);
-    for (fd, _) in stdio.into_iter().enumerate().filter(|(_, is_terminal)| *is_terminal) {
-        files.install_at(fd as i32, file.clone(), false, u64::MAX)?;
-    }
-    Ok(())
-}
-
-fn credentials(p: &ProcessSpec) -> Creds {
-    let all: CapSet = p.caps.bounding;
-    let mut creds = Creds::new(p.uid, p.gid, &p.groups, all);
-    creds.permitted = p.caps.permitted;
-    creds.effective = p.caps.effective;
-    creds.inheritable = p.caps.inheritable;
-    creds.bounding = p.caps.bounding;
-    creds.ambient = p.caps.ambient;
-    creds.no_new_privs = p.no_new_privs;
-    creds
-}
-
-/// Starts process 1 and waits until its program runs or is known not to.
-fn first_process(
-    kernel: Arc<Kernel>,
-    spec: ProcessSpec,
-    root: Arc<FsContext>,
-    files: Arc<FdTable>,
-) -> Result<(), StartError> {
-    let (tell, told) = std::sync::mpsc::channel();
-    let name = String::from_utf8_lossy(spec.args.first().map_or(&b""[..], |a| a)).into_owned();
-    root.set_umask(spec.umask);
-    executor::spawn(async move {
-        let creds = credentials(&spec);
-        let limits: Vec<_> = spec.rlimits.iter().map(|l| (l.resource, l.soft, l.hard)).collect();
-        let strings = Strings { args: spec.args, env: spec.env, filename: Vec::new() };
-        let started =
-            kernel::start_first(&kernel, creds, &limits, root, files, &spec.cwd, strings, spec.virtual_init).await;
-        let _ = tell.send(started);
-    });
-    executor::run_local();
-    match told.recv() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(e)) => Err(start_error(&name, e)),
-        Err(_) => Err(StartError { what: "the sentry panicked while starting".into(), status: 128 }),
-    }
-}
-
-/// In the words of runc, for engines look at them; 127 and 126 are a shell's.
-fn start_error(name: &str, e: Errno) -> StartError {
-    let (what, status) = match e {
-        Errno::NOENT if name.contains('/') => {
-            (format!("exec: \"{name}\": stat {name}: no such file or directory"), 127)
-        }
-        Errno::NOENT => (format!("exec: \"{name}\": executable file not found in $PATH"), 127),
-        Errno::ACCES => (format!("exec: \"{name}\": permission denied"), 126),
-        Errno::NOEXEC => (format!("exec: \"{name}\": exec format error"), 126),
-        e => (format!("exec: \"{name}\": {e}"), 126),
-    };
-    StartError { what, status }
-}

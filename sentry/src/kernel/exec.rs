@@ -4,15 +4,11 @@
 //! killed once nothing can fail any more in a way that the caller could be told.
 
 use super::group::{INFINITY, StringAreas};
-use super::signal::TaskSignals;
-use super::task::TaskParts;
-use super::{Creds, Kernel, Limit, Outcome, Registration, Task, ThreadGroup, Work, init, run};
+use super::{Creds, Outcome, Registration, Task, Work};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::fs::FdTable;
 use crate::fs::inode::Caller;
 use crate::fs::open::{Program, open_exec};
-use crate::fs::path::FsContext;
 use crate::fs::path::PathRef;
 use crate::fs::walk::{Resolve, Walk};
 use crate::loader::{self, Elf, ElfKind, PAGE, Segment, Strings, page_down, page_up};
@@ -76,63 +72,13 @@ pub async fn execve(t: &Task, start: PathRef, path: &[u8], follow: bool, strings
     Ok(())
 }
 
-/// Makes the first process and has it run its program; an error is that of the program's `execve`.
-#[expect(clippy::too_many_arguments, reason = "what a process starts with, used once")]
-pub async fn start_first(
-    kernel: &Arc<Kernel>,
-    creds: Creds,
-    limits: &[(u32, u64, u64)],
-    fs: Arc<FsContext>,
-    files: Arc<FdTable>,
-    cwd: &[u8],
-    mut strings: Strings,
-    virtual_init: bool,
-) -> SysResult<()> {
-    if virtual_init {
-        init::make(kernel)?;
-    }
-    let thread = kernel.platform.new_process().await?;
-    let tid = kernel.tree.lock().new_pid()?;
-    kernel.main.store(tid, std::sync::atomic::Ordering::Relaxed);
-    let mut all = super::group::default_limits();
-    for (resource, soft, hard) in limits {
-        if let Some(limit) = all.get_mut(*resource as usize) {
-            *limit = Limit { soft: *soft, hard: *hard };
-        }
-    }
-    let group = Arc::new(ThreadGroup::new(tid, thread.process().clone(), Arc::default(), all, libc::SIGCHLD));
-    let parts = TaskParts {
-        tid,
-        thread: thread.clone(),
-        creds: Arc::new(creds),
-        files,
-        fs,
-        comm: b"init".to_vec(),
-        signals: TaskSignals::default(),
-    };
-    let t = Task::new(kernel, &group, parts);
-    {
-        let mut tree = kernel.tree.lock();
-        tree.add_group(&group, i32::from(virtual_init));
-        // A session of its own, whoever its parent is.
-        if let Some(node) = tree.node_mut(tid) {
-            (node.pgid, node.sid) = (tid, tid);
-        }
-        tree.add_task(&t);
-        group.state.lock().tasks.push(t.clone());
-    }
-    let caller = Caller::of(&t);
-    let root = t.fs().root();
-    let dir = Walk::new(&caller, root.clone(), root.clone(), Resolve::empty()).to(cwd, true)?;
-    t.fs().set_cwd(dir);
-    let found = find_in_path(&t, &mut strings)?;
-    replace(&t, &found, &thread).await?;
-    crate::fs::devpts::relay::control(&t);
-    run::start(t.clone());
-    Ok(())
+/// Runs the program of a process that is started from outside, sought along `PATH` if its name has no slash.
+pub(super) async fn exec_new(t: &Task, mut strings: Strings, thread: &Arc<dyn Thread>) -> SysResult<()> {
+    let found = find_in_path(t, &mut strings)?;
+    replace(t, &found, thread).await
 }
 
-/// Finds the program of process 1: along `PATH` if its name has no slash.
+/// Finds the program: along `PATH` if its name has no slash.
 fn find_in_path(t: &Task, strings: &mut Strings) -> SysResult<Found> {
     let name = strings.args.first().cloned().unwrap_or_default();
     if name.is_empty() {

@@ -147,8 +147,10 @@ impl ThreadGroup {
                 orphan.report_death(kernel, 0, status);
             }
         }
+        if let Some(tell) = self.on_exit.lock().take() {
+            tell(status);
+        }
         if self.tgid == kernel.main.load(Ordering::Relaxed) {
-            (kernel.on_init_exit)(status);
             return;
         }
         if parent.is_some() {

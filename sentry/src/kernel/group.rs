@@ -152,6 +152,8 @@ pub struct ThreadGroup {
     pub oom_score_adj: std::sync::atomic::AtomicI32,
     /// When it started.
     pub started: std::time::Instant,
+    /// Told of its death, if it was started from outside the sandbox.
+    pub on_exit: Mutex<Option<super::start::OnExit>>,
     /// Interval and POSIX timers.
     pub timers: crate::kernel::timers::ProcessTimers,
 }
@@ -205,6 +207,7 @@ impl ThreadGroup {
             past_usage: Mutex::default(),
             oom_score_adj: 0.into(),
             started: std::time::Instant::now(),
+            on_exit: Mutex::default(),
             timers: Default::default(),
         }
     }

@@ -19,13 +19,14 @@ pub(crate) mod group;
 mod init;
 mod run;
 pub mod signal;
+pub mod start;
 pub mod task;
 pub mod timers;
 pub mod tree;
 
 pub use clone::{CloneArgs, clone};
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};
-pub use exec::{execve, start_first};
+pub use exec::execve;
 pub use group::{GroupState, Limit, ThreadGroup, Wait};
 pub use task::{Outcome, Registration, Task, Work};
 pub use tree::{Node, Tree};
@@ -62,13 +63,11 @@ pub struct Kernel {
     pub forks: AtomicU64,
     /// The process whose end is the end of the sandbox: 1, or 2 if process 1 is the sentry's own.
     pub main: AtomicI32,
-    /// Called with the wait status of that process when it has died.
-    pub on_init_exit: fn(i32),
 }
 
 impl Kernel {
     /// A kernel without processes.
-    pub fn new(platform: Arc<dyn Platform>, uts: Uts, on_init_exit: fn(i32)) -> Kernel {
+    pub fn new(platform: Arc<dyn Platform>, uts: Uts) -> Kernel {
         Kernel {
             platform,
             tree: Mutex::default(),
@@ -77,7 +76,6 @@ impl Kernel {
             boot_time: SystemTime::now(),
             forks: AtomicU64::new(0),
             main: AtomicI32::new(1),
-            on_init_exit,
         }
     }
 

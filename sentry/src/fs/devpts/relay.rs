@@ -14,10 +14,9 @@ use crate::fs::file::FileOps;
 use crate::fs::inode::Caller;
 use crate::kernel::Task;
 use crate::sync::{Condvar, Mutex};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the last output may take to get to the host's terminal.
@@ -30,9 +29,9 @@ pub struct Relay {
     host: OwnedFd,
     /// Output of programs has been written to the host.
     written: (Mutex<bool>, Condvar),
+    /// Becomes readable when the connection is to end.
+    ended: OwnedFd,
 }
-
-static RELAY: OnceLock<Arc<Relay>> = OnceLock::new();
 
 impl Relay {
     /// Connects the terminal of the configuration with a new pseudo-terminal of the first `devpts`.
@@ -42,13 +41,15 @@ impl Relay {
             let mut state = pty.state.lock();
             state.locked = false;
             state.size = Winsize { rows: spec.size.0, cols: spec.size.1, ..Winsize::default() };
-            state.set_termios(Termios::from(&spec.termios));
+            if let Some(termios) = &spec.termios {
+                state.set_termios(Termios::from(termios));
+            }
         }
-        let relay = Arc::new(Relay { pty, host: spec.host, written: (Mutex::new(true), Condvar::new()) });
+        let ended = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let relay = Arc::new(Relay { pty, host: spec.host, written: (Mutex::new(true), Condvar::new()), ended });
         let (keys, output) = (relay.clone(), relay.clone());
         std::thread::Builder::new().name("tty-in".into()).spawn(move || keys.carry_in())?;
         std::thread::Builder::new().name("tty-out".into()).spawn(move || output.carry_out())?;
-        let _ = RELAY.set(relay.clone());
         Ok(relay)
     }
 
@@ -67,7 +68,10 @@ impl Relay {
         let mut buf = [0; 1024];
         loop {
             match self.read_host(&mut buf) {
-                Ok(0) | Err(_) => return self.pty.close_master(),
+                Ok(0) | Err(_) => {
+                    self.pty.close_master();
+                    return self.pty.master_queue.notify(Events::HUP);
+                }
                 Ok(count) => {
                     let mut rest = buf.get(..count).unwrap_or_default();
                     while !rest.is_empty() {
@@ -84,7 +88,11 @@ impl Relay {
     fn read_host(&self, buf: &mut [u8]) -> SysResult<usize> {
         loop {
             // The description may be in non-blocking mode, for it is shared.
-            poll(&mut [PollFd::new(&self.host, PollFlags::IN)], None)?;
+            let mut fds = [PollFd::new(&self.host, PollFlags::IN), PollFd::new(&self.ended, PollFlags::IN)];
+            poll(&mut fds, None)?;
+            if fds.last().is_some_and(|ended| !ended.revents().is_empty()) {
+                return Ok(0);
+            }
             match rustix::io::read(&self.host, &mut *buf) {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 done => return Ok(done?),
@@ -98,6 +106,7 @@ impl Relay {
         loop {
             let count = wait(&self.pty.master_queue, Events::IN, || {
                 let count = match self.pty.screen(&mut buf) {
+                    Err(_) if !self.pty.state.lock().master_open => Err(Errno::PIPE),
                     // Nobody has it open now; somebody may again.
                     Err(Errno::IO) => Err(Errno::AGAIN),
                     done => done,
@@ -120,31 +129,34 @@ impl Relay {
     }
 }
 
-/// Makes the terminal, if there is one, that of the session that `t` leads.
-pub fn control(t: &Task) {
-    if let Some(relay) = RELAY.get() {
-        super::job::adopt(t, &relay.pty);
+impl Relay {
+    /// Makes the terminal that of the session that `t` leads.
+    pub fn control(&self, t: &Task) {
+        super::job::adopt(t, &self.pty);
     }
-}
 
-/// The host's terminal has another size.
-pub fn resize() {
-    let Some(relay) = RELAY.get() else { return };
-    if let Ok(size) = rustix::termios::tcgetwinsize(&relay.host) {
-        let (xpixel, ypixel) = (size.ws_xpixel, size.ws_ypixel);
-        relay.pty.set_size(Winsize { rows: size.ws_row, cols: size.ws_col, xpixel, ypixel });
-    }
-}
-
-/// Waits until all that programs have written is on the host's terminal, or for [`FLUSH_LIMIT`].
-pub fn flush() {
-    let Some(relay) = RELAY.get() else { return };
-    let deadline = Instant::now() + FLUSH_LIMIT;
-    let mut written = relay.written.0.lock();
-    while !*written || relay.pty.state.lock().line.output_len() > 0 {
-        if relay.written.1.wait_until(&mut written, deadline).timed_out() {
-            return;
+    /// The host's terminal has another size.
+    pub fn resize(&self) {
+        if let Ok(size) = rustix::termios::tcgetwinsize(&self.host) {
+            let (xpixel, ypixel) = (size.ws_xpixel, size.ws_ypixel);
+            self.pty.set_size(Winsize { rows: size.ws_row, cols: size.ws_col, xpixel, ypixel });
         }
+    }
+
+    /// Waits until all that programs have written is on the host's terminal, or for [`FLUSH_LIMIT`].
+    pub fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        let mut written = self.written.0.lock();
+        while !*written || self.pty.state.lock().line.output_len() > 0 {
+            if self.written.1.wait_until(&mut written, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Hangs up: whoever still uses the terminal inside finds it gone, and the host's is let go.
+    pub fn end(&self) {
+        let _ = rustix::io::write(&self.ended, &1u64.to_ne_bytes());
     }
 }
 

@@ -1,0 +1,129 @@
+//! Processes that are started from outside the sandbox: the first one, and those of `runsc exec`.
+
+use super::signal::TaskSignals;
+use super::task::TaskParts;
+use super::{Creds, Kernel, Limit, Task, ThreadGroup, exec, group, init, run};
+use crate::errno::SysResult;
+use crate::fs::FdTable;
+use crate::fs::devpts::relay::Relay;
+use crate::fs::inode::Caller;
+use crate::fs::path::FsContext;
+use crate::fs::walk::{Resolve, Walk};
+use crate::loader::Strings;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Called with the wait status of a process when it has died.
+pub type OnExit = Box<dyn FnOnce(i32) + Send>;
+
+/// What a process is started with.
+pub struct NewProcess {
+    /// Who it is.
+    pub creds: Creds,
+    /// Resource, soft and hard limit; those not named are the defaults.
+    pub limits: Vec<(u32, u64, u64)>,
+    /// Its view of the files; the working directory is set by `cwd`.
+    pub fs: Arc<FsContext>,
+    /// Its descriptors.
+    pub files: Arc<FdTable>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// Arguments and environment; the first argument names the program.
+    pub strings: Strings,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i32,
+    /// Its controlling terminal.
+    pub terminal: Option<Arc<Relay>>,
+    /// Told of its death.
+    pub on_exit: OnExit,
+}
+
+impl std::fmt::Debug for NewProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewProcess({:?})", self.strings.args.first())
+    }
+}
+
+/// A process whose program is loaded and has not run an instruction yet.
+#[derive(Debug)]
+pub struct Prepared(Arc<Task>);
+
+impl Prepared {
+    /// Lets it run.
+    pub fn go(self) {
+        run::start(self.0);
+    }
+
+    /// Its process.
+    pub fn group(&self) -> &Arc<ThreadGroup> {
+        &self.0.group
+    }
+}
+
+/// Makes the first process; with `virtual_init` process 1 is the sentry's own and the program process 2.
+pub async fn first(kernel: &Arc<Kernel>, new: NewProcess, virtual_init: bool) -> SysResult<Prepared> {
+    if virtual_init {
+        init::make(kernel)?;
+    }
+    let prepared = prepare(kernel, new, i32::from(virtual_init)).await?;
+    kernel.main.store(prepared.group().tgid, Ordering::Relaxed);
+    Ok(prepared)
+}
+
+/// Makes a process and loads its program; an error is that of the program's `execve`, and nothing is left of it.
+///
+/// Its parent is process `parent`, or nobody in the sandbox if that is 0.
+pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> SysResult<Prepared> {
+    let thread = kernel.platform.new_process().await?;
+    let tid = kernel.tree.lock().new_pid()?;
+    let mut limits = group::default_limits();
+    for (resource, soft, hard) in new.limits {
+        if let Some(limit) = limits.get_mut(resource as usize) {
+            *limit = Limit { soft, hard };
+        }
+    }
+    let group = Arc::new(ThreadGroup::new(tid, thread.process().clone(), Arc::default(), limits, libc::SIGCHLD));
+    group.oom_score_adj.store(new.oom_score_adj, Ordering::Relaxed);
+    let parts = TaskParts {
+        tid,
+        thread: thread.clone(),
+        creds: Arc::new(new.creds),
+        files: new.files,
+        fs: new.fs,
+        comm: b"init".to_vec(),
+        signals: TaskSignals::default(),
+    };
+    let t = Task::new(kernel, &group, parts);
+    let loaded = match enter(&t, &new.cwd) {
+        Ok(()) => exec::exec_new(&t, new.strings, &thread).await,
+        Err(e) => Err(e),
+    };
+    if let Err(e) = loaded {
+        thread.process().kill();
+        kernel.tree.lock().cancel_pid(tid);
+        return Err(e);
+    }
+    *group.on_exit.lock() = Some(new.on_exit);
+    {
+        let mut tree = kernel.tree.lock();
+        tree.add_group(&group, parent);
+        // A session of its own, whoever its parent is.
+        if let Some(node) = tree.node_mut(tid) {
+            (node.pgid, node.sid) = (tid, tid);
+        }
+        tree.add_task(&t);
+        group.state.lock().tasks.push(t.clone());
+    }
+    if let Some(terminal) = new.terminal {
+        terminal.control(&t);
+    }
+    Ok(Prepared(t))
+}
+
+fn enter(t: &Task, cwd: &[u8]) -> SysResult<()> {
+    let caller = Caller::of(t);
+    let root = t.fs().root();
+    let dir = Walk::new(&caller, root.clone(), root, Resolve::empty()).to(cwd, true)?;
+    t.fs().set_cwd(dir);
+    Ok(())
+}
