@@ -177,12 +177,9 @@ impl Connection {
         let is_terminal = request.stdio.map(|kind| kind == Stdio::Terminal);
         let relay = match (request.terminal, fds.len() > request.preserved) {
             (Some(size), true) => match fds.next() {
-                Some(host) => Some(Relay::start(super::config::TerminalSpec {
-                    host,
-                    stdio: is_terminal,
-                    termios: None,
-                    size,
-                })?),
+                Some(host) => {
+                    Some(Relay::start(super::config::TerminalSpec { host, stdio: is_terminal, termios: None, size })?)
+                }
                 None => None,
             },
             _ => None,

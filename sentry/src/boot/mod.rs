@@ -7,8 +7,8 @@ mod process;
 pub mod protocol;
 
 use crate::executor;
-use crate::fs::devpts::relay::Relay;
 use crate::fs;
+use crate::fs::devpts::relay::Relay;
 use crate::kernel::{Kernel, Uts};
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
@@ -132,12 +132,8 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
         process::files(&root, config.stdio, config.preserved, terminal.as_ref().map(|relay| (relay, is_terminal)))
             .map_err(|e| failed("cannot take over standard input, output and error", e))?;
     confine(config.seccomp)?;
-    let start = Start {
-        fs: root.clone(),
-        files,
-        terminal: terminal.clone(),
-        on_exit: Box::new(|status| end(Ok(status))),
-    };
+    let start =
+        Start { fs: root.clone(), files, terminal: terminal.clone(), on_exit: Box::new(|status| end(Ok(status))) };
     let prepared = process::first(&kernel, config.process, start)?;
     let (main, running) = if config.hold { (Main::Held(prepared), None) } else { (Main::Started, Some(prepared)) };
     let control = Control { kernel, root, main: Mutex::new(main), terminal: terminal.clone() };
@@ -159,4 +155,3 @@ fn confine(mode: SeccompMode) -> Result<(), Failure> {
     let filter = platform::host::sentry_filter(action).map_err(|e| failed("cannot build the sentry's filter", e))?;
     platform::host::install_filter(&filter).map_err(|e| failed("cannot install the sentry's filter", e))
 }
-

@@ -72,10 +72,7 @@ pub(super) fn further(kernel: &Arc<Kernel>, spec: ProcessSpec, with: Start) -> R
 }
 
 /// Runs a future on the executor and waits for what it gives.
-fn wait(
-    name: &str,
-    future: impl Future<Output = SysResult<Prepared>> + Send + 'static,
-) -> Result<Prepared, Failure> {
+fn wait(name: &str, future: impl Future<Output = SysResult<Prepared>> + Send + 'static) -> Result<Prepared, Failure> {
     let (tell, told) = std::sync::mpsc::channel();
     executor::spawn(async move {
         let _ = tell.send(future.await);
