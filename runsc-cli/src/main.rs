@@ -3,6 +3,7 @@
 //! A command makes a [`plan::Plan`]; [`supervise`] carries it out: it clones a child that builds the outer walls
 //! ([`confine`]) and becomes the sentry, and stays as its parent to wait, forward signals and clean up.
 
+#[expect(dead_code, reason = "the commands of the life cycle are to use the rest")]
 mod cgroup;
 mod commands;
 mod confine;

@@ -1,8 +1,12 @@
 //! What is to be run, as pure data: made by a command, carried out by [`crate::supervise`].
 
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 use sentry::boot::config::{ProcessSpec, TmpfsSpec};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Period over which processor time is measured, in microseconds (the kernel's default).
+const CPU_PERIOD: u64 = 100_000;
 
 /// A sandbox to be.
 #[derive(Debug)]
@@ -48,6 +52,29 @@ impl Limits {
     /// Whether there is nothing to enforce.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Limits::default()
+    }
+
+    /// As a configuration says it. Swap is no way around the limit on memory.
+    pub(crate) fn resources(&self) -> LinuxResources {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut resources = LinuxResources::default();
+        resources.set_memory(self.memory.map(signed).map(|bytes| {
+            let mut memory = LinuxMemory::default();
+            memory.set_limit(Some(bytes)).set_swap(Some(bytes));
+            memory
+        }));
+        resources.set_cpu(self.millicpus.map(|millicpus| {
+            let mut cpu = LinuxCpu::default();
+            let quota = signed(millicpus.saturating_mul(CPU_PERIOD) / 1000);
+            cpu.set_quota(Some(quota)).set_period(Some(CPU_PERIOD));
+            cpu
+        }));
+        resources.set_pids(self.pids.map(|pids| {
+            let mut limit = LinuxPids::default();
+            limit.set_limit(signed(pids));
+            limit
+        }));
+        resources
     }
 }
 

@@ -1,6 +1,6 @@
 //! The parent's side of a sandbox: starts it, waits, passes signals on, ends it in time, cleans up.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Request};
 use crate::confine::{Handles, Walls, confine};
 use crate::plan::Plan;
 use crate::terminal::RawTerminal;
@@ -49,8 +49,8 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let cgroup = make_cgroup(&plan, globals)?;
     let terminal = RawTerminal::enter(plan.terminal)?;
     let beside = Beside {
-        sentry_cgroups: cgroup.as_ref().map(Cgroup::sentry_procs).transpose()?.unwrap_or_default(),
-        guest_cgroups: cgroup.as_ref().map(Cgroup::guest_procs).transpose()?.unwrap_or_default(),
+        sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_procs()).transpose()?.unwrap_or_default(),
+        guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
         listener: None,
         hold: false,
         preserved: Vec::new(),
@@ -62,7 +62,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
         Err(failure) => Ok(End::Failed(failure)),
     };
     drop(terminal);
-    if let (Some(limit), Some(1..)) = (memory, cgroup.as_ref().map(Cgroup::oom_kills)) {
+    if let (Some(limit), Some(1..)) = (memory, cgroup.as_ref().map(|own| own.0.oom_kills())) {
         eprintln!("runsc: a process was killed: the sandbox reached its memory limit of {limit} bytes");
     }
     match end? {
@@ -89,12 +89,27 @@ pub(crate) fn forwarded_signals() -> Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("cannot receive signals")
 }
 
-fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<Cgroup>> {
+/// The groups of a sandbox that ends with this process.
+struct OwnCgroup(Cgroup);
+
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        if let Err(e) = self.0.remove() {
+            eprintln!("runsc: warning: {e:#}");
+        }
+    }
+}
+
+fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<OwnCgroup>> {
     if plan.limits.is_empty() {
         return Ok(None);
     }
-    match Cgroup::create(&plan.id, &plan.limits) {
-        Ok(cgroup) => Ok(Some(cgroup)),
+    let name = format!("runsc-{}", plan.id);
+    match Cgroup::create(&Request { id: &name, ..Request::default() }, &plan.limits.resources()) {
+        Ok(cgroup) => {
+            cgroup.remove_abandoned("runsc-do-");
+            Ok(Some(OwnCgroup(cgroup)))
+        }
         Err(e) if globals.allow_weaker => {
             eprintln!("runsc: warning: {e:#}; going on without limits (--allow-weaker)");
             Ok(None)

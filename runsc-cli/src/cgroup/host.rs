@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A mounted hierarchy.
 #[derive(Debug, PartialEq, Eq)]
-struct Hierarchy {
-    /// Controllers of version 1; empty for version 2.
-    controllers: Vec<String>,
+pub(super) struct Hierarchy {
+    /// Controllers of version 1, or the name of a hierarchy without (`name=systemd`); empty for version 2.
+    pub(super) controllers: Vec<String>,
     /// Where it is mounted.
-    mount: PathBuf,
+    pub(super) mount: PathBuf,
     /// Which group is mounted there.
     root: PathBuf,
     /// The caller's group.
@@ -34,22 +34,29 @@ impl Hierarchies {
 
     /// Whether limits are set through version 1.
     pub(super) fn has_v1_controllers(&self) -> bool {
-        self.v1("memory").is_some() || self.v1("pids").is_some() || self.v1("cpu").is_some()
+        ["memory", "pids", "cpu"].into_iter().any(|c| self.0.iter().any(|h| h.controllers.iter().any(|own| own == c)))
     }
 
-    /// The caller's own group in the hierarchy of a controller of version 1.
-    pub(super) fn v1(&self, controller: &str) -> Option<PathBuf> {
-        self.0.iter().find(|h| h.controllers.iter().any(|c| c == controller)).map(Hierarchy::own_dir)
+    /// The hierarchies of version 1, each once, wherever it is mounted first.
+    pub(super) fn v1(&self) -> Vec<&Hierarchy> {
+        let mut found: Vec<&Hierarchy> = Vec::new();
+        for hierarchy in self.0.iter().filter(|h| !h.controllers.is_empty()) {
+            if !found.iter().any(|other| other.controllers == hierarchy.controllers) {
+                found.push(hierarchy);
+            }
+        }
+        found
     }
 
-    /// Mount point and the caller's own group of version 2.
-    pub(super) fn v2(&self) -> Option<(&Path, PathBuf)> {
-        self.0.iter().find(|h| h.controllers.is_empty()).map(|h| (h.mount.as_path(), h.own_dir()))
+    /// The hierarchy of version 2.
+    pub(super) fn v2(&self) -> Option<&Hierarchy> {
+        self.0.iter().find(|h| h.controllers.is_empty())
     }
 }
 
 impl Hierarchy {
-    fn own_dir(&self) -> PathBuf {
+    /// The directory of the caller's own group.
+    pub(super) fn own_dir(&self) -> PathBuf {
         // Outside of what is mounted, the mount is the nearest group that can be named.
         self.own.strip_prefix(&self.root).map_or_else(|_| self.mount.clone(), |below| self.mount.join(below))
     }
@@ -95,11 +102,11 @@ mod tests {
     #[test]
     fn finds_groups_of_both_versions() {
         let host = Hierarchies::parse(MOUNTINFO, "4:memory:/box/a\n1:cpu:/\n0::/user\n");
-        assert_eq!(host.v1("memory"), Some("/sys/fs/cgroup/memory/a".into()));
-        assert_eq!(host.v1("cpu"), Some("/sys/fs/cgroup/cpu/".into()));
-        assert_eq!(host.v1("pids"), None);
-        let (mount, own) = host.v2().expect("version 2 is mounted");
-        assert_eq!(mount, Path::new("/sys/fs/cgroup/unified"));
-        assert_eq!(own, Path::new("/sys/fs/cgroup/unified/user"));
+        let v1: Vec<_> = host.v1().into_iter().map(|h| (h.controllers.join(","), h.own_dir())).collect();
+        let expected = [("cpu", "/sys/fs/cgroup/cpu/"), ("memory", "/sys/fs/cgroup/memory/a")];
+        assert_eq!(v1, expected.map(|(name, dir)| (name.to_owned(), PathBuf::from(dir))));
+        let v2 = host.v2().expect("version 2 is mounted");
+        assert_eq!(v2.mount, PathBuf::from("/sys/fs/cgroup/unified"));
+        assert_eq!(v2.own_dir(), PathBuf::from("/sys/fs/cgroup/unified/user"));
     }
 }

@@ -1,138 +1,265 @@
-//! Control groups of a sandbox: `runsc-ID` with the limits, and below it one group for the sentry and one for
-//! guests, so that the host's out-of-memory killer and a freezer can tell them apart.
+//! Control groups of a container.
+//!
+//! The container's group, where `linux.cgroupsPath` says, holds the limits; the container's monitor is in it and
+//! engines read its figures there. Guests are in a child `guests`, which a freezer can stop while the sentry runs
+//! on; whom the host kills first for want of memory is said by `oom_score_adj`, so that its count of kills is that
+//! of the container's group, where engines look.
+//!
+//! The crate `libcgroups` was considered: it knows neither child groups nor processes in another group than the
+//! container's in one hierarchy (see [`Cgroup::sentry_procs`]), does not tell what it made until it has made it
+//! (see [`Cgroup::locate`]), and brings 70 packages; this is a tenth of its size.
 
+mod devices;
 mod host;
+mod place;
+mod procs;
+pub(crate) mod stats;
 mod v1;
 mod v2;
 
-use crate::plan::Limits;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use host::{Hierarchies, Hierarchy};
+use oci_spec::runtime::LinuxResources;
+use place::Place;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// Names of the child groups.
-const SENTRY: &str = "sentry";
+/// Name of the child group that a freezer acts on.
 const GUESTS: &str = "guests";
 
-/// Host processes that a sandbox needs for itself among the guests: ready stub processes and what makes them.
-const SPARE_PIDS: u64 = 16;
+/// Whatever is made below a parent may find it removed by another container's end just before.
+const MAKE_ATTEMPTS: u32 = 16;
 
-/// How often the removal of a group is tried; the host may take a moment to forget the dead.
-const REMOVE_ATTEMPTS: u32 = 50;
-
-/// The groups of one sandbox, one per hierarchy. Removed when dropped.
-#[derive(Debug)]
-pub(crate) struct Cgroup {
-    groups: Vec<PathBuf>,
-    /// The hierarchy that counts out-of-memory kills.
-    memory: Option<MemoryGroup>,
+/// What decides where a container's group is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Request<'a> {
+    /// The container's name.
+    pub(crate) id: &'a str,
+    /// `linux.cgroupsPath`.
+    pub(crate) path: Option<&'a Path>,
+    /// `--systemd-cgroup`.
+    pub(crate) is_systemd: bool,
+    /// Without the right to make groups there are none, as long as no limit needs them.
+    pub(crate) is_rootless: bool,
 }
 
-#[derive(Debug)]
-enum MemoryGroup {
-    V1(PathBuf),
-    V2(PathBuf),
+/// The groups of one container, as they are saved with its state. Nothing is removed by dropping it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Cgroup {
+    version: Version,
+    /// One per hierarchy.
+    groups: Vec<Group>,
+    /// Parents that there were not, outermost first: removed with the last container below.
+    made: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Version {
+    V1,
+    V2,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Group {
+    /// Of version 1; empty for version 2.
+    controllers: Vec<String>,
+    dir: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes the groups for a sandbox called `id` and sets `limits`.
-    pub(crate) fn create(id: &str, limits: &Limits) -> Result<Cgroup> {
-        let host = host::Hierarchies::read().context("cannot tell the host's cgroups")?;
-        let name = format!("runsc-{id}");
-        let mut cgroup = Cgroup { groups: Vec::new(), memory: None };
-        if host.has_v1_controllers() {
-            v1::create(&mut cgroup, &host, &name, limits)?;
-        } else {
-            v2::create(&mut cgroup, &host, &name, limits)?;
+    /// Makes the groups with their limits; after a failure there is nothing of them.
+    pub(crate) fn create(request: &Request<'_>, resources: &LinuxResources) -> Result<Cgroup> {
+        let mut cgroup = Cgroup::locate(request)?;
+        if let Err(e) = cgroup.make(request, resources) {
+            let _ = cgroup.remove();
+            return Err(e);
         }
         Ok(cgroup)
     }
 
-    /// `cgroup.procs` of the sentry's groups, open for writing.
-    pub(crate) fn sentry_procs(&self) -> Result<Vec<OwnedFd>> {
-        self.open_procs(SENTRY)
-    }
-
-    /// `cgroup.procs` of the guests' groups, open for writing.
-    pub(crate) fn guest_procs(&self) -> Result<Vec<OwnedFd>> {
-        self.open_procs(GUESTS)
-    }
-
-    fn open_procs(&self, child: &str) -> Result<Vec<OwnedFd>> {
-        let open = |group: &PathBuf| {
-            let path = group.join(child).join("cgroup.procs");
-            let file: Result<File> = OpenOptions::new().write(true).open(&path).with_context(|| shown(&path));
-            file.map(OwnedFd::from)
+    /// The groups that are to be made, which is nothing yet: so that a container's state can name them before.
+    pub(crate) fn locate(request: &Request<'_>) -> Result<Cgroup> {
+        let place = place::place(request.path, request.id, request.is_systemd)?;
+        if request.is_systemd {
+            bail!("the systemd cgroup driver is not supported: the host is to use cgroupfs");
+        }
+        let host = Hierarchies::read().context("cannot tell the host's cgroups")?;
+        let (version, hierarchies) = match host.has_v1_controllers() {
+            true => (Version::V1, host.v1()),
+            false => (Version::V2, host.v2().into_iter().collect()),
         };
-        self.groups.iter().map(open).collect()
+        let mut cgroup = Cgroup { version, groups: Vec::new(), made: Vec::new() };
+        for hierarchy in hierarchies {
+            let dir = cgroup.dir(hierarchy, &place);
+            let parents = dir.ancestors().skip(1).take_while(|parent| !parent.exists());
+            let mut missing: Vec<PathBuf> = parents.map(Path::to_path_buf).collect();
+            missing.reverse();
+            cgroup.made.extend(missing);
+            cgroup.groups.push(Group { controllers: hierarchy.controllers.clone(), dir });
+        }
+        Ok(cgroup)
+    }
+
+    fn dir(&self, hierarchy: &Hierarchy, place: &Place) -> PathBuf {
+        match (place, self.version) {
+            (Place::Absolute(path), _) => hierarchy.mount.join(path),
+            (Place::Relative(path), Version::V1) => hierarchy.own_dir().join(path),
+            // A group with processes hands down no controllers, and the caller's has some: beside it, as runc does.
+            (Place::Relative(path), Version::V2) => {
+                let own = hierarchy.own_dir();
+                let parent = own.parent().filter(|parent| parent.starts_with(&hierarchy.mount));
+                parent.unwrap_or(&hierarchy.mount).join(path)
+            }
+        }
+    }
+
+    /// Makes what [`locate`](Cgroup::locate) found.
+    pub(crate) fn make(&mut self, request: &Request<'_>, resources: &LinuxResources) -> Result<()> {
+        let mut made = Vec::new();
+        for group in std::mem::take(&mut self.groups) {
+            match self.make_group(&group) {
+                Ok(()) => made.push(group),
+                Err(e) if request.is_rootless && request.path.is_none() && is_refused(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.groups = made;
+        match self.version {
+            Version::V1 => v1::prepare(self, resources)?,
+            Version::V2 => v2::prepare(self)?,
+        }
+        self.set(resources, request.is_rootless)
+    }
+
+    fn make_group(&self, group: &Group) -> Result<()> {
+        let context = || format!("cannot make the cgroup {}", group.dir.display());
+        for _ in 0..MAKE_ATTEMPTS {
+            match make_dirs(&group.dir, self.version) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                done => return done.with_context(context).and_then(|()| ensure_empty(&group.dir)),
+            }
+        }
+        bail!(context())
+    }
+
+    fn set(&self, resources: &LinuxResources, is_rootless: bool) -> Result<()> {
+        match self.version {
+            Version::V1 => v1::set(self, resources, is_rootless),
+            Version::V2 => v2::set(self, resources),
+        }
+    }
+
+    /// Changes limits of a container that exists; what `resources` does not name stays.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.set(resources, !rustix::process::geteuid().is_root())
+    }
+
+    /// `cgroup.procs` of all groups where the sentry belongs, open for writing. Where pids are limited by version 1
+    /// that is not the container's group, for the limit is on guests alone: the sentry holds them to it, and the
+    /// host to a little more.
+    pub(crate) fn sentry_procs(&self) -> Result<Vec<OwnedFd>> {
+        self.groups.iter().map(|group| open_procs(&self.sandbox_dir(group))).collect()
+    }
+
+    /// `cgroup.procs` of the groups where guests belong and the sentry, whose children they are, is not.
+    pub(crate) fn guest_procs(&self) -> Result<Vec<OwnedFd>> {
+        self.freezer().map(|dir| open_procs(&dir)).into_iter().collect()
+    }
+
+    /// Puts a process into the container's group.
+    pub(crate) fn join(&self, pid: rustix::process::Pid) -> Result<()> {
+        for group in &self.groups {
+            write(&group.dir.join("cgroup.procs"), pid.as_raw_nonzero())?;
+        }
+        Ok(())
+    }
+
+    /// The group that holds guests and sentry.
+    fn sandbox_dir(&self, group: &Group) -> PathBuf {
+        let apart = v1::sandbox_pids(&group.dir);
+        if group.has("pids") && apart.exists() { apart } else { group.dir.clone() }
+    }
+
+    /// The group that is frozen.
+    fn freezer(&self) -> Option<PathBuf> {
+        match self.version {
+            Version::V1 => self.v1("freezer").map(|dir| dir.join(GUESTS)),
+            Version::V2 => self.groups.first().map(|group| group.dir.join(GUESTS)),
+        }
+    }
+
+    /// The container's group in the hierarchy of a controller of version 1.
+    fn v1(&self, controller: &str) -> Option<&Path> {
+        self.groups.iter().find(|group| group.has(controller)).map(|group| group.dir.as_path())
+    }
+
+    /// The container's group in version 2.
+    fn v2(&self) -> Option<&Path> {
+        self.groups.iter().find(|group| group.controllers.is_empty()).map(|group| group.dir.as_path())
     }
 
     /// How many processes the host has killed for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let read = |path: PathBuf| key(&fs::read_to_string(path).unwrap_or_default(), "oom_kill");
-        match &self.memory {
-            Some(MemoryGroup::V1(group)) => {
-                [SENTRY, GUESTS].into_iter().map(|child| read(group.join(child).join("memory.oom_control"))).sum()
-            }
-            Some(MemoryGroup::V2(group)) => read(group.join("memory.events")),
-            None => 0,
-        }
-    }
-
-    /// Makes `group` with its children; it will be removed with `self`.
-    fn make(&mut self, group: &Path) -> Result<()> {
-        fs::create_dir(group).with_context(|| format!("cannot make the cgroup {}", group.display()))?;
-        self.groups.push(group.to_path_buf());
-        for child in [SENTRY, GUESTS] {
-            let path = group.join(child);
-            fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
-        }
-        Ok(())
+        let file = match self.version {
+            Version::V1 => self.v1("memory").map(|dir| dir.join("memory.oom_control")),
+            Version::V2 => self.v2().map(|dir| dir.join("memory.events")),
+        };
+        file.and_then(|file| fs::read_to_string(file).ok()).map_or(0, |text| key(&text, "oom_kill"))
     }
 }
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        for group in &self.groups {
-            for dir in [group.join(SENTRY), group.join(GUESTS), group.clone()] {
-                remove(&dir);
-            }
-        }
+impl Group {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|own| own == controller)
     }
 }
 
-fn remove(dir: &Path) {
-    for _ in 0..REMOVE_ATTEMPTS {
-        match fs::remove_dir(dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(2)),
-            _ => return,
+/// Makes a group and what is missing above it.
+fn make_dirs(dir: &Path, version: Version) -> std::io::Result<()> {
+    let mut missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    missing.reverse();
+    for dir in missing {
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+            _ if version == Version::V1 => v1::inherit_cpuset(dir)?,
+            _ => {}
         }
     }
+    Ok(())
 }
 
-/// Removes groups of `runsc do` below `parent` whose command line was killed and could not.
-fn remove_stale(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|n| n.strip_prefix("runsc-do-")).and_then(|n| n.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            for dir in [entry.path().join(SENTRY), entry.path().join(GUESTS), entry.path()] {
-                // A group that still has processes stays; it is not ours to kill.
-                let _ = fs::remove_dir(dir);
-            }
-        }
+/// A group that others use is not taken over.
+fn ensure_empty(dir: &Path) -> Result<()> {
+    let count = procs::in_tree(dir).len();
+    if count > 0 {
+        bail!("container's cgroup is not empty: {count} process(es) found");
     }
+    Ok(())
+}
+
+fn is_refused(e: &anyhow::Error) -> bool {
+    let kind = e.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    matches!(kind, Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem))
+}
+
+fn open_procs(dir: &Path) -> Result<OwnedFd> {
+    let path = dir.join("cgroup.procs");
+    let file: File =
+        OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(file.into())
 }
 
 fn write(path: &Path, value: impl ToString) -> Result<()> {
     let value = value.to_string();
-    fs::write(path, &value).with_context(|| format!("cannot write {value} to {}", path.display()))
-}
-
-fn shown(path: &Path) -> String {
-    format!("cannot open {}", path.display())
+    // Never created: a file that is missing is a controller's that is missing.
+    let done = OpenOptions::new().write(true).open(path).and_then(|mut file| {
+        use std::io::Write;
+        file.write_all(value.as_bytes())
+    });
+    done.with_context(|| format!("failed to write \"{value}\": {}", path.display()))
 }
 
 /// The number after `name` in a file of `name number` lines.
@@ -140,3 +267,6 @@ fn key(text: &str, name: &str) -> u64 {
     let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
