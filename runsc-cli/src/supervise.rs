@@ -1,6 +1,6 @@
 //! The parent's side of a sandbox: starts it, waits, passes signals on, ends it in time, cleans up.
 
-use crate::cgroup::{Cgroup, Request};
+use crate::cgroup::{Cgroup, Placement};
 use crate::confine::{Handles, Walls, confine};
 use crate::plan::Plan;
 use crate::terminal::RawTerminal;
@@ -105,7 +105,7 @@ fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<OwnCgroup>> {
         return Ok(None);
     }
     let name = format!("runsc-{}", plan.id);
-    match Cgroup::create(&Request { id: &name, ..Request::default() }, &plan.limits.resources()) {
+    match Cgroup::create(&Placement { id: &name, ..Placement::default() }, &plan.limits.resources()) {
         Ok(cgroup) => {
             cgroup.remove_abandoned("runsc-do-");
             Ok(Some(OwnCgroup(cgroup)))

@@ -35,7 +35,7 @@ const MAKE_ATTEMPTS: u32 = 16;
 
 /// What decides where a container's group is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Request<'a> {
+pub(crate) struct Placement<'a> {
     /// The container's name.
     pub(crate) id: &'a str,
     /// `linux.cgroupsPath`.
@@ -71,9 +71,9 @@ struct Group {
 
 impl Cgroup {
     /// Makes the groups with their limits; after a failure there is nothing of them.
-    pub(crate) fn create(request: &Request<'_>, resources: &LinuxResources) -> Result<Cgroup> {
-        let mut cgroup = Cgroup::locate(request)?;
-        if let Err(e) = cgroup.make(request, resources) {
+    pub(crate) fn create(placement: &Placement<'_>, resources: &LinuxResources) -> Result<Cgroup> {
+        let mut cgroup = Cgroup::locate(placement)?;
+        if let Err(e) = cgroup.make(placement, resources) {
             let _ = cgroup.remove();
             return Err(e);
         }
@@ -81,9 +81,9 @@ impl Cgroup {
     }
 
     /// The groups that are to be made, which is nothing yet: so that a container's state can name them before.
-    pub(crate) fn locate(request: &Request<'_>) -> Result<Cgroup> {
-        let place = place::place(request.path, request.id, request.is_systemd)?;
-        if request.is_systemd {
+    pub(crate) fn locate(placement: &Placement<'_>) -> Result<Cgroup> {
+        let place = place::place(placement.path, placement.id, placement.is_systemd)?;
+        if placement.is_systemd {
             bail!("the systemd cgroup driver is not supported: the host is to use cgroupfs");
         }
         let host = Hierarchies::read().context("cannot tell the host's cgroups")?;
@@ -117,12 +117,12 @@ impl Cgroup {
     }
 
     /// Makes what [`locate`](Cgroup::locate) found.
-    pub(crate) fn make(&mut self, request: &Request<'_>, resources: &LinuxResources) -> Result<()> {
+    pub(crate) fn make(&mut self, placement: &Placement<'_>, resources: &LinuxResources) -> Result<()> {
         let mut made = Vec::new();
         for group in std::mem::take(&mut self.groups) {
             match self.make_group(&group) {
                 Ok(()) => made.push(group),
-                Err(e) if request.is_rootless && request.path.is_none() && is_refused(&e) => {}
+                Err(e) if placement.is_rootless && placement.path.is_none() && is_refused(&e) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -131,7 +131,7 @@ impl Cgroup {
             Version::V1 => v1::prepare(self, resources)?,
             Version::V2 => v2::prepare(self)?,
         }
-        self.set(resources, request.is_rootless)
+        self.set(resources, placement.is_rootless)
     }
 
     fn make_group(&self, group: &Group) -> Result<()> {

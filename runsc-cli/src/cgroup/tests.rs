@@ -24,8 +24,8 @@ fn life_of_groups_of_version_1() {
     .expect("the resources are valid");
     let id = format!("test-{}", std::process::id());
     let path = Path::new("/runsc-test-parent").join(&id);
-    let request = Request { id: &id, path: Some(&path), ..Request::default() };
-    let Ok(cgroup) = Cgroup::create(&request, &resources) else { return };
+    let placement = Placement { id: &id, path: Some(&path), ..Placement::default() };
+    let Ok(cgroup) = Cgroup::create(&placement, &resources) else { return };
     if cgroup.version != Version::V1 {
         cgroup.remove().expect("new groups can be removed");
         return;
@@ -59,7 +59,7 @@ fn life_of_groups_of_version_1() {
     cgroup.update(&grown.expect("the resources are valid")).expect("limits can change");
     assert_eq!(read(&memory, "memory.limit_in_bytes"), "268435456");
     assert_eq!(read(&pids, "pids.max"), "max");
-    assert!(Cgroup::create(&request, &resources).is_err(), "a group that is in use is not taken over");
+    assert!(Cgroup::create(&placement, &resources).is_err(), "a group that is in use is not taken over");
 
     cgroup.kill_all().expect("the killed end");
     let _ = (monitor.wait(), guest.wait());

@@ -1,6 +1,6 @@
 //! `runsc doctor`: what the host offers and lacks.
 
-use crate::cgroup::{Cgroup, Request};
+use crate::cgroup::{Cgroup, Placement};
 use crate::plan::Limits;
 use crate::supervise::{missing_namespaces, names};
 use anyhow::Result;
@@ -120,7 +120,7 @@ fn yama() -> Finding {
 fn cgroups() -> Finding {
     let one_of_each = Limits { memory: Some(1 << 30), millicpus: Some(1000), pids: Some(1000) };
     let name = format!("runsc-do-{}", std::process::id());
-    let made = Cgroup::create(&Request { id: &name, ..Request::default() }, &one_of_each.resources());
+    let made = Cgroup::create(&Placement { id: &name, ..Placement::default() }, &one_of_each.resources());
     match made.and_then(|cgroup| cgroup.remove()) {
         Ok(()) => Finding::new("cgroups", Grade::Ok, "limits on memory, processors and processes can be set"),
         Err(e) => Finding::new("cgroups", Grade::Weak, format!("{e:#}: --memory, --cpus, --pids are refused")),
