@@ -7,6 +7,8 @@
 mod cgroup;
 mod commands;
 mod confine;
+#[expect(dead_code, reason = "the commands of the life cycle are to use them")]
+mod hooks;
 mod oci;
 mod plan;
 mod supervise;
