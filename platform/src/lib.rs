@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -140,7 +140,7 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
 
     /// Has the host kernel run the `mmap` as it stands with `file` behind descriptor number `at`.
     /// `file` must have no more rights than the guest's own descriptor.
-    fn answer_mmap(&self, file: BorrowedFd<'_>, at: u32) -> io::Result<()>;
+    fn answer_mmap(&self, file: &Arc<OwnedFd>, at: u32) -> io::Result<()>;
 
     /// The guest closed or replaced its descriptor `fd` (during an unanswered call): no host copy may stay.
     fn forget_fd(&self, fd: u32);
@@ -171,8 +171,13 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     /// Has a stopped thread make `calls` in order; returns their results.
     fn run<'a>(&'a self, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
 
-    /// As [`run`](Self::run), with `file` at the descriptor number [`WINDOW_FD`] while it lasts.
-    fn run_with_file<'a>(&'a self, file: BorrowedFd<'a>, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
+    /// As [`run`](Self::run), with `files` (at most [`WINDOWS`]) at the descriptor numbers from [`WINDOW_FD`] while
+    /// it lasts.
+    fn run_with_files<'a>(
+        &'a self,
+        files: &'a [BorrowedFd<'a>],
+        calls: &'a [Call],
+    ) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
 
     /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>>;
@@ -195,8 +200,23 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     fn host_tid(&self) -> i32;
 }
 
-/// The descriptor number at which [`Thread::run_with_file`] places its file.
+/// The descriptor number at which [`Thread::run_with_files`] places its first file.
 pub const WINDOW_FD: u32 = 1000;
+/// How many files it takes: a program and its dynamic linker.
+pub const WINDOWS: usize = 2;
+
+/// The memory of a process without a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Address of the vDSO.
+    pub vdso: u64,
+    /// End of the room that the host's kernel gives to mappings.
+    pub mappings_end: u64,
+    /// Start and length of what its first orders should unmap.
+    pub leftover: (u64, u64),
+    /// A KiB of memory that its first orders may point to.
+    pub scratch: u64,
+}
 
 /// One host process behind guest threads, and the memory they see.
 pub trait Process: Send + Sync + std::fmt::Debug {
@@ -227,8 +247,8 @@ pub trait Process: Send + Sync + std::fmt::Debug {
     /// Whether the range touches memory that belongs to the platform (stub, stacks, slots).
     fn is_reserved(&self, addr: u64, len: u64) -> bool;
 
-    /// Facts a new program's auxiliary vector needs.
-    fn vdso(&self) -> u64;
+    /// How its memory is laid out before it has a program.
+    fn layout(&self) -> Layout;
 }
 
 /// Makes guest processes.

@@ -24,6 +24,8 @@ pub(super) enum Check {
     Bits { arg: u32, set: u32, allowed: u32 },
     /// The instruction pointer is this (below 4 GiB).
     Ip(u32),
+    /// The instruction pointer is in the page at this address (below 4 GiB).
+    Page(u32),
 }
 
 /// What the program does with a call.
@@ -121,6 +123,13 @@ impl Assembler {
                     self.test(JEQ, 0, Jump::Next, Jump::Out);
                     self.push(LD_ABS, IP);
                     self.test(JEQ, *ip, Jump::Next, Jump::Out);
+                }
+                Check::Page(page) => {
+                    self.push(LD_ABS, IP + 4);
+                    self.test(JEQ, 0, Jump::Next, Jump::Out);
+                    self.push(LD_ABS, IP);
+                    self.push(AND, !0xfff);
+                    self.test(JEQ, *page, Jump::Next, Jump::Out);
                 }
             }
         }

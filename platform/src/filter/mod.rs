@@ -50,6 +50,18 @@ const ARCH_PRCTL: [u32; 3] = [0x1002, 0x1003, 0x1004];
 /// BOOTTIME, TAI.
 const CLOCKS: [u32; 8] = [0, 1, 3, 4, 5, 6, 7, 11];
 
+/// What the stub's own page may do besides. A guest that jumps there can spoil its own signal handling, protect its
+/// own memory from itself, and map, privately, the file at a window descriptor: those have no more rights than the
+/// guest's own, or are of a process that runs no guest code yet.
+const STUB_CALLS: [libc::c_long; 3] = [libc::SYS_rt_sigaction, libc::SYS_sigaltstack, SYS_MSEAL];
+const SYS_MSEAL: libc::c_long = 462;
+/// How the segments of programs are mapped.
+const SEGMENT_FLAGS: u32 = (libc::MAP_PRIVATE | libc::MAP_FIXED) as u32;
+
+fn windows() -> Vec<u32> {
+    (crate::WINDOW_FD..crate::WINDOW_FD + crate::WINDOWS as u32).collect()
+}
+
 /// Builds the filter; calls that are not native get `intercept` (a `SECCOMP_RET_` value).
 pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
     let one_of = |arg, values: &[u32]| Check::OneOf { arg, ignore: 0, values: values.to_vec() };
@@ -63,6 +75,13 @@ pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
     }
     let mmap = Check::Bits { arg: 3, set: libc::MAP_ANONYMOUS as u32, allowed: MMAP_FLAGS };
     a.rule(libc::SYS_mmap as u32, &[mmap], ALLOW);
+    let stub = Check::Page(stub::abi::TEXT_BASE as u32);
+    let segment = Check::Bits { arg: 3, set: SEGMENT_FLAGS, allowed: SEGMENT_FLAGS };
+    a.rule(libc::SYS_mmap as u32, &[stub.clone(), segment, one_of(4, &windows())], ALLOW);
+    a.rule(libc::SYS_close as u32, &[stub.clone(), one_of(0, &windows())], ALLOW);
+    for nr in STUB_CALLS {
+        a.rule(nr as u32, std::slice::from_ref(&stub), ALLOW);
+    }
     a.rule(libc::SYS_madvise as u32, &[one_of(2, &MADVISE)], ALLOW);
     a.rule(libc::SYS_rt_sigreturn as u32, &[Check::Ip(stub::entry::SIGRETURNED as u32)], ALLOW);
     a.rule(libc::SYS_clock_gettime as u32, &[one_of(0, &CLOCKS)], ALLOW);
@@ -84,8 +103,19 @@ pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
     a.finish(intercept)
 }
 
-/// Whether the filter lets this call run natively, given that it is made outside the stub. The platform asks
-/// it which of its orders will come by as notifications.
+/// Whether the filter lets the stub make this call natively. The platform asks which of its orders will come by as
+/// notifications.
+pub(crate) fn is_native_in_stub(nr: u32, args: &[u64; 6]) -> bool {
+    let window = |n: usize| windows().contains(&(args[n] as u32));
+    match i64::from(nr) {
+        libc::SYS_mmap if args[3] == u64::from(SEGMENT_FLAGS) => window(4),
+        libc::SYS_close => window(0),
+        nr if STUB_CALLS.contains(&nr) => true,
+        _ => is_native(nr, args),
+    }
+}
+
+/// Whether the filter lets this call run natively wherever it is made.
 pub(crate) fn is_native(nr: u32, args: &[u64; 6]) -> bool {
     let arg = |n: usize| args[n] as u32;
     match i64::from(nr) {
@@ -170,6 +200,25 @@ mod tests {
     fn set_gs_is_intercepted_and_set_fs_is_not() {
         assert_eq!(run(libc::SYS_arch_prctl, [0x1001, 0, 0, 0, 0, 0]), NOTIFY);
         assert_eq!(run(libc::SYS_arch_prctl, [0x1002, 0, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn the_stub_and_nobody_else_maps_windows_and_sets_handlers() {
+        let filter = guest_filter(NOTIFY);
+        let window = u64::from(crate::WINDOW_FD);
+        let segment = (libc::SYS_mmap, [0x40_0000, 4096, 5, u64::from(SEGMENT_FLAGS), window, 0]);
+        let close = (libc::SYS_close, [window + 1, 0, 0, 0, 0, 0]);
+        let action = (libc::SYS_rt_sigaction, [11, 0, 0, 8, 0, 0]);
+        for (nr, args) in [segment, close, action] {
+            let at = |ip| bpf::interpret(&filter, nr as u32, AUDIT_ARCH_X86_64, ip, args);
+            assert_eq!((at(0x10123), at(0x11000), at(0x1_0001_0123), at(0x40_1000)), (ALLOW, NOTIFY, NOTIFY, NOTIFY));
+            assert!(is_native_in_stub(nr as u32, &args) && !is_native(nr as u32, &args));
+        }
+        let shared = [0x40_0000, 4096, 3, (libc::MAP_SHARED | libc::MAP_FIXED) as u64, window, 0];
+        for (nr, args) in [(libc::SYS_mmap, shared), (libc::SYS_close, [3; 6])] {
+            assert_eq!(bpf::interpret(&filter, nr as u32, AUDIT_ARCH_X86_64, 0x10123, args), NOTIFY);
+            assert!(!is_native_in_stub(nr as u32, &args));
+        }
     }
 
     #[test]

@@ -65,12 +65,12 @@ pub(super) fn set_registers(host: &HostProcess, uc: u64, r: &Registers) -> bool 
         chunk.copy_from_slice(&word.to_le_bytes());
     }
     // The kick must stay deliverable whatever the guest put into its frame.
-    host.write_all(uc + GREGS, &b) && host.write_all(uc + SIGMASK, &[0; 8])
+    host.write_pieces(&[(uc + GREGS, &b), (uc + SIGMASK, &[0; 8])])
 }
 
 /// Sets the result of the call that the frame returns from, and the address after it.
 pub(super) fn set_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool {
-    host.write_all(uc + RAX, &ret.to_le_bytes()) && host.write_all(uc + RIP, &ip.to_le_bytes())
+    host.write_pieces(&[(uc + RAX, &ret.to_le_bytes()), (uc + RIP, &ip.to_le_bytes())])
 }
 
 /// Whether the frame returns to `ip` with `ret`: kernels before the fix of October 2025 may have thrown the

@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     nursery: Mutex<Nursery>,
     nursery_changed: Condvar,
     watch: watcher::Watch,
+    spares: receiver::Spares,
     /// Notifications received, for the watcher to see whether anything happens.
     received: AtomicU64,
     /// Runs the sentry's tasks that the calling thread has woken.
@@ -185,6 +186,7 @@ impl NotifyPlatform {
             nursery: Mutex::default(),
             nursery_changed: Condvar::new(),
             watch: watcher::Watch::default(),
+            spares: receiver::Spares::default(),
             received: AtomicU64::new(0),
             run_ready,
             fatal,

@@ -3,9 +3,9 @@
 use super::slots::{SLOTS, SlotFile};
 use super::sys;
 use super::thread::NotifyThread;
-use crate::{Process, Usage};
+use crate::{Layout, Process, Registers, Usage};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -28,10 +28,27 @@ pub(super) struct AddressSpace {
 /// What a stub tells when it starts, before any guest code has run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BootFacts {
-    /// Address of the vDSO.
-    pub(super) vdso: u64,
     /// Size of a stub stack.
-    pub(super) stack_size: u64,
+    stack_size: u64,
+    layout: Layout,
+}
+
+impl BootFacts {
+    /// From the registers of its first trap (`op::ENTRY`).
+    pub(super) fn new(regs: &Registers) -> BootFacts {
+        // The stub has a stack of its own, and so will the program. What `execve` made grows by 128 KiB at once;
+        // nothing else is near.
+        const AT_MOST: u64 = 1 << 20;
+        let end = (regs.r8.max(regs.rsp) | (PAGE - 1)).saturating_add(1);
+        let layout = Layout {
+            vdso: regs.rdi,
+            mappings_end: regs.rdx,
+            leftover: (end.saturating_sub(AT_MOST), AT_MOST),
+            // The far end of the first stub stack.
+            scratch: abi::STACK_BASE,
+        };
+        BootFacts { stack_size: regs.rsi, layout }
+    }
 }
 
 /// Whether threads can be parked.
@@ -130,7 +147,7 @@ pub(super) struct HostProcess {
     gone: RwLock<bool>,
     pub(super) threads: Mutex<Vec<Weak<NotifyThread>>>,
     /// Descriptor numbers at which the process holds a host descriptor for a mapping.
-    pub(super) host_fds: Mutex<BTreeSet<u32>>,
+    pub(super) host_fds: Mutex<BTreeMap<u32, Arc<OwnedFd>>>,
     /// Those among them that the guest has closed when no notification was at hand to replace them.
     pub(super) stale_fds: Mutex<Vec<u32>>,
     final_usage: Mutex<Usage>,
@@ -189,6 +206,12 @@ impl HostProcess {
 
     pub(super) fn write_all(&self, addr: u64, src: &[u8]) -> bool {
         self.write(addr, src) == src.len()
+    }
+
+    /// Writes two things at once.
+    pub(super) fn write_pieces(&self, pieces: &[(u64, &[u8]); 2]) -> bool {
+        let _copy = Copying::begin();
+        self.with_pid(|pid| sys::write_pieces(pid, pieces)).unwrap_or(false)
     }
 
     pub(super) fn usage_of(&self, tid: Option<i32>) -> Option<Usage> {
@@ -284,8 +307,8 @@ impl Process for HostProcess {
         self.space.is_reserved(addr, len)
     }
 
-    fn vdso(&self) -> u64 {
-        self.space.facts().vdso
+    fn layout(&self) -> Layout {
+        self.space.facts().layout
     }
 }
 

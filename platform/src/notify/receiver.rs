@@ -2,8 +2,10 @@
 
 use super::process::{CopyMark, HostProcess, set_copy_mark};
 use super::{Birth, Family, NotifyThread, Phase, Shared, sys};
-use crate::{CloneKind, Thread};
+use crate::CloneKind;
 use libc::seccomp_notif;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,17 +16,66 @@ use stub::abi::{self, op};
 /// calls that block are parked at once.
 const CROWD: usize = 24;
 
-/// Starts a receiver for `family`.
+/// How many receivers without a family are kept: most programs live shortly, and a new thread costs more than all
+/// the rest of an `execve`.
+const SPARE: usize = 4;
+
+/// Receivers that wait for a family.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    waiting: Mutex<Waiting>,
+    wanted: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    receivers: usize,
+    families: VecDeque<Arc<Family>>,
+}
+
+/// Has some receiver serve `family`.
 pub(super) fn start(shared: &Arc<Shared>, family: Arc<Family>) -> io::Result<()> {
+    let mut waiting = shared.spares.waiting.lock();
+    if waiting.receivers > waiting.families.len() {
+        waiting.families.push_back(family);
+        shared.spares.wanted.notify_one();
+        return Ok(());
+    }
+    drop(waiting);
     let shared = shared.clone();
     std::thread::Builder::new().name("receiver".into()).spawn(move || {
-        let mark = Arc::new(CopyMark::default());
-        set_copy_mark(Some(mark.clone()));
-        shared.watch.add_receiver(&mark, &family);
-        serve(&shared, &family, &mark);
-        set_copy_mark(None);
+        let mut next = Some(family);
+        while let Some(family) = next {
+            receive(&shared, &family);
+            drop(family);
+            next = next_family(&shared);
+        }
     })?;
     Ok(())
+}
+
+/// Waits for another family; `None` if enough others do.
+fn next_family(shared: &Shared) -> Option<Arc<Family>> {
+    let mut waiting = shared.spares.waiting.lock();
+    if waiting.receivers >= SPARE {
+        return None;
+    }
+    waiting.receivers += 1;
+    loop {
+        if let Some(family) = waiting.families.pop_front() {
+            waiting.receivers -= 1;
+            return Some(family);
+        }
+        shared.spares.wanted.wait(&mut waiting);
+    }
+}
+
+fn receive(shared: &Arc<Shared>, family: &Arc<Family>) {
+    let mark = Arc::new(CopyMark::default());
+    set_copy_mark(Some(mark.clone()));
+    shared.watch.add_receiver(&mark, family);
+    serve(shared, family, &mark);
+    set_copy_mark(None);
 }
 
 fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
@@ -123,16 +174,10 @@ fn still_waiting(shared: &Arc<Shared>, tid: i32, id: u64) {
 }
 
 impl NotifyThread {
-    /// The hypercall of a new thread: it is stopped from the start, with 0 as the result of its `clone`.
+    /// The hypercall of a new thread: it is stopped from the start, in the frame that its creator's stub copied.
     fn born(&self, notif: &seccomp_notif) {
-        let mut st = self.lock();
         let [_, uc, _, buffer, _, _] = notif.data.args;
-        st.start_stopped(notif.id, uc, buffer);
-        drop(st);
-        if let Ok(mut regs) = self.registers() {
-            regs.rax = 0;
-            let _ = self.set_registers(&regs);
-        }
+        self.lock().start_stopped(notif.id, uc, buffer);
     }
 }
 

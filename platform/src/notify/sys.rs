@@ -79,6 +79,15 @@ pub(super) fn write_memory(pid: i32, addr: u64, src: &[u8]) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
+/// Copies two pieces to another process; whether all of both was written.
+pub(super) fn write_pieces(pid: i32, pieces: &[(u64, &[u8]); 2]) -> bool {
+    let local = pieces.map(|(_, src)| libc::iovec { iov_base: src.as_ptr().cast_mut().cast(), iov_len: src.len() });
+    let remote = pieces.map(|(addr, src)| libc::iovec { iov_base: addr as *mut _, iov_len: src.len() });
+    // SAFETY: the kernel only reads `local`, live buffers; the remote ranges are checked by the kernel.
+    let n = unsafe { libc::process_vm_writev(pid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) };
+    usize::try_from(n) == Ok(pieces[0].1.len() + pieces[1].1.len())
+}
+
 /// An empty memory file.
 pub(super) fn memfd(name: &std::ffi::CStr, size: u64, seals: i32) -> io::Result<OwnedFd> {
     // SAFETY: `name` is NUL-terminated.

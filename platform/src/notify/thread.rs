@@ -36,8 +36,6 @@ pub(super) enum Then {
     Park(Syscall, Option<Outcome>),
     /// Then it sleeps for ever.
     Sleep,
-    /// It has no program yet and is ready for one.
-    Ready,
 }
 
 #[derive(Debug)]
@@ -79,6 +77,8 @@ pub(super) struct State {
     /// From the last `DONE`: result of the last order. The guest's word.
     result: i64,
     slot: Option<u32>,
+    /// The call under way is a `close` that the host is to run too.
+    closes: bool,
     /// Return address and result of the last answered call (see `settle_native_wait`).
     last: (u64, i64),
     /// The stub stack that an ordered `clone` is to use.
@@ -148,6 +148,7 @@ impl NotifyThread {
                 buffer: 0,
                 result: 0,
                 slot: None,
+                closes: false,
                 last: (0, 0),
                 clone_stack: None,
                 since: Instant::now(),
@@ -257,18 +258,10 @@ impl NotifyThread {
     }
 
     fn hypercall(self: &Arc<Self>, st: &mut State, op: u64, uc: u64, result: u64, buffer: u64, signo: i32) -> Checked {
-        if op == op::BOOT {
-            // The operands of this one are its own: vdso, AT_MINSIGSTKSZ, stack pointer, size of the stub stack.
-            let facts = BootFacts { vdso: uc, stack_size: signo as u64 };
-            if !matches!(st.phase, Phase::Booting) || !self.host.space.set_boot(facts) {
-                return Err(Violation("a second start"));
-            }
-            self.send(st, i64::from(self.tid));
-            return Ok(());
-        }
         (st.uc, st.buffer) = (uc, buffer);
         match op {
             op::ENTRY if signo == abi::KICK => self.kicked_in(st),
+            op::ENTRY if matches!(st.phase, Phase::Booting) => self.booted(st),
             op::ENTRY => self.faulted(st, result, signo),
             op::DONE => self.orders_done(st, result as i64),
             op::WOKEN => match st.phase {
@@ -286,7 +279,6 @@ impl NotifyThread {
                 self.stopped(st);
                 NotifyThread::set_event(st, Event::Interrupted);
             }
-            Phase::Booting => self.booted(st),
             Phase::Entering { ret, ip } => {
                 if !frame::has_result(&self.host, st.uc, ret, ip) && !frame::set_result(&self.host, st.uc, ret, ip) {
                     return Err(Violation("its frame cannot be written"));
@@ -302,14 +294,15 @@ impl NotifyThread {
         Ok(())
     }
 
-    /// The stub runs on its own stack; the one the kernel made goes, for the program gets its own.
-    fn booted(&self, st: &mut State) {
-        let maps = self.host.proc_file("maps").unwrap_or_default();
-        let unmap: Vec<Call> = initial_stack(&String::from_utf8_lossy(&maps))
-            .map(|(start, len)| Call { nr: libc::SYS_munmap as u32, args: [start, len, 0, 0, 0, 0] })
-            .into_iter()
-            .collect();
-        self.order(st, &unmap, Then::Ready);
+    /// The stub is ready; no guest code has run.
+    fn booted(&self, st: &mut State) -> Checked {
+        let Some(regs) = frame::registers(&self.host, st.uc) else { return Err(Violation("its frame cannot be read")) };
+        if !self.host.space.set_boot(BootFacts::new(&regs)) {
+            return Err(Violation("a second start"));
+        }
+        self.stopped(st);
+        self.shared.booted(self.me.upgrade());
+        Ok(())
     }
 
     fn stopped(&self, st: &mut State) {
@@ -371,11 +364,6 @@ impl NotifyThread {
                 self.sleep(st);
                 Ok(())
             }
-            Then::Ready => {
-                self.stopped(st);
-                self.shared.booted(self.me.upgrade());
-                Ok(())
-            }
         }
     }
 
@@ -401,7 +389,7 @@ impl NotifyThread {
     /// Called by the watcher or a crowded receiver: the call has been blocked for a while.
     pub(super) fn start_parking(&self, st: &mut State) {
         let Phase::InCall(call) = st.phase else { return };
-        if matches!(*self.host.space.slots.lock(), Slots::Refused) {
+        if st.closes || matches!(*self.host.space.slots.lock(), Slots::Refused) {
             return;
         }
         if st.slot.is_none() {
@@ -495,7 +483,7 @@ impl NotifyThread {
             self.host.kill();
             return;
         }
-        let pending = calls.iter().filter(|c| !crate::filter::is_native(c.nr, &c.args)).copied().collect();
+        let pending = calls.iter().filter(|c| !crate::filter::is_native_in_stub(c.nr, &c.args)).copied().collect();
         st.phase = Phase::Ordered { pending, then };
         st.since = Instant::now();
         self.command(st, cmd::RUN, calls.len() as u64);
@@ -519,20 +507,26 @@ impl NotifyThread {
     }
 
     /// Runs up to [`abi::ORDERS_MAX`] calls.
-    pub(super) async fn run_batch(&self, calls: &[Call], file: Option<BorrowedFd<'_>>) -> Result<Vec<i64>, Gone> {
+    pub(super) async fn run_batch(&self, calls: &[Call], files: &[BorrowedFd<'_>]) -> Result<Vec<i64>, Gone> {
         {
             let mut st = self.lock();
             let (Phase::Stopped, Some(id)) = (&st.phase, st.id) else { return Err(Gone) };
-            if let Some(file) = file
-                && sys::add_fd(self.listener(), id, file, crate::WINDOW_FD).is_err()
-            {
-                return Err(Gone);
+            for (at, file) in (crate::WINDOW_FD..).zip(files) {
+                if sys::add_fd(self.listener(), id, *file, at).is_err() {
+                    return Err(Gone);
+                }
             }
             self.order(&mut st, calls, Then::Stop);
         }
         self.wait_stopped().await?;
-        let st = self.lock();
-        (0..calls.len()).map(|n| self.order_result(&st, n).ok_or(Gone)).collect()
+        let buffer = self.lock().buffer;
+        let mut bytes = vec![0; calls.len() * size_of::<Order>()];
+        if !self.host.read_exact(buffer, &mut bytes) {
+            return Err(Gone);
+        }
+        let at = std::mem::offset_of!(Order, ret);
+        let result = |order: &[u8]| order.get(at..).and_then(|b| b.first_chunk()).map(|b| i64::from_le_bytes(*b));
+        Ok(bytes.chunks_exact(size_of::<Order>()).filter_map(result).collect())
     }
 
     /// Has the stub clone; the caller has registered `nonce`. The host's result, the guest's word.
@@ -567,14 +561,6 @@ impl NotifyThread {
         self.wait_stopped().await?;
         Ok(self.lock().result)
     }
-}
-
-/// Start and length of the stack in `/proc/PID/maps`.
-fn initial_stack(maps: &str) -> Option<(u64, u64)> {
-    let line = maps.lines().find(|l| l.ends_with("[stack]"))?;
-    let (start, end) = line.split_ascii_whitespace().next()?.split_once('-')?;
-    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    Some((start, end.checked_sub(start)?))
 }
 
 /// Maps the slot file that is at the window descriptor, protects it from fork and careless guests, and closes.

@@ -4,16 +4,18 @@
 
 use super::sys::{hypercall, syscall};
 use crate::abi::{self, Order, cmd, op};
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 const SYS_MMAP: u64 = 9;
+const SYS_MUNMAP: u64 = 11;
 const SYS_RT_SIGACTION: u64 = 13;
 const SYS_SIGALTSTACK: u64 = 131;
 const SYS_FUTEX: u64 = 202;
-const SYS_TGKILL: u64 = 234;
 const SYS_MSEAL: u64 = 462;
 
+const AT_EXECFN: u64 = 31;
 const AT_SYSINFO_EHDR: u64 = 33;
 const AT_MINSIGSTKSZ: u64 = 51;
 
@@ -64,7 +66,7 @@ pub extern "C" fn stub_start() -> ! {
 }
 
 extern "C" fn start(sp: u64) -> ! {
-    let (mut vdso, mut min_stack) = (0u64, 2048u64);
+    let (mut vdso, mut min_stack, mut name) = (0u64, 2048u64, sp);
     // SAFETY: the kernel's layout: argc, argv, NULL, envp, NULL, pairs of the auxiliary vector up to type 0.
     unsafe {
         let mut at = sp + 8 * (load::<u64>(sp) + 2);
@@ -77,6 +79,7 @@ extern "C" fn start(sp: u64) -> ! {
             match load::<u64>(at) {
                 AT_SYSINFO_EHDR => vdso = value,
                 AT_MINSIGSTKSZ => min_stack = value,
+                AT_EXECFN => name = value,
                 _ => {}
             }
             at += 16;
@@ -89,7 +92,7 @@ extern "C" fn start(sp: u64) -> ! {
     let alt = [abi::STACK_BASE, 0, size];
     let action = [stub_handler as *const () as u64, SA_FLAGS, stub_restorer as *const () as u64, !0u64];
     // SAFETY: fresh mapping at an address of the stub's own, then pointers to live locals of the kernel's layouts.
-    unsafe {
+    let below = unsafe {
         syscall(SYS_MMAP, [abi::STACK_BASE, size, 3, 0x10_0032, !0, 0]);
         syscall(SYS_SIGALTSTACK, [alt.as_ptr() as u64, 0, 0, 0, 0, 0]);
         // The kick, then SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP.
@@ -99,12 +102,13 @@ extern "C" fn start(sp: u64) -> ! {
         // Careless guests then get an error instead of a stub with a hole. Older kernels answer ENOSYS.
         syscall(SYS_MSEAL, [abi::STACK_BASE, size, 0, 0, 0, 0]);
         syscall(SYS_MSEAL, [abi::TEXT_BASE, 4096, 0, 0, 0, 0]);
-    }
-    let tid = hypercall(op::BOOT, vdso, min_stack, sp, size, 0);
-    loop {
-        // SAFETY: sends this thread the kick; the handler is in place.
-        unsafe { syscall(SYS_TGKILL, [tid, tid, abi::KICK as u64, 0, 0, 0]) };
-    }
+        // Where the kernel would put the next mapping.
+        let page = syscall(SYS_MMAP, [0, 4096, 0, 0x22, !0, 0]);
+        syscall(SYS_MUNMAP, [page, 4096, 0, 0, 0, 0]);
+        page + 4096
+    };
+    // SAFETY: enters the handler, where the platform sees these registers; it never lets the stub go on from here.
+    unsafe { asm!("int3", "ud2", in("rdi") vdso, in("rsi") size, in("rdx") below, in("r8") name, options(noreturn)) }
 }
 
 /// SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER.
@@ -149,8 +153,8 @@ extern "C" fn obey_child(uc: u64, nonce: u64) {
 
 /// Reports and obeys until told to return.
 fn obey(mut op: u64, signo: u64, info: u64, uc: u64, mut nonce: u64) {
-    let mut orders = [Order::default(); abi::ORDERS_MAX];
-    let buffer = orders.as_mut_ptr();
+    let mut orders = MaybeUninit::<[Order; abi::ORDERS_MAX]>::uninit();
+    let buffer = orders.as_mut_ptr().cast::<Order>();
     let mut result = info;
     loop {
         let answer = hypercall(op, uc, result, buffer as u64, signo, nonce);

@@ -27,9 +27,9 @@ pub const HYPERCALL: u64 = 0x5000;
 
 /// First argument of a hypercall.
 pub mod op {
-    /// At start: (vdso, AT_MINSIGSTKSZ, lowest and highest address of the initial stack).
-    pub const BOOT: u64 = 1;
-    /// The handler was entered: (uc, siginfo, order buffer, signal number).
+    /// The handler was entered: (uc, siginfo, order buffer, signal number). The first time it is a trap of the stub
+    /// itself, which has facts of the process in its registers: rdi the vDSO, rsi the size of a stub stack, rdx the
+    /// end of the room for mappings, r8 the string at the top of the initial stack.
     pub const ENTRY: u64 = 2;
     /// Orders have run: (uc, result of the last, order buffer).
     pub const DONE: u64 = 3;
@@ -69,4 +69,4 @@ pub struct Order {
 }
 
 /// How many orders fit into the buffer on a stub stack.
-pub const ORDERS_MAX: usize = 16;
+pub const ORDERS_MAX: usize = 32;

@@ -13,7 +13,7 @@ use crate::fs::path::PathRef;
 use crate::fs::walk::{Resolve, Walk};
 use crate::loader::{self, Elf, ElfKind, PAGE, Segment, Strings, page_down, page_up};
 use crate::mm::{Addr, UserMemory};
-use platform::{Call, Registers, Thread, WINDOW_FD};
+use platform::{Call, Layout, Registers, Thread, WINDOW_FD};
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -191,7 +191,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     t.leave_memory();
     if !Arc::ptr_eq(&old, thread) && !old.process().is_gone() {
         old.process().kill();
-        super::group::add_usage(&mut t.group.past_usage.lock(), old.process().usage());
+        t.group.past_usage.lock().add_later(old.process().clone());
     }
     t.set_thread(thread.clone());
     *t.group.process.write() = thread.process().clone();
@@ -304,15 +304,14 @@ impl Part<'_> {
         Ok(Part { elf, file, bias })
     }
 
-    /// The calls that map the segments.
-    fn calls(&self) -> Vec<Call> {
+    /// The calls that map the segments from the file at descriptor `fd`.
+    fn calls(&self, fd: u32) -> Vec<Call> {
         let mut calls = Vec::new();
         for s in &self.elf.segments {
             let start = page_down(s.vaddr);
             let file_len = if s.filesz == 0 { 0 } else { page_up(s.vaddr + s.filesz) - start };
             if file_len > 0 {
-                let fd = u64::from(WINDOW_FD);
-                calls.push(mmap(self.bias + start, file_len, s.prot, MAP_FILE, fd, page_down(s.offset)));
+                calls.push(mmap(self.bias + start, file_len, s.prot, MAP_FILE, u64::from(fd), page_down(s.offset)));
             }
             let rest = page_up(s.vaddr + s.memsz).saturating_sub(start + file_len);
             if rest > 0 {
@@ -320,6 +319,13 @@ impl Part<'_> {
             }
         }
         calls
+    }
+
+    /// A reservation of all that the segments span, where nothing may be yet.
+    fn reservation(&self) -> Call {
+        let (start, end) = self.elf.span();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        mmap(self.bias + start, end - start, 0, flags as u64, u64::MAX, 0)
     }
 
     /// Clears what the file has behind the data of a writable segment.
@@ -334,55 +340,77 @@ impl Part<'_> {
     }
 }
 
-async fn load(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult<Image> {
-    let mem = UserMemory::new(thread.process().clone());
-    let bias = match found.elf.kind {
+/// Where a program goes: what is added to its addresses.
+fn program_bias(elf: &Elf) -> SysResult<u64> {
+    Ok(match elf.kind {
         ElfKind::Fixed => 0,
         ElfKind::Relocatable => {
             let at = PIE_BASE + loader::random()? % PIE_RANDOM_PAGES * PAGE;
-            (at & !(found.elf.align - 1)).wrapping_sub(found.elf.span().0)
+            (at & !(elf.align - 1)).wrapping_sub(elf.span().0)
         }
-    };
+    })
+}
+
+/// Where its dynamic linker goes: as high as mappings go, where the kernel would put it.
+fn linker_bias(elf: &Elf, layout: &Layout) -> u64 {
+    let (start, end) = elf.span();
+    match elf.kind {
+        ElfKind::Fixed => 0,
+        ElfKind::Relocatable => {
+            (layout.mappings_end.saturating_sub(end - start) & !(elf.align - 1)).wrapping_sub(start)
+        }
+    }
+}
+
+async fn load(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult<Image> {
+    let process = thread.process();
+    let layout = process.layout();
+    let mem = UserMemory::new(process.clone());
+    let bias = program_bias(&found.elf)?;
     let (start, end) = found.elf.span();
-    if thread.process().is_reserved(bias + start, end - start) {
+    if process.is_reserved(bias + start, end - start) {
         tracing::warn!(task = ?t, "the program wants addresses that the sandbox keeps for itself");
         return Err(Errno::NOMEM);
     }
     let main = Part::new(&found.program, &found.elf, bias)?;
-    let mut calls = main.calls();
-    let interp_span = found.interp.as_ref().map(|(_, elf)| elf.span());
-    if let Some((start, end)) = interp_span {
-        // The kernel chooses where: a reservation that the segments then replace.
-        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64;
-        calls.push(mmap(0, end - start, 0, flags, u64::MAX, 0));
+    let linker = match &found.interp {
+        Some((program, elf)) => Some(Part::new(program, elf, linker_bias(elf, &layout))?),
+        None => None,
+    };
+    let place = StackPlace::choose(t, &found.elf)?;
+    let entry = linker.as_ref().map_or(bias + found.elf.entry, |l| l.bias.wrapping_add(l.elf.entry));
+    let stack = initial_stack(t, found, &layout, bias, linker.as_ref().map_or(0, |l| l.bias), &place)?;
+    let map = mm_map(&found.elf, bias, &stack.areas, stack.sp)?;
+    let scratch = Addr(layout.scratch);
+    mem.write_bytes(scratch, &map)?;
+
+    let (leftover, len) = layout.leftover;
+    let mut calls = vec![call(libc::SYS_munmap, [leftover, len, 0, 0, 0, 0])];
+    calls.extend(main.calls(WINDOW_FD));
+    if let Some(linker) = &linker {
+        calls.push(linker.reservation());
+        calls.extend(linker.calls(WINDOW_FD + 1));
     }
-    let stack = StackPlace::choose(t, &found.elf)?;
-    calls.push(stack.call());
-    let results = thread.run_with_file(main.file.as_fd(), &calls).await?;
-    check(&calls, &results)?;
+    calls.push(place.call());
+    calls.push(call(libc::SYS_prctl, [libc::PR_SET_MM as u64, PR_SET_MM_MAP, scratch.0, map.len() as u64, 0, 0]));
+    let files: Vec<_> = [Some(&main), linker.as_ref()].into_iter().flatten().map(|p| p.file.as_fd()).collect();
+    check(&calls, &thread.run_with_files(&files, &calls).await?)?;
+
     main.clear_tails(&mem)?;
-    let mut entry = bias + found.elf.entry;
-    let mut interp_base = 0;
-    if let (Some((program, elf)), Some((start, _))) = (&found.interp, interp_span) {
-        let reserved = results.get(results.len().wrapping_sub(2)).copied().unwrap_or(-1) as u64;
-        interp_base = match elf.kind {
-            ElfKind::Relocatable => reserved.wrapping_sub(start),
-            ElfKind::Fixed => 0,
-        };
-        let linker = Part::new(program, elf, interp_base)?;
-        let calls = linker.calls();
-        check(&calls, &thread.run_with_file(linker.file.as_fd(), &calls).await?)?;
+    if let Some(linker) = &linker {
         linker.clear_tails(&mem)?;
-        entry = interp_base + elf.entry;
     }
-    finish(t, found, thread, &mem, bias, interp_base, entry, &stack).await
+    mem.write_bytes(Addr(stack.sp), &stack.bytes)?;
+    thread.set_registers(&Registers { rip: entry, rsp: stack.sp, eflags: 0x202, ..Registers::default() })?;
+    Ok(Image { areas: stack.areas })
 }
 
-/// Every mapping must be where it was asked for.
+/// Every mapping must be where it was asked for, and everything else must succeed.
 fn check(calls: &[Call], results: &[i64]) -> SysResult<()> {
     for (call, result) in calls.iter().zip(results) {
-        let wanted = call.args[0] as i64;
-        if *result < 0 || wanted != 0 && *result != wanted {
+        let wanted = if i64::from(call.nr) == libc::SYS_mmap { call.args[0] as i64 } else { 0 };
+        if *result != wanted {
+            tracing::debug!(?call, result, "execve: an order failed");
             return Err(Errno::NOMEM);
         }
     }
@@ -414,27 +442,25 @@ impl StackPlace {
 /// RSEQ_FEATURE_SIZE, RSEQ_ALIGN.
 const MACHINE_AUXV: [u64; 7] = [16, 26, 29, 30, 51, 27, 28];
 
-#[expect(clippy::too_many_arguments, reason = "the facts of a program, used once")]
-async fn finish(
+/// The stack with strings, vectors and facts.
+fn initial_stack(
     t: &Task,
     found: &Found,
-    thread: &Arc<dyn Thread>,
-    mem: &UserMemory,
+    layout: &Layout,
     bias: u64,
-    interp_base: u64,
-    entry: u64,
+    linker_base: u64,
     place: &StackPlace,
-) -> SysResult<Image> {
+) -> SysResult<loader::Stack> {
     let creds = new_creds(t, &found.program);
     let secure = creds.euid != creds.uid || creds.egid != creds.gid;
     let mut auxv = vec![
-        (33, thread.process().vdso()),
+        (33, layout.vdso),
         (6, PAGE),
         (17, 100),
         (3, bias + found.elf.phdr),
         (4, 56),
         (5, found.elf.phnum),
-        (7, interp_base),
+        (7, linker_base),
         (8, 0),
         (9, bias + found.elf.entry),
         (11, u64::from(creds.uid)),
@@ -449,29 +475,19 @@ async fn finish(
         half.copy_from_slice(&loader::random()?.to_ne_bytes());
     }
     let slide = loader::random()? % 512 * 16;
-    let stack = loader::build_stack(place.top - 16, &found.strings, &auxv, random, slide)?;
-    mem.write_bytes(Addr(stack.sp), &stack.bytes)?;
-    set_mm_map(found, thread, mem, bias, &stack.areas, stack.sp).await?;
-    let regs = Registers { rip: entry, rsp: stack.sp, eflags: 0x202, ..Registers::default() };
-    thread.set_registers(&regs)?;
-    Ok(Image { areas: stack.areas })
+    loader::build_stack(place.top - 16, &found.strings, &auxv, random, slide)
 }
 
-/// Tells the host's kernel where things are: it gives the program its heap (`PR_SET_MM_MAP`).
-async fn set_mm_map(
-    found: &Found,
-    thread: &Arc<dyn Thread>,
-    mem: &UserMemory,
-    bias: u64,
-    areas: &StringAreas,
-    sp: u64,
-) -> SysResult<()> {
-    const SCRATCH: u64 = 1024;
+/// `prctl(2)`: all of what `PR_SET_MM` sets, at once and without privilege.
+const PR_SET_MM_MAP: u64 = 14;
+
+/// Tells the host's kernel where things are (`struct prctl_mm_map`): it gives the program its heap.
+fn mm_map(elf: &Elf, bias: u64, areas: &StringAreas, sp: u64) -> SysResult<Vec<u8>> {
     let is = |prot: i32| move |s: &&Segment| s.prot & prot as u64 != 0;
     let range = |s: Option<&Segment>| s.map_or((bias, bias), |s| (bias + s.vaddr, bias + s.vaddr + s.filesz));
-    let (start_code, end_code) = range(found.elf.segments.iter().find(is(libc::PROT_EXEC)));
-    let (start_data, end_data) = range(found.elf.segments.iter().rev().find(is(libc::PROT_WRITE)));
-    let brk = bias + found.elf.span().1 + loader::random()? % BRK_RANDOM_PAGES * PAGE;
+    let (start_code, end_code) = range(elf.segments.iter().find(is(libc::PROT_EXEC)));
+    let (start_data, end_data) = range(elf.segments.iter().rev().find(is(libc::PROT_WRITE)));
+    let brk = bias + elf.span().1 + loader::random()? % BRK_RANDOM_PAGES * PAGE;
     let map = [
         start_code,
         end_code,
@@ -488,17 +504,5 @@ async fn set_mm_map(
         // auxv_size 0, exe_fd -1.
         0xffff_ffff_0000_0000,
     ];
-    let bytes: Vec<u8> = map.iter().flat_map(|w: &u64| w.to_ne_bytes()).collect();
-    let at = sp - SCRATCH;
-    mem.write_bytes(Addr(at), &bytes)?;
-    let set = call(libc::SYS_prctl, [libc::PR_SET_MM as u64, 14, at, bytes.len() as u64, 0, 0]);
-    let result = thread.run(&[set]).await?;
-    mem.write_bytes(Addr(at), &vec![0; bytes.len()])?;
-    match result.first() {
-        Some(0) => Ok(()),
-        other => {
-            tracing::error!(?other, "PR_SET_MM_MAP");
-            Err(Errno::NOMEM)
-        }
-    }
+    Ok(map.iter().flat_map(|w: &u64| w.to_ne_bytes()).collect())
 }

@@ -191,7 +191,7 @@ impl ThreadGroup {
             parent.send_signal(kernel, info);
         }
         if unwanted {
-            parent.state.lock().add_reaped(self.process(), platform::Usage::default());
+            parent.state.lock().children_usage.add_later(self.process());
             kernel.tree.lock().remove_group(self.tgid);
         }
         parent.child_wait.notify(Events::IN);

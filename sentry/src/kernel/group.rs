@@ -71,9 +71,7 @@ pub struct GroupState {
     /// It has run `execve` since its birth (`setpgid` of children ends then).
     pub did_exec: bool,
     /// Time and faults of children that were waited for.
-    pub children_usage: Usage,
-    /// Children whose final figures are still to be added.
-    pub reaped: Vec<Arc<dyn Process>>,
+    pub children_usage: UsageSum,
 }
 
 impl GroupState {
@@ -86,24 +84,38 @@ impl GroupState {
     pub fn is_exiting(&self) -> bool {
         self.exit.is_some()
     }
+}
 
-    /// Usage of children that were waited for.
-    pub fn children_usage(&mut self) -> Usage {
-        for process in std::mem::take(&mut self.reaped) {
-            add_usage(&mut self.children_usage, process.usage());
+/// The usage of many host processes. The figures of each are asked for when somebody wants to know, or when many
+/// have come together: by then most are dead and theirs are at hand.
+#[derive(Debug, Default, Clone)]
+pub struct UsageSum {
+    sum: Usage,
+    later: Vec<Arc<dyn Process>>,
+}
+
+impl UsageSum {
+    /// Counts a process.
+    pub fn add_later(&mut self, process: Arc<dyn Process>) {
+        const FOLD_AT: usize = 64;
+        self.later.push(process);
+        if self.later.len() >= FOLD_AT {
+            self.get();
         }
-        self.children_usage
     }
 
-    /// Counts a child that was waited for. Its figures are asked for when somebody wants to know, or when many
-    /// have come together.
-    pub fn add_reaped(&mut self, process: Arc<dyn Process>, of_children: Usage) {
-        const FOLD_AT: usize = 64;
-        add_usage(&mut self.children_usage, of_children);
-        self.reaped.push(process);
-        if self.reaped.len() >= FOLD_AT {
-            self.children_usage();
+    /// Counts all that `more` counts.
+    pub fn merge(&mut self, more: UsageSum) {
+        add_usage(&mut self.sum, more.sum);
+        more.later.into_iter().for_each(|p| self.add_later(p));
+    }
+
+    /// The figures.
+    pub fn get(&mut self) -> Usage {
+        for process in std::mem::take(&mut self.later) {
+            add_usage(&mut self.sum, process.usage());
         }
+        self.sum
     }
 }
 
@@ -147,7 +159,7 @@ pub struct ThreadGroup {
     /// Where argument and environment strings lie, for `/proc/PID/cmdline` and `environ`.
     pub strings: Mutex<StringAreas>,
     /// Usage by host processes it no longer runs in.
-    pub past_usage: Mutex<Usage>,
+    pub past_usage: Mutex<UsageSum>,
     /// `oom_score_adj`.
     pub oom_score_adj: std::sync::atomic::AtomicI32,
     /// When it started.
@@ -235,7 +247,7 @@ impl ThreadGroup {
 
     /// What it has used so far, all threads, all programs.
     pub fn usage(&self) -> Usage {
-        let mut usage = *self.past_usage.lock();
+        let mut usage = self.past_usage.lock().get();
         add_usage(&mut usage, self.process().usage());
         usage
     }

@@ -5,7 +5,7 @@
 use super::signal::{SIG_IGN, SigAction, SigHand};
 use super::{Kernel, ThreadGroup, group};
 use crate::errno::SysResult;
-use platform::{Process, Usage};
+use platform::{Layout, Process, Usage};
 use std::io;
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ impl Process for NoProcess {
         false
     }
 
-    fn vdso(&self) -> u64 {
-        0
+    fn layout(&self) -> Layout {
+        Layout::default()
     }
 }
 

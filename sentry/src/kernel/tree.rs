@@ -38,6 +38,8 @@ pub struct Tree {
     /// Ids handed out whose task is not in the tree yet.
     reserved: BTreeSet<i32>,
     last: i32,
+    /// Ids have been handed out up to [`PID_MAX`]: from then on a new one may be an old one.
+    wrapped: bool,
     /// Most threads there may be, where the caller of the sandbox has said so.
     pub max_tasks: Option<u64>,
 }
@@ -56,8 +58,11 @@ impl Tree {
             return Err(Errno::AGAIN);
         }
         for _ in 0..PID_MAX {
-            self.last = if self.last + 1 >= PID_MAX { RESERVED_PIDS } else { self.last + 1 };
-            if self.is_free(self.last) {
+            self.last += 1;
+            if self.last >= PID_MAX {
+                (self.last, self.wrapped) = (RESERVED_PIDS, true);
+            }
+            if !self.wrapped || self.is_free(self.last) {
                 self.reserved.insert(self.last);
                 return Ok(self.last);
             }

@@ -6,7 +6,7 @@ mod stack;
 
 pub use elf::{Elf, ElfKind, Segment};
 pub use script::interpreter;
-pub use stack::{STRING_MAX, Strings, build as build_stack};
+pub use stack::{STRING_MAX, Stack, Strings, build as build_stack};
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::File;

@@ -3,4 +3,4 @@
 pub mod maps;
 mod user;
 
-pub use user::{Addr, UserMemory};
+pub use user::{Addr, StringReader, UserMemory};

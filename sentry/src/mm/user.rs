@@ -130,6 +130,51 @@ impl UserMemory {
     }
 }
 
+/// Copies in many strings that lie near each other, as those of `execve` do, a page at a time.
+#[derive(Debug)]
+pub struct StringReader<'a> {
+    mem: &'a UserMemory,
+    /// Address of what has been copied in: a page, or its part behind the first string that was asked for.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> StringReader<'a> {
+    /// A reader of `mem`.
+    pub fn new(mem: &'a UserMemory) -> StringReader<'a> {
+        StringReader { mem, at: 0, bytes: Vec::new() }
+    }
+
+    /// The bytes from `addr` to the end of its page, or to the end of what is readable there.
+    fn piece(&mut self, addr: Addr) -> SysResult<&[u8]> {
+        let known = |r: &Self| addr.0.checked_sub(r.at).is_some_and(|skip| skip < r.bytes.len() as u64);
+        if !known(self) {
+            self.bytes.resize((PAGE - addr.0 % PAGE) as usize, 0);
+            let got = self.mem.read_partial(addr, &mut self.bytes);
+            self.bytes.truncate(*got.as_ref().unwrap_or(&0));
+            self.at = addr.0;
+            got?;
+        }
+        self.bytes.get((addr.0 - self.at) as usize..).ok_or(Errno::FAULT)
+    }
+
+    /// As [`UserMemory::read_cstr`].
+    pub fn read(&mut self, addr: Addr, max: usize, too_long: Errno) -> SysResult<Vec<u8>> {
+        let mut out = Vec::new();
+        while out.len() < max {
+            let left = max - out.len();
+            let piece = self.piece(addr.offset(out.len()))?;
+            let piece = piece.get(..left).unwrap_or(piece);
+            if let Some(end) = piece.iter().position(|b| *b == 0) {
+                out.extend_from_slice(piece.get(..end).unwrap_or_default());
+                return Ok(out);
+            }
+            out.extend_from_slice(piece);
+        }
+        Err(too_long)
+    }
+}
+
 fn for_bytes<T: FromBytes + IntoBytes>(values: &mut [T], f: impl FnOnce(&mut [u8]) -> SysResult<()>) -> SysResult<()> {
     f(values.as_mut_bytes())
 }

@@ -63,14 +63,14 @@ pub async fn mmap(t: &Task, addr: u64, len: u64, prot: u64, flags: u64, fd: i32,
     let thread = t.thread();
     let plain = flags == t_flags(flags) && u32::try_from(fd).is_ok_and(|fd| fd < WINDOW_FD);
     let unchanged = kind == flags & MAP_TYPE && plain;
-    if unchanged && thread.answer_mmap(host.as_fd(), fd as u32).is_ok() {
+    if unchanged && thread.answer_mmap(&host, fd as u32).is_ok() {
         t.set_outcome(Outcome::Answered);
         return Ok(0);
     }
     let call = Call { nr: libc::SYS_mmap as u32, args: [addr, len, prot, flags, u64::from(WINDOW_FD), offset] };
     thread.enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);
-    let result = thread.run_with_file(host.as_fd(), &[call]).await?;
+    let result = thread.run_with_files(&[host.as_fd()], &[call]).await?;
     to_result(result.first().copied().unwrap_or(-1))
 }
 

@@ -3,8 +3,8 @@
 use crate::abi::CloneArgsAbi;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{self, CloneArgs, Outcome, Task};
-use crate::loader::Strings;
-use crate::mm::Addr;
+use crate::loader::{PAGE, Strings};
+use crate::mm::{Addr, StringReader};
 
 /// Bits of `clone`'s flags that hold the exit signal.
 const CSIGNAL: u64 = 0xff;
@@ -107,11 +107,12 @@ pub async fn execveat(t: &Task, dirfd: i32, path: Addr, argv: Addr, envp: Addr, 
 
 /// A NULL-terminated array of strings; NULL is an empty one.
 fn read_strings(t: &Task, array: Addr) -> SysResult<Vec<Vec<u8>>> {
-    const BATCH: usize = 64;
+    const BATCH: usize = 512;
     /// `MAX_ARG_STRLEN`, and in all no more than fits on any stack.
     const STRING_MAX: usize = crate::loader::STRING_MAX;
     const TOTAL_MAX: usize = 6 << 20;
     let mem = t.mem();
+    let mut text = StringReader::new(&mem);
     let mut strings = Vec::new();
     let mut total = 0;
     let mut at = array;
@@ -120,9 +121,10 @@ fn read_strings(t: &Task, array: Addr) -> SysResult<Vec<Vec<u8>>> {
     }
     while strings.len() < POINTERS_MAX {
         let mut pointers = [0u64; BATCH];
-        let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut pointers);
+        let to_page_end = ((PAGE - at.0 % PAGE) / 8).max(1) as usize;
+        let pointers = pointers.get_mut(..to_page_end.min(BATCH)).ok_or(Errno::FAULT)?;
         // What lies behind the NULL may be unmapped.
-        let got = mem.read_partial(at, bytes)? / 8;
+        let got = mem.read_partial(at, zerocopy::IntoBytes::as_mut_bytes(pointers))? / 8;
         if got == 0 {
             return Err(Errno::FAULT);
         }
@@ -130,7 +132,7 @@ fn read_strings(t: &Task, array: Addr) -> SysResult<Vec<Vec<u8>>> {
             if *pointer == 0 {
                 return Ok(strings);
             }
-            let s = mem.read_cstr(Addr(*pointer), STRING_MAX, Errno::TOOBIG)?;
+            let s = text.read(Addr(*pointer), STRING_MAX, Errno::TOOBIG)?;
             total += s.len() + 9;
             if total > TOTAL_MAX {
                 return Err(Errno::TOOBIG);

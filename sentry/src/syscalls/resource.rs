@@ -75,7 +75,7 @@ fn set(t: &Task, group: &ThreadGroup, resource: u32, new: Limit) -> SysResult<()
 pub async fn getrusage(t: &Task, who: i32, usage: Addr) -> SysResult<()> {
     let u = match who {
         libc::RUSAGE_SELF => t.group.usage(),
-        libc::RUSAGE_CHILDREN => t.group.state.lock().children_usage(),
+        libc::RUSAGE_CHILDREN => t.group.state.lock().children_usage.get(),
         libc::RUSAGE_THREAD => t.thread().usage(),
         _ => return Err(Errno::INVAL),
     };
@@ -85,7 +85,7 @@ pub async fn getrusage(t: &Task, who: i32, usage: Addr) -> SysResult<()> {
 /// `times(2)`.
 pub async fn times(t: &Task, buf: Addr) -> SysResult {
     if !buf.is_null() {
-        let (own, children) = (t.group.usage(), t.group.state.lock().children_usage());
+        let (own, children) = (t.group.usage(), t.group.state.lock().children_usage.get());
         let ticks = [own.utime, own.stime, children.utime, children.stime].map(|ns| (ns / TICK) as i64);
         t.mem().write(buf, &ticks)?;
     }

@@ -59,7 +59,7 @@ pub async fn shmat(t: &Task, id: i32, addr: Addr, flags: i32) -> SysResult {
     let thread = t.thread();
     thread.enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);
-    let results = thread.run_with_file(segment.file(), &[call]).await?;
+    let results = thread.run_with_files(&[segment.file()], &[call]).await?;
     let at = match results.first().copied().unwrap_or(-i64::from(libc::ENOMEM)) {
         error if (-4095..0).contains(&error) => {
             let error = Errno::from_raw(-error as i32);

@@ -112,7 +112,7 @@ fn write_usage(t: &Task, report: &Report, rusage: Addr) -> SysResult<()> {
     let mut usage = Usage::default();
     if let Some(group) = &report.usage {
         usage = group.usage();
-        add_usage(&mut usage, group.state.lock().children_usage());
+        add_usage(&mut usage, group.state.lock().children_usage.get());
     }
     t.mem().write(rusage, &Rusage::from(usage))
 }
@@ -192,7 +192,10 @@ fn consume(t: &Task, tree: &mut Tree, report: &Report, group: &Arc<ThreadGroup>)
         return;
     }
     tree.remove_group(report.pid);
-    let mut past = *group.past_usage.lock();
-    add_usage(&mut past, group.state.lock().children_usage);
-    t.group.state.lock().add_reaped(group.process(), past);
+    let past = std::mem::take(&mut *group.past_usage.lock());
+    let of_children = std::mem::take(&mut group.state.lock().children_usage);
+    let mine = &mut t.group.state.lock().children_usage;
+    mine.add_later(group.process());
+    mine.merge(past);
+    mine.merge(of_children);
 }

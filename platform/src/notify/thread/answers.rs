@@ -7,7 +7,7 @@ use crate::{
     BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
 };
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -74,7 +74,7 @@ impl NotifyThread {
     pub(crate) fn host_gone(&self) {
         self.shared.forget_thread(self.tid, self);
         let mut st = self.lock();
-        let was_booting = matches!(st.phase, Phase::Booting | Phase::Ordered { then: Then::Ready, .. });
+        let was_booting = matches!(st.phase, Phase::Booting);
         if was_booting {
             self.shared.booted(None);
         }
@@ -92,12 +92,12 @@ impl NotifyThread {
         let len = self.host.space.stack_size() * super::super::process::STACKS_PER_CHUNK;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64;
         let map = Call { nr: libc::SYS_mmap as u32, args: [0, len, 3, flags, u64::MAX, 0] };
-        let base = self.run_batch(&[map], None).await?.first().copied().unwrap_or(-1);
+        let base = self.run_batch(&[map], &[]).await?.first().copied().unwrap_or(-1);
         if !(0x20_0000..0x7fff_ffff_f000).contains(&base) {
             return Ok(None);
         }
         let seal = Call { nr: 462, args: [base as u64, len, 0, 0, 0, 0] };
-        self.run_batch(&[seal], None).await?;
+        self.run_batch(&[seal], &[]).await?;
         self.host.space.add_chunk(base as u64, len);
         Ok(self.host.space.take_stack())
     }
@@ -136,7 +136,7 @@ impl NotifyThread {
         }
         let exit_signal = if spec.kind == CloneKind::Thread { 0 } else { libc::SIGCHLD };
         let args = [(flags | exit_signal) as u64, 0, 0, spec.clear_tid.unwrap_or(0), spec.tls.unwrap_or(0), nonce];
-        let result = self.run_clone(spec.kind, args, stack).await;
+        let result = self.run_clone_for(spec, args, stack).await;
         let claimed = match result {
             Ok(tid) if tid > 0 => tid,
             failed => {
@@ -149,19 +149,25 @@ impl NotifyThread {
             }
         };
         match birth.wait(claimed as i32).await {
-            Some(child) => {
-                if let Some(sp) = spec.stack {
-                    let mut regs = child.registers()?;
-                    regs.rsp = sp;
-                    child.set_registers(&regs)?;
-                }
-                Ok(Ok(child))
-            }
+            Some(child) => Ok(Ok(child)),
             None => {
                 self.shared.cancel_birth(nonce);
                 Ok(Err(libc::EAGAIN))
             }
         }
+    }
+}
+
+impl NotifyThread {
+    /// Clones with the frame that the child is to return through: to copy it costs less than to change it afterwards
+    /// in memory that the host would have to copy for that.
+    async fn run_clone_for(&self, spec: &CloneSpec, args: [u64; 6], stack: Option<u64>) -> Result<i64, Gone> {
+        let own = self.registers()?;
+        let child = Registers { rax: 0, rsp: spec.stack.unwrap_or(own.rsp), ..own };
+        self.set_registers(&child)?;
+        let result = self.run_clone(spec.kind, args, stack).await?;
+        self.set_registers(&own)?;
+        Ok(result)
     }
 }
 
@@ -185,7 +191,15 @@ impl Thread for NotifyThread {
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
-            self.send(&mut st, ret);
+            match std::mem::take(&mut st.closes) {
+                true if ret == 0 => self.let_through(&mut st),
+                closes => {
+                    if closes {
+                        self.replace_fd(&st, call.args[0] as u32);
+                    }
+                    self.send(&mut st, ret);
+                }
+            }
             return;
         }
         drop(st);
@@ -203,25 +217,35 @@ impl Thread for NotifyThread {
         self.end_parked(Outcome::Native);
     }
 
-    fn answer_mmap(&self, file: BorrowedFd<'_>, at: u32) -> io::Result<()> {
+    fn answer_mmap(&self, file: &Arc<OwnedFd>, at: u32) -> io::Result<()> {
         let mut st = self.lock();
         let (Phase::InCall(_), Some(id), true) = (&st.phase, st.id, at < WINDOW_FD) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        sys::add_fd(self.listener(), id, file, at)?;
-        self.host.host_fds.lock().insert(at);
+        // A program that maps a library maps it piece by piece.
+        let is_there = self.host.host_fds.lock().get(&at).is_some_and(|there| Arc::ptr_eq(there, file));
+        if !is_there {
+            sys::add_fd(self.listener(), id, file.as_fd(), at)?;
+            self.host.host_fds.lock().insert(at, file.clone());
+        }
         st.phase = Phase::Running;
         self.let_through(&mut st);
         Ok(())
     }
 
     fn forget_fd(&self, fd: u32) {
-        if !self.host.host_fds.lock().remove(&fd) {
+        if self.host.host_fds.lock().remove(&fd).is_none() {
             return;
         }
-        let st = self.lock();
-        if matches!(st.phase, Phase::InCall(_)) {
-            self.replace_fd(&st, fd);
+        let alone = self.host.live_threads() == 1;
+        let mut st = self.lock();
+        if let Phase::InCall(call) = st.phase {
+            // A native close races with the reuse of the number by other threads (M4).
+            if is_close(&call, fd) && alone {
+                st.closes = true;
+            } else {
+                self.replace_fd(&st, fd);
+            }
         } else {
             self.host.stale_fds.lock().push(fd);
         }
@@ -298,20 +322,25 @@ impl Thread for NotifyThread {
         Box::pin(async move {
             let mut results = Vec::with_capacity(calls.len());
             for batch in calls.chunks(abi::ORDERS_MAX) {
-                results.extend(self.run_batch(batch, None).await?);
+                results.extend(self.run_batch(batch, &[]).await?);
             }
             Ok(results)
         })
     }
 
-    fn run_with_file<'a>(&'a self, file: BorrowedFd<'a>, calls: &'a [Call]) -> BoxFuture<'a, Result<Vec<i64>, Gone>> {
+    fn run_with_files<'a>(
+        &'a self,
+        files: &'a [BorrowedFd<'a>],
+        calls: &'a [Call],
+    ) -> BoxFuture<'a, Result<Vec<i64>, Gone>> {
         Box::pin(async move {
-            let close = Call { nr: libc::SYS_close as u32, args: [u64::from(WINDOW_FD), 0, 0, 0, 0, 0] };
+            let close = |fd: u32| Call { nr: libc::SYS_close as u32, args: [u64::from(fd), 0, 0, 0, 0, 0] };
+            let closes: Vec<Call> = (WINDOW_FD..).take(files.len()).map(close).collect();
             let mut results = Vec::with_capacity(calls.len());
-            for batch in calls.chunks(abi::ORDERS_MAX - 1) {
-                let batch: Vec<Call> = batch.iter().copied().chain([close]).collect();
-                let mut done = self.run_batch(&batch, Some(file)).await?;
-                done.pop();
+            for batch in calls.chunks(abi::ORDERS_MAX - closes.len()) {
+                let orders: Vec<Call> = batch.iter().chain(&closes).copied().collect();
+                let mut done = self.run_batch(&orders, files).await?;
+                done.truncate(batch.len());
                 results.extend(done);
             }
             Ok(results)
@@ -373,6 +402,11 @@ impl Thread for NotifyThread {
     fn host_tid(&self) -> i32 {
         self.tid
     }
+}
+
+/// Whether the call closes this descriptor.
+fn is_close(call: &Syscall, fd: u32) -> bool {
+    i64::from(call.nr) == libc::SYS_close && call.args[0] as u32 == fd
 }
 
 impl Birth {

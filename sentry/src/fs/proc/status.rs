@@ -153,7 +153,7 @@ pub(super) fn stat(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
         Some(task) => task.thread().usage(),
         None => subject.group.usage(),
     };
-    let children = subject.group.state.lock().children_usage();
+    let children = subject.group.state.lock().children_usage.get();
     let threads = subject.group.tasks().len();
     let since_boot = subject.group.started.saturating_duration_since(reader.kernel().started);
     let statm = host_file(subject, "statm");
