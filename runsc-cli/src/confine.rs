@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Rlimit, Signal};
 use sentry::boot::config::{MountKind, MountSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// Whom the sentry and the guests are on the host when root starts them.
@@ -42,6 +42,15 @@ pub(crate) struct Handles {
     pub(crate) debug_log: Option<OwnedFd>,
 }
 
+impl Handles {
+    /// All of them.
+    pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
+        let many = [&self.sentry_cgroups, &self.guest_cgroups, &self.preserved].into_iter().flatten();
+        let some = [&self.listener, &self.strace, &self.debug_log].into_iter().flatten();
+        many.chain(some).chain([&self.control]).map(AsRawFd::as_raw_fd).collect()
+    }
+}
+
 /// What the caller's options say about the walls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walls {
@@ -65,14 +74,15 @@ pub(crate) fn confine(
     // A session of its own keeps signals of the caller's terminal away from guests.
     rustix::process::setsid().context("cannot make a session")?;
     join_cgroups(handles.sentry_cgroups)?;
-    let stdio = stdio(terminal)?;
+    let stdio = stdio(terminal, handles.hold)?;
+    let is_nobody_mapped = is_mapped("uid_map", NOBODY.0) && is_mapped("gid_map", NOBODY.1);
     host::private_mounts().context("cannot make the mount namespace private")?;
     let procfs = host::procfs().context("cannot mount a procfs for the sandbox's pid namespace")?;
     let mounts = open_mounts(plan.mounts)?;
     weaker(walls, host::empty_root().context("cannot replace the root by an empty directory"))?;
     limit_self()?;
     let is_root = walls.user_namespace.is_none() && rustix::process::geteuid().is_root();
-    host::drop_privileges(is_root.then_some(NOBODY), KEPT).context("cannot drop privileges")?;
+    host::drop_privileges((is_root && is_nobody_mapped).then_some(NOBODY), KEPT).context("cannot drop privileges")?;
     die_with_parent(&handles.control)?;
     Ok(SandboxConfig {
         process: plan.process,
@@ -122,6 +132,16 @@ fn map_ids(inner: (u32, u32), outer: (u32, u32)) -> Result<()> {
     write("gid_map", format!("{} {} 1", inner.1, outer.1))
 }
 
+/// Whether the user namespace has this id.
+fn is_mapped(file: &str, id: u32) -> bool {
+    let map = std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+    map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (fields.next().unwrap_or(0), fields.next(), fields.next().unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&u64::from(id))
+    })
+}
+
 fn join_cgroups(procs: Vec<OwnedFd>) -> Result<()> {
     use std::io::Write;
     for procs in procs {
@@ -131,8 +151,9 @@ fn join_cgroups(procs: Vec<OwnedFd>) -> Result<()> {
     Ok(())
 }
 
-/// Takes the standard descriptors for the guest and leaves the sentry none but standard error.
-fn stdio(terminal: Option<&RawTerminal>) -> Result<[Option<OwnedFd>; 3]> {
+/// Takes the standard descriptors for the guest and leaves the sentry none but standard error, and not even that
+/// if whoever reads it is to see its end when guests close it.
+fn stdio(terminal: Option<&RawTerminal>, take_stderr: bool) -> Result<[Option<OwnedFd>; 3]> {
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context("cannot open /dev/null")?;
     let is_terminal = terminal.map_or([false; 3], |t| t.stdio);
     let take = |fd: std::os::fd::BorrowedFd<'_>, is_terminal: bool| {
@@ -146,6 +167,9 @@ fn stdio(terminal: Option<&RawTerminal>) -> Result<[Option<OwnedFd>; 3]> {
     ];
     rustix::stdio::dup2_stdin(&null).context("cannot replace standard input")?;
     rustix::stdio::dup2_stdout(&null).context("cannot replace standard output")?;
+    if take_stderr {
+        rustix::stdio::dup2_stderr(&null).context("cannot replace standard error")?;
+    }
     Ok(taken)
 }
 

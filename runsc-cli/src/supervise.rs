@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use sentry::boot::protocol::{self, Reply, Request};
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Exit status after `--timeout`, as of timeout(1).
@@ -67,6 +67,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     }
     match end? {
         End::Exited(status) => Ok(status),
+        End::Signalled(signal) => Ok(128u8.wrapping_add(signal as u8)),
         End::TimedOut => {
             eprintln!("runsc: killed after the timeout of {} s", timeout.unwrap_or_default().as_secs_f64());
             Ok(TIMED_OUT)
@@ -176,7 +177,7 @@ impl Sandbox {
             user_namespace,
         };
         match clone_into_namespaces(walls)? {
-            Clone::Parent(process) => Ok(Sandbox { process, control }),
+            Clone::Parent { pidfd, .. } => Ok(Sandbox { process: pidfd, control }),
             Clone::Child => {
                 drop(control);
                 child(plan, walls, terminal, handles)
@@ -200,7 +201,7 @@ impl Sandbox {
     /// Passes signals on until the sandbox ends or its time is up.
     pub(crate) fn wait(&self, signals: &SignalFd, timeout: Option<Duration>) -> Result<End> {
         let deadline = timeout.map(|t| Instant::now() + t);
-        let mut failure = None;
+        let mut last = None;
         let mut is_open = true;
         loop {
             let [ended, signalled, told] = self.poll(signals, deadline, is_open)?;
@@ -209,12 +210,12 @@ impl Sandbox {
             }
             if told {
                 match self.told() {
-                    Some(Reply::Failed { what, status }) => failure = Some(Failure { what, status: status as u8 }),
+                    Some(reply @ (Reply::Failed { .. } | Reply::Exited { .. })) => last = Some(reply),
                     Some(_) => {}
                     None => is_open = false,
                 }
             } else if ended {
-                return self.reap(failure);
+                return self.reap(last);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.kill();
@@ -246,15 +247,18 @@ impl Sandbox {
         Ok([0, 1, 2].map(|i| !fds[i].revents().is_empty()))
     }
 
-    fn reap(&self, failure: Option<Failure>) -> Result<End> {
+    /// How it ended, by its last words if it had any.
+    fn reap(&self, last: Option<Reply>) -> Result<End> {
         let status: Option<WaitIdStatus> = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED)
             .context("cannot wait for the sandbox")?;
         let status = status.context("the sandbox was reaped by someone else")?;
-        match (failure, status.exit_status(), status.terminating_signal()) {
-            (Some(failure), _, _) => Ok(End::Failed(failure)),
-            (None, Some(code), _) => Ok(End::Exited(code as u8)),
-            (None, None, Some(signal)) => Ok(End::Killed(signal)),
-            (None, None, None) => bail!("the sandbox ended in a way unknown to wait(2)"),
+        match (last, status.exit_status(), status.terminating_signal()) {
+            (Some(Reply::Failed { what, status }), _, _) => Ok(End::Failed(Failure { what, status: status as u8 })),
+            (Some(Reply::Exited { status }), _, _) if status & 0x7f == 0 => Ok(End::Exited((status >> 8) as u8)),
+            (Some(Reply::Exited { status }), _, _) => Ok(End::Signalled(status & 0x7f)),
+            (_, Some(code), _) => Ok(End::Exited(code as u8)),
+            (_, None, Some(signal)) => Ok(End::Killed(signal)),
+            (_, None, None) => bail!("the sandbox ended in a way unknown to wait(2)"),
         }
     }
 }
@@ -272,9 +276,20 @@ pub(crate) fn forward_signals(signals: &SignalFd, control: &OwnedFd) -> Result<(
     Ok(())
 }
 
+/// Closes all descriptors but the standard ones and those to keep.
+pub(crate) fn close_others(keep: &[RawFd]) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<RawFd> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
+        // One of these is the directory just read, closed by now: the error is of no interest.
+        let _ = nix::unistd::close(fd);
+    }
+}
+
 /// The rest of the child's life.
 fn child(plan: Plan, walls: Walls, terminal: Option<&RawTerminal>, handles: Handles) -> ! {
     let Ok(control) = handles.control.try_clone() else { std::process::exit(1) };
+    close_others(&[&[control.as_raw_fd()][..], &handles.raw_fds(), &terminal.map(|t| t.host().as_raw_fd()).into_iter().collect::<Vec<_>>()].concat());
     let unblocked = SigSet::all().thread_unblock().context("cannot unblock signals");
     let code = match unblocked.and_then(|()| confine(plan, walls, terminal, handles)) {
         Ok(config) => sentry::boot::run(config),
@@ -306,8 +321,8 @@ fn clone_into_namespaces(walls: Walls) -> Result<Clone> {
 pub(crate) fn missing_namespaces(user: Namespaces) -> Namespaces {
     let fails = |namespaces: Namespaces| match host::clone(namespaces) {
         Ok(Clone::Child) => std::process::exit(0),
-        Ok(Clone::Parent(child)) => {
-            let _ = waitid(WaitId::PidFd(child.as_fd()), WaitIdOptions::EXITED);
+        Ok(Clone::Parent { pidfd, .. }) => {
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
             false
         }
         Err(_) => true,
@@ -326,6 +341,7 @@ pub(crate) fn names(namespaces: Namespaces) -> String {
         Namespaces::MOUNT => "mount namespace",
         Namespaces::NET => "network namespace",
         Namespaces::IPC => "IPC namespace",
+        Namespaces::CGROUP => "cgroup namespace",
         _ => "UTS namespace",
     };
     let names: Vec<&str> = namespaces.iter().map(name).collect();
@@ -353,6 +369,8 @@ pub(crate) fn release_stdio() {
 /// How a sandbox ended.
 pub(crate) enum End {
     Exited(u8),
+    /// The first process died of this signal.
+    Signalled(i32),
     /// The sentry was killed by this signal.
     Killed(i32),
     /// The sentry gave up.

@@ -41,6 +41,11 @@ impl RawTerminal {
         Ok(Some(terminal))
     }
 
+    /// One that is raw already and not the caller's to restore.
+    pub(crate) fn given(host: OwnedFd) -> RawTerminal {
+        RawTerminal { host, before: None, stdio: [true; 3] }
+    }
+
     /// The terminal.
     pub(crate) fn host(&self) -> &OwnedFd {
         &self.host

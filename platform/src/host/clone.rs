@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 bitflags::bitflags! {
     /// Namespaces of the child that are not its parent's.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
     pub struct Namespaces: i32 {
         /// User and group ids, capabilities.
         const USER = libc::CLONE_NEWUSER;
@@ -22,14 +22,21 @@ bitflags::bitflags! {
         const IPC = libc::CLONE_NEWIPC;
         /// Host name.
         const UTS = libc::CLONE_NEWUTS;
+        /// The root of cgroups.
+        const CGROUP = libc::CLONE_NEWCGROUP;
     }
 }
 
 /// What [`clone`] returns, twice.
 #[derive(Debug)]
 pub enum Clone {
-    /// In the parent: the child, by a descriptor.
-    Parent(OwnedFd),
+    /// In the parent: the child.
+    Parent {
+        /// Its id.
+        pid: i32,
+        /// A descriptor of it.
+        pidfd: OwnedFd,
+    },
     /// In the child.
     Child,
 }
@@ -48,7 +55,7 @@ pub fn clone(namespaces: Namespaces) -> io::Result<Clone> {
     match pid {
         0 => Ok(Clone::Child),
         // SAFETY: the kernel has just stored a new descriptor there, which nobody else knows.
-        1.. => Ok(Clone::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        1.. => Ok(Clone::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
         _ => Err(io::Error::last_os_error()),
     }
 }

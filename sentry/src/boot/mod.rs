@@ -44,8 +44,10 @@ pub fn run(config: SandboxConfig) -> i32 {
         Err(e) => Err(e),
     };
     match ended {
-        Ok(status) if status & 0x7f == 0 => status >> 8 & 0xff,
-        Ok(status) => 128 + (status & 0x7f),
+        Ok(status) => {
+            let _ = protocol::send(&control, &Reply::Exited { status }, &[]);
+            if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) }
+        }
         Err(e) => {
             let _ = protocol::send(&control, &Reply::Failed { what: e.what, status: e.status }, &[]);
             e.status

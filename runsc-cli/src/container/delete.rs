@@ -1,0 +1,68 @@
+//! The end of what is left of a container.
+
+use super::{Container, Status};
+use crate::hooks::run_hooks;
+use crate::log;
+use anyhow::{Context, Result, bail};
+use oci_spec::runtime::ContainerState;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a monitor may take to die with all that it holds.
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Removes a container. One that runs is an error unless `force` is given; then one that does not exist is none.
+pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    super::check_id(id)?;
+    let container = match Container::find(root, id) {
+        Ok(Some(container)) => container,
+        Ok(None) if force => return Ok(()),
+        Ok(None) => bail!("container does not exist"),
+        // Whatever made it died before it had written anything down.
+        Err(_) if force => return remove_dir(&root.join(id)),
+        Err(e) => return Err(e),
+    };
+    match container.status() {
+        Status::Stopped | Status::Created => {}
+        Status::Creating if force => {}
+        status if !force => bail!("cannot delete container {id} that is not stopped: {status}"),
+        _ => {}
+    }
+    container.destroy()
+}
+
+impl Container {
+    /// Kills what lives of the container and removes it from the host.
+    pub(super) fn destroy(&self) -> Result<()> {
+        if let Some(cgroup) = &self.saved.cgroup
+            && cgroup.is_frozen()
+        {
+            // What is frozen does not die.
+            cgroup.freeze(false)?;
+        }
+        if let Some(monitor) = &self.saved.monitor {
+            monitor.kill(DEATH_LIMIT)?;
+        }
+        if let Some(cgroup) = &self.saved.cgroup {
+            cgroup.kill_all()?;
+            cgroup.remove()?;
+        }
+        if self.saved.monitor.is_some()
+            && let Some(hooks) = self.hooks().poststop()
+            && let Err(e) = run_hooks(hooks, &self.state(ContainerState::Stopped))
+        {
+            log::warn(&format!("poststop hook: {e:#}"));
+        }
+        remove_dir(&self.dir)
+    }
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
