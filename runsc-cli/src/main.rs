@@ -4,23 +4,30 @@
 //! ([`confine`]) and becomes the sentry, and stays as its parent to wait, forward signals and clean up.
 
 #[expect(dead_code, reason = "the commands of the life cycle are to use the rest")]
+mod args;
 mod cgroup;
 mod commands;
 mod confine;
+mod container;
 #[expect(dead_code, reason = "the commands of the life cycle are to use them")]
 mod hooks;
+mod log;
 mod oci;
 mod plan;
 mod supervise;
 mod terminal;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sentry::boot::config::{PlatformKind, SeccompMode};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Three lines that engines read.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ncommit: unknown\nspec: 1.2.1");
+
 #[derive(Debug, Parser)]
-#[command(name = "runsc", version, about = "Runs programs in a sandbox that answers their system calls itself")]
+#[command(name = "runsc", version = VERSION, about = "Runs programs in a sandbox that answers their system calls itself")]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -49,6 +56,21 @@ struct Globals {
     /// Directory for the state of containers
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Append errors and warnings to FILE
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// The form of lines in the log
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: log::Format,
+    /// Have systemd make cgroups
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Accepted: what the caller may do is found out
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
+    rootless: Option<String>,
+    /// Accepted, as of runc: --debug-log is what there is
+    #[arg(long)]
+    debug: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,8 +111,36 @@ impl From<PlatformName> for PlatformKind {
 enum Command {
     /// Run a program on the host's files, with all that it writes kept in memory
     Do(Box<commands::r#do::Args>),
-    /// Run the container of an OCI bundle in the foreground
+    /// Run the container of an OCI bundle
     Run(commands::run::Args),
+    /// Make a container whose process waits for start
+    Create(commands::create::Args),
+    /// Let the process of a created container run
+    Start(commands::start::Args),
+    /// Run a further process in a container
+    Exec(Box<commands::exec::Args>),
+    /// Send a signal to a container
+    Kill(commands::kill::Args),
+    /// Remove a container
+    Delete(commands::delete::Args),
+    /// Show the state of a container
+    State(commands::state::Args),
+    /// List containers
+    List(commands::state::ListArgs),
+    /// Show the processes of a container
+    Ps(commands::ps::Args),
+    /// Stop all processes of a container for a while
+    Pause(commands::pause::Args),
+    /// Let them go on
+    Resume(commands::pause::Args),
+    /// Wait for the end of a container
+    Wait(commands::wait::Args),
+    /// Save a running container (not yet supported)
+    #[command(disable_help_flag = true)]
+    Checkpoint(commands::checkpoint::Args),
+    /// Run a saved container (not yet supported)
+    #[command(disable_help_flag = true)]
+    Restore(commands::checkpoint::Args),
     /// Write an example config.json
     Spec(commands::spec::Args),
     /// List the system calls and how far each is supported
@@ -99,38 +149,101 @@ enum Command {
     Doctor(commands::doctor::Args),
 }
 
+impl Globals {
+    /// Directory for the state of containers.
+    fn root(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(container::default_root)
+    }
+}
+
+/// An exit status other than 1 for an error.
+#[derive(Debug, thiserror::Error)]
+#[error("exit status {0}")]
+struct Exit(u8);
+
 fn main() -> ExitCode {
-    // What the caller left open is none of a sandbox's business, and must not get into it.
-    close_inherited();
-    let matches = Cli::command().get_matches();
+    let mut command = Cli::command();
+    command.build();
+    let matches = command.clone().get_matches_from(args::normalize(&command, std::env::args_os()));
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => e.exit(),
     };
+    // What the caller left open is none of a sandbox's business, and must not get into it.
+    supervise::close_others(&(3..3 + cli.command.preserved()).collect::<Vec<_>>());
+    let opened = cli.globals.log.as_ref().map(|path| (path, log::open(path, cli.globals.log_format)));
+    if let Some((path, Err(e))) = opened {
+        eprintln!("runsc: --log {}: {e}", path.display());
+        return ExitCode::FAILURE;
+    }
     let sub = matches.subcommand().map(|(_, sub)| sub);
-    let done = match (cli.command, sub) {
-        (Command::Do(args), Some(sub)) => commands::r#do::run(*args, sub, &cli.globals),
-        (Command::Do(_), None) => unreachable!("a parsed command has its matches"),
-        (Command::Run(args), _) => commands::run::run(args, &cli.globals),
-        (Command::Spec(args), _) => commands::spec::run(&args),
-        (Command::Syscalls(args), _) => commands::syscalls::run(&args),
-        (Command::Doctor(args), _) => commands::doctor::run(&args),
-    };
-    match done {
+    match run(cli, sub) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
-            eprintln!("runsc: {e:#}");
-            ExitCode::FAILURE
+            let exit = e.downcast_ref::<Exit>().map(|exit| exit.0);
+            match exit {
+                // Its context is the whole message.
+                Some(_) => log::error(&e.to_string()),
+                None => log::error(&format!("{e:#}")),
+            }
+            ExitCode::from(exit.unwrap_or(1))
         }
     }
 }
 
-/// Closes all descriptors but the standard ones.
-fn close_inherited() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // One of these is the directory just read, closed by now: the error is of no interest.
-        let _ = nix::unistd::close(fd);
+fn run(cli: Cli, sub: Option<&ArgMatches>) -> anyhow::Result<u8> {
+    let globals = &cli.globals;
+    match (cli.command, sub) {
+        (Command::Do(args), Some(sub)) => commands::r#do::run(*args, sub, globals),
+        (Command::Do(_), None) => unreachable!("a parsed command has its matches"),
+        (Command::Run(args), _) => commands::run::run(args, globals),
+        (Command::Create(args), _) => commands::create::run(args, globals),
+        (Command::Start(args), _) => commands::start::run(&args, globals),
+        (Command::Exec(args), _) => commands::exec::run(*args, globals),
+        (Command::Kill(args), _) => commands::kill::run(&args, globals),
+        (Command::Delete(args), _) => commands::delete::run(&args, globals),
+        (Command::State(args), _) => commands::state::run(&args, globals),
+        (Command::List(args), _) => commands::state::list(&args, globals),
+        (Command::Ps(args), _) => commands::ps::run(&args, globals),
+        (Command::Pause(args), _) => commands::pause::pause(&args, globals),
+        (Command::Resume(args), _) => commands::pause::resume(&args, globals),
+        (Command::Wait(args), _) => commands::wait::run(&args, globals),
+        (Command::Checkpoint(args), _) => commands::checkpoint::checkpoint(&args),
+        (Command::Restore(args), _) => commands::checkpoint::restore(&args),
+        (Command::Spec(args), _) => commands::spec::run(&args),
+        (Command::Syscalls(args), _) => commands::syscalls::run(&args),
+        (Command::Doctor(args), _) => commands::doctor::run(&args),
     }
+}
+
+impl Command {
+    /// How many descriptors from 3 on are for the container: those asked for, and those of socket activation.
+    fn preserved(&self) -> i32 {
+        let asked = match self {
+            Command::Run(args) => args.create.preserve_fds,
+            Command::Create(args) => args.preserve_fds,
+            Command::Exec(args) => args.preserve_fds,
+            _ => return 0,
+        };
+        asked.saturating_add(listen_fds()).min(sentry::boot::protocol::FDS_MAX as u32) as i32
+    }
+}
+
+/// `LISTEN_FDS` of sd_listen_fds(3).
+fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Takes the descriptors from 3 on that are for a container.
+fn preserved_fds(asked: u32) -> anyhow::Result<Vec<OwnedFd>> {
+    use anyhow::Context;
+    let count = asked.saturating_add(listen_fds()).min(sentry::boot::protocol::FDS_MAX as u32) as i32;
+    let me = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    let me = me.context("cannot open this process")?;
+    // A number alone is no descriptor that could be duplicated without unsafe code.
+    let take = |fd| {
+        let taken = rustix::process::pidfd_getfd(&me, fd, rustix::process::PidfdGetfdFlags::empty());
+        taken.with_context(|| format!("--preserve-fds: descriptor {fd} is not open"))
+    };
+    (3..3 + count).map(take).collect()
 }

@@ -67,20 +67,21 @@ const FLAGS: [(&str, &str, u64); 9] = [
     ("sync", "async", libc::MS_SYNCHRONOUS),
 ];
 
-/// The plan for the bundle in the directory `bundle`.
-pub(crate) fn plan(bundle: &Path, id: String) -> Result<Plan> {
+/// The configuration of the bundle in the directory `bundle`.
+pub(crate) fn load(bundle: &Path) -> Result<Spec> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let spec: Spec = serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
-    from_spec(&spec, bundle, id).with_context(|| format!("{}", path.display()))
+    serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))
+}
+
+/// The plan for a configuration.
+pub(crate) fn plan(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
+    from_spec(spec, bundle, id).with_context(|| format!("{}", bundle.join("config.json").display()))
 }
 
 fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
     let root = spec.root().as_ref().context("root is missing")?;
     let process = spec.process().as_ref().context("process is missing")?;
-    if spec.hooks().as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default()) {
-        bail!("hooks are not supported by this command");
-    }
     let linux = spec.linux().clone().unwrap_or_default();
     let mut mounts = vec![Mount::new("/", Source::Host { path: bundle.join(root.path()), writable: true }, 0)];
     for mount in spec.mounts().iter().flatten() {
@@ -102,7 +103,8 @@ fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
     })
 }
 
-fn process(process: &oci::Process) -> Result<ProcessSpec> {
+/// A process of a configuration.
+pub(crate) fn process(process: &oci::Process) -> Result<ProcessSpec> {
     let args: Vec<Vec<u8>> = process.args().iter().flatten().map(|a| a.clone().into_bytes()).collect();
     if args.is_empty() {
         bail!("process.args is empty");

@@ -289,7 +289,14 @@ pub(crate) fn close_others(keep: &[RawFd]) {
 /// The rest of the child's life.
 fn child(plan: Plan, walls: Walls, terminal: Option<&RawTerminal>, handles: Handles) -> ! {
     let Ok(control) = handles.control.try_clone() else { std::process::exit(1) };
-    close_others(&[&[control.as_raw_fd()][..], &handles.raw_fds(), &terminal.map(|t| t.host().as_raw_fd()).into_iter().collect::<Vec<_>>()].concat());
+    close_others(
+        &[
+            &[control.as_raw_fd()][..],
+            &handles.raw_fds(),
+            &terminal.map(|t| t.host().as_raw_fd()).into_iter().collect::<Vec<_>>(),
+        ]
+        .concat(),
+    );
     let unblocked = SigSet::all().thread_unblock().context("cannot unblock signals");
     let code = match unblocked.and_then(|()| confine(plan, walls, terminal, handles)) {
         Ok(config) => sentry::boot::run(config),

@@ -1,10 +1,20 @@
 //! The subcommands, one file each.
 
+pub(crate) mod checkpoint;
+pub(crate) mod create;
+pub(crate) mod delete;
 pub(crate) mod r#do;
 pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod kill;
+pub(crate) mod pause;
+pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod spec;
+pub(crate) mod start;
+pub(crate) mod state;
 pub(crate) mod syscalls;
+pub(crate) mod wait;
 
 use std::io::{ErrorKind, Write};
 

@@ -57,9 +57,9 @@ impl Client {
         }
     }
 
-    /// Waits for as long as it takes from now on.
-    pub(crate) fn wait_forever(&self) -> Result<()> {
-        set_socket_timeout(&self.socket, Timeout::Recv, None).context("cannot set a timeout")
+    /// From now on an answer may take this long, or as long as it takes.
+    pub(crate) fn wait_at_most(&self, limit: Option<Duration>) -> Result<()> {
+        set_socket_timeout(&self.socket, Timeout::Recv, limit).context("cannot set a timeout")
     }
 
     /// The socket, to wait on.

@@ -21,8 +21,8 @@ pub(crate) struct Console {
 impl Console {
     /// Makes one of this many rows and columns and sends its master to whoever listens at `socket`.
     pub(crate) fn send(socket: &Path, size: Option<(u16, u16)>) -> Result<Console> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .context("cannot make a terminal")?;
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("cannot make a terminal")?;
         grantpt(&master).and_then(|()| unlockpt(&master)).context("cannot unlock the terminal")?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = ioctl_tiocgptpeer(&master, flags).context("cannot open the terminal")?;

@@ -5,11 +5,11 @@ use super::monitor::{Monitor, Parts};
 use super::namespaces::Spaces;
 use super::{Console, Container, Saved, Status, check_id, exec};
 use crate::cgroup::{self, Cgroup};
-use crate::hooks::run_hooks;
+use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, oci};
+use crate::{Globals, log, oci};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -61,11 +61,10 @@ pub(crate) fn start(container: &mut Container) -> Result<()> {
     client.ask(&Request::Start)?;
     container.saved.is_started = true;
     container.save()?;
-    if let Some(hooks) = hooks.poststart()
-        && let Err(e) = run_hooks(hooks, &container.state(ContainerState::Running))
-    {
+    if let Some(hooks) = hooks.poststart() {
         // The process runs: a hook that fails now is told, and stops nothing.
-        crate::log::warn(&format!("poststart hook: {e:#}"));
+        let state = container.state(ContainerState::Running);
+        hooks::run_all("poststart", hooks, &state, &container.saved.bundle, |what| log::warn(&what));
     }
     Ok(())
 }
@@ -110,21 +109,22 @@ pub(crate) fn run(options: Options, globals: &Globals) -> Result<u8> {
 }
 
 fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
-    check_id(&options.id)?;
+    let id = options.id.clone();
+    check_id(&id)?;
     let bundle = options.bundle.canonicalize().with_context(|| format!("bundle {}", options.bundle.display()))?;
     let spec = oci::load(&bundle)?;
-    let plan = oci::plan(&spec, &bundle, options.id.clone())?;
+    let plan = oci::plan(&spec, &bundle, id.clone())?;
     let spaces = Spaces::of(&spec)?;
     let wants_terminal = plan.terminal == Terminal::Required;
     check_terminal(wants_terminal, options.is_detached, options.console_socket.as_deref())?;
-    let request = cgroup::Request {
-        id: &options.id,
+    let request = cgroup::Placement {
+        id: &id,
         path: spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()),
         is_systemd: globals.systemd_cgroup,
         is_rootless: !rustix::process::geteuid().is_root() || spaces.maps_ids(),
     };
     let saved = Saved {
-        id: options.id.clone(),
+        id: id.clone(),
         rootfs: rootfs(&spec, &bundle),
         bundle,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
@@ -133,7 +133,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         is_created: false,
         is_started: false,
         cgroup: Some(Cgroup::locate(&request)?),
-        spec,
+        spec: spec.clone(),
     };
     let mut container = Container::new(&globals.root(), saved)?;
     let made = furnish(&mut container, options, plan, spaces, &request, globals);
@@ -150,7 +150,7 @@ fn furnish(
     options: Options,
     plan: Plan,
     spaces: Spaces,
-    request: &cgroup::Request<'_>,
+    request: &cgroup::Placement<'_>,
     globals: &Globals,
 ) -> Result<Monitor> {
     let resources = container.resources();
@@ -162,9 +162,10 @@ fn furnish(
     let size = container.console_size();
     let console = options.console_socket.as_deref().map(|socket| Console::send(socket, size)).transpose()?;
     let terminal = if console.is_some() { None } else { RawTerminal::enter(plan.terminal)? };
-    let hooks = container.hooks();
+    let configured = container.hooks();
     let inside = container.state(ContainerState::Creating);
-    let create_container = hooks.create_container().clone().unwrap_or_default();
+    let bundle = container.saved.bundle.clone();
+    let create_container = configured.create_container().clone().unwrap_or_default();
     let parts = Parts {
         plan,
         spaces,
@@ -180,7 +181,7 @@ fn furnish(
         create_container: Box::new(move |pid| {
             let mut state = inside;
             state.set_pid(Some(pid));
-            run_hooks(&create_container, &state)
+            hooks::run("createContainer", &create_container, &state, &bundle)
         }),
         oom_score_adj: container.saved.spec.process().as_ref().and_then(|process| process.oom_score_adj()),
     };
@@ -193,8 +194,9 @@ fn furnish(
     monitor.place().map_err(failed)?;
     let state = container.state(ContainerState::Creating);
     #[expect(deprecated, reason = "engines still use prestart hooks")]
-    for hooks in [hooks.prestart(), hooks.create_runtime()].into_iter().flatten() {
-        run_hooks(hooks, &state)?;
+    let first = [("prestart", configured.prestart()), ("createRuntime", configured.create_runtime())];
+    for (stage, hooks) in first {
+        hooks::run(stage, hooks.as_deref().unwrap_or_default(), &state, &container.saved.bundle)?;
     }
     monitor.create().map_err(failed)?;
     if let Some(path) = &options.pid_file {

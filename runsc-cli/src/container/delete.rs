@@ -1,7 +1,7 @@
 //! The end of what is left of a container.
 
 use super::{Container, Status};
-use crate::hooks::run_hooks;
+use crate::hooks;
 use crate::log;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::ContainerState;
@@ -50,9 +50,9 @@ impl Container {
         }
         if self.saved.monitor.is_some()
             && let Some(hooks) = self.hooks().poststop()
-            && let Err(e) = run_hooks(hooks, &self.state(ContainerState::Stopped))
         {
-            log::warn(&format!("poststop hook: {e:#}"));
+            let state = self.state(ContainerState::Stopped);
+            hooks::run_all("poststop", hooks, &state, &self.saved.bundle, |what| log::warn(&what));
         }
         remove_dir(&self.dir)
     }

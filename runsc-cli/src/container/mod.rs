@@ -13,8 +13,9 @@ mod monitor;
 mod namespaces;
 mod process;
 
-pub(crate) use console::{Console, check_terminal};
+use console::Console;
 pub(crate) use create::{Options, create, run, start};
+pub(crate) use delete::delete;
 pub(crate) use exec::{ExecOptions, exec};
 pub(crate) use process::Identity;
 
@@ -137,7 +138,9 @@ impl Container {
     pub(crate) fn save(&self) -> Result<()> {
         let text = serde_json::to_vec(&self.saved).context("cannot describe the container")?;
         let (path, new) = (self.dir.join(STATE), self.dir.join("state.json.new"));
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// In a child that goes on without the container: closes its copy of the lock, which would keep it held.

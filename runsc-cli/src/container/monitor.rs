@@ -143,11 +143,7 @@ fn live(parts: Parts, sync: &OwnedFd, globals: &Globals) -> i32 {
     }
 }
 
-fn make(
-    parts: Parts,
-    sync: &OwnedFd,
-    globals: &Globals,
-) -> Result<(Sandbox, nix::sys::signalfd::SignalFd), Failure> {
+fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix::sys::signalfd::SignalFd), Failure> {
     let failed = |e: anyhow::Error| Failure { what: format!("{e:#}"), status: 1 };
     wait_for(sync, |go| matches!(go, Go::Place)).map_err(failed)?;
     place(&parts).map_err(failed)?;
@@ -193,7 +189,8 @@ fn place(parts: &Parts) -> Result<()> {
         rustix::thread::set_thread_res_uid(root.1, root.1, root.1).context("cannot become the container's root")?;
     }
     if parts.spaces.new.contains(Namespaces::UTS) && !parts.plan.hostname.is_empty() {
-        nix::unistd::sethostname(std::ffi::OsStr::from_bytes(&parts.plan.hostname)).context("cannot set the host name")?;
+        nix::unistd::sethostname(std::ffi::OsStr::from_bytes(&parts.plan.hostname))
+            .context("cannot set the host name")?;
     }
     if parts.spaces.new.contains(Namespaces::MOUNT) {
         host::private_mounts().context("cannot make the mount namespace private")?;
@@ -207,7 +204,7 @@ fn own_pid() -> Result<i32> {
     link.to_str().and_then(|pid| pid.parse().ok()).context("/proc/self leads nowhere")
 }
 
-fn release_stderr() {
+pub(super) fn release_stderr() {
     if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stderr(null.as_fd());
     }

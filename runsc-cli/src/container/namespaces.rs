@@ -108,10 +108,8 @@ impl Spaces {
         }
         let write = |file: &str, helper: &str, map: &[LinuxIdMapping], direct: bool| {
             if direct {
-                let lines: String = map
-                    .iter()
-                    .map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()))
-                    .collect();
+                let lines: String =
+                    map.iter().map(|m| format!("{} {} {}\n", m.container_id(), m.host_id(), m.size())).collect();
                 return std::fs::write(format!("/proc/{pid}/{file}"), lines)
                     .with_context(|| format!("cannot write the container's {file}"));
             }
