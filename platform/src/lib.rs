@@ -256,6 +256,10 @@ pub trait Platform: Send + Sync + std::fmt::Debug {
     /// A process without a program, its one thread stopped, its address space empty but for the platform's own.
     fn new_process(&self) -> BoxFuture<'_, io::Result<Arc<dyn Thread>>>;
 
+    /// Before guests are frozen from outside, and after: meanwhile nothing of the platform's own may keep the host
+    /// from freezing it.
+    fn pause(&self, is_paused: bool);
+
     /// Its name: `notify` or `ptrace`.
     fn name(&self) -> &'static str;
 }

@@ -93,6 +93,8 @@ struct Nursery {
     waiting: Vec<Waker>,
     /// The spawner is gone or refuses.
     broken: Option<i32>,
+    /// None are kept or made: a ready process waits in its listener, and what does cannot be frozen (M7).
+    is_paused: bool,
 }
 
 /// What all threads of the platform share.
@@ -148,7 +150,10 @@ impl Shared {
     fn booted(&self, thread: Option<Arc<NotifyThread>>) {
         let mut nursery = self.nursery.lock();
         nursery.under_way = nursery.under_way.saturating_sub(1);
-        nursery.ready.extend(thread);
+        match thread {
+            Some(thread) if nursery.is_paused => crate::Process::kill(thread.host.as_ref()),
+            thread => nursery.ready.extend(thread),
+        }
         let waiting = std::mem::take(&mut nursery.waiting);
         self.nursery_changed.notify_one();
         drop(nursery);
@@ -216,6 +221,17 @@ impl Platform for NotifyPlatform {
         }))
     }
 
+    fn pause(&self, is_paused: bool) {
+        let mut nursery = self.shared.nursery.lock();
+        nursery.is_paused = is_paused;
+        if is_paused {
+            for ready in nursery.ready.drain(..) {
+                crate::Process::kill(ready.host.as_ref());
+            }
+        }
+        self.shared.nursery_changed.notify_one();
+    }
+
     fn name(&self) -> &'static str {
         "notify"
     }
@@ -226,7 +242,7 @@ fn nursery(shared: Arc<Shared>) {
     loop {
         {
             let mut nursery = shared.nursery.lock();
-            while nursery.ready.len() + nursery.under_way >= READY.max(nursery.waiting.len()) {
+            while nursery.is_paused || nursery.ready.len() + nursery.under_way >= READY.max(nursery.waiting.len()) {
                 shared.nursery_changed.wait(&mut nursery);
             }
             nursery.under_way += 1;

@@ -35,11 +35,11 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
     }
     let sent = container.connect().and_then(|sentry| sentry.ask(&Request::Signal { signo, all: args.all }));
     match (sent, signo) {
-        (Ok(_), libc::SIGKILL) => thaw(&container)?,
+        (Ok(_), libc::SIGKILL) => container.thaw()?,
         (Ok(_), _) => {}
         // A sentry that does not answer is killed with all that it holds.
         (Err(_), libc::SIGKILL) => {
-            thaw(&container)?;
+            container.thaw()?;
             if let Some(monitor) = &container.saved.monitor {
                 monitor.kill(DEATH_LIMIT)?;
             }
@@ -48,14 +48,6 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
         (Err(e), _) => return Err(e),
     }
     Ok(0)
-}
-
-/// What is frozen does not die.
-fn thaw(container: &Container) -> Result<()> {
-    match &container.saved.cgroup {
-        Some(cgroup) if cgroup.is_frozen() => cgroup.freeze(false),
-        _ => Ok(()),
-    }
 }
 
 /// A number, `NAME` or `SIGNAME`.

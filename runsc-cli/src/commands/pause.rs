@@ -3,6 +3,7 @@
 use crate::Globals;
 use crate::container::{Container, Status};
 use anyhow::{Result, bail};
+use sentry::boot::protocol::Request;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -14,8 +15,16 @@ pub(crate) struct Args {
 pub(crate) fn pause(args: &Args, globals: &Globals) -> Result<u8> {
     let container = Container::load(&globals.root(), &args.id)?;
     match container.status() {
-        Status::Running | Status::Created => container.cgroup("pause")?.freeze(true)?,
-        _ => bail!("container not running or created: {}", container.status()),
+        Status::Running | Status::Created => {}
+        status => bail!("container not running or created: {status}"),
+    }
+    let cgroup = container.cgroup("pause")?;
+    let sentry = container.connect()?;
+    sentry.ask(&Request::Pause(true))?;
+    if let Err(e) = cgroup.freeze(true) {
+        let _ = cgroup.freeze(false);
+        sentry.ask(&Request::Pause(false))?;
+        return Err(e);
     }
     Ok(0)
 }
@@ -23,7 +32,7 @@ pub(crate) fn pause(args: &Args, globals: &Globals) -> Result<u8> {
 pub(crate) fn resume(args: &Args, globals: &Globals) -> Result<u8> {
     let container = Container::load(&globals.root(), &args.id)?;
     match container.status() {
-        Status::Paused => container.cgroup("resume")?.freeze(false)?,
+        Status::Paused => container.thaw()?,
         _ => bail!("container not paused"),
     }
     Ok(0)

@@ -5,6 +5,7 @@ use crate::hooks;
 use crate::log;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::ContainerState;
+use sentry::boot::protocol::Request;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -33,14 +34,20 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
 }
 
 impl Container {
+    /// Lets guests go on if they are frozen.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        let Some(cgroup) = self.saved.cgroup.as_ref().filter(|cgroup| cgroup.is_frozen()) else { return Ok(()) };
+        cgroup.freeze(false)?;
+        if let Ok(sentry) = self.connect() {
+            let _ = sentry.ask(&Request::Pause(false));
+        }
+        Ok(())
+    }
+
     /// Kills what lives of the container and removes it from the host.
     pub(super) fn destroy(&self) -> Result<()> {
-        if let Some(cgroup) = &self.saved.cgroup
-            && cgroup.is_frozen()
-        {
-            // What is frozen does not die.
-            cgroup.freeze(false)?;
-        }
+        // What is frozen does not die.
+        self.thaw()?;
         if let Some(monitor) = &self.saved.monitor {
             monitor.kill(DEATH_LIMIT)?;
         }

@@ -126,6 +126,10 @@ impl Connection {
                 Ok(Reply::Done)
             }
             Request::Processes => Ok(self.control.processes()),
+            Request::Pause(is_paused) => {
+                self.control.kernel.platform.pause(is_paused);
+                Ok(Reply::Done)
+            }
             Request::Limits { pids } => {
                 self.control.kernel.tree.lock().max_tasks = pids;
                 Ok(Reply::Done)

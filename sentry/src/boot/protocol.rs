@@ -36,6 +36,8 @@ pub enum Request {
     WindowSize,
     /// Which processes there are; the answer is [`Reply::Processes`].
     Processes,
+    /// Guests are about to be frozen, or have been thawed.
+    Pause(bool),
     /// Other limits hold from now on.
     Limits {
         /// Most tasks; `None` is no limit.
