@@ -10,6 +10,7 @@ use platform::host::{self, Caps};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Rlimit, Signal};
 use sentry::boot::config::{MountKind, MountSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
+use sentry::kernel::machine::{Limits as MachineLimits, Machine};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) struct Handles {
     /// `cgroup.procs` of the sentry's groups.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
     pub(crate) guest_cgroups: Vec<OwnedFd>,
+    /// What the machine's size is read from.
+    pub(crate) limits: MachineLimits,
     /// The socket to the parent.
     pub(crate) control: OwnedFd,
     /// A listening socket for commands.
@@ -47,7 +50,7 @@ impl Handles {
     pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
         let many = [&self.sentry_cgroups, &self.guest_cgroups, &self.preserved].into_iter().flatten();
         let some = [&self.listener, &self.strace, &self.debug_log].into_iter().flatten();
-        many.chain(some).chain([&self.control]).map(AsRawFd::as_raw_fd).collect()
+        many.chain(some).chain(self.limits.files()).chain([&self.control]).map(AsRawFd::as_raw_fd).collect()
     }
 }
 
@@ -92,6 +95,10 @@ pub(crate) fn confine(
         masked_paths: plan.masked_paths,
         readonly_paths: plan.readonly_paths,
         readonly_root: plan.readonly_root,
+        root_propagation: plan.root_propagation,
+        sysctls: plan.sysctls,
+        devices: plan.devices,
+        machine: Machine { limits: handles.limits, uid_map: plan.uid_map, gid_map: plan.gid_map },
         stdio,
         terminal: terminal.map(terminal_spec).transpose()?,
         strace: handles.strace,
@@ -224,7 +231,7 @@ fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
         Source::Mqueue => MountKind::Mqueue,
         Source::Cgroup => MountKind::Cgroup,
     };
-    Ok(MountSpec { dest: mount.dest, kind, flags: mount.flags })
+    Ok(MountSpec { dest: mount.dest, kind, source: mount.source_name, data: mount.data, flags: mount.flags })
 }
 
 /// Limits that the host holds against the sentry itself.

@@ -3,13 +3,11 @@
 //! A command makes a [`plan::Plan`]; [`supervise`] carries it out: it clones a child that builds the outer walls
 //! ([`confine`]) and becomes the sentry, and stays as its parent to wait, forward signals and clean up.
 
-#[expect(dead_code, reason = "the commands of the life cycle are to use the rest")]
 mod args;
 mod cgroup;
 mod commands;
 mod confine;
 mod container;
-#[expect(dead_code, reason = "the commands of the life cycle are to use them")]
 mod hooks;
 mod log;
 mod oci;
@@ -135,6 +133,12 @@ enum Command {
     Resume(commands::pause::Args),
     /// Wait for the end of a container
     Wait(commands::wait::Args),
+    /// Change the limits of a container
+    Update(Box<commands::update::Args>),
+    /// Show what a container uses, and when it runs out of memory
+    Events(commands::events::Args),
+    /// Say what this runtime does of the OCI specification
+    Features(commands::features::Args),
     /// Save a running container (not yet supported)
     #[command(disable_help_flag = true)]
     Checkpoint(commands::checkpoint::Args),
@@ -208,6 +212,9 @@ fn run(cli: Cli, sub: Option<&ArgMatches>) -> anyhow::Result<u8> {
         (Command::Pause(args), _) => commands::pause::pause(&args, globals),
         (Command::Resume(args), _) => commands::pause::resume(&args, globals),
         (Command::Wait(args), _) => commands::wait::run(&args, globals),
+        (Command::Update(args), _) => commands::update::run(*args, globals),
+        (Command::Events(args), _) => commands::events::run(&args, globals),
+        (Command::Features(args), _) => commands::features::run(&args),
         (Command::Checkpoint(args), _) => commands::checkpoint::checkpoint(&args),
         (Command::Restore(args), _) => commands::checkpoint::restore(&args),
         (Command::Spec(args), _) => commands::spec::run(&args),

@@ -1,7 +1,7 @@
 //! What is to be run, as pure data: made by a command, carried out by [`crate::supervise`].
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
-use sentry::boot::config::{ProcessSpec, TmpfsSpec};
+use sentry::boot::config::{DeviceSpec, ProcessSpec, TmpfsSpec};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,13 @@ pub(crate) struct Plan {
     pub(crate) masked_paths: Vec<Vec<u8>>,
     pub(crate) readonly_paths: Vec<Vec<u8>>,
     pub(crate) readonly_root: bool,
+    /// `MS_*` flags.
+    pub(crate) root_propagation: u64,
+    pub(crate) sysctls: Vec<(String, String)>,
+    pub(crate) devices: Vec<DeviceSpec>,
+    /// Inside, outside, count.
+    pub(crate) uid_map: Vec<(u32, u32, u32)>,
+    pub(crate) gid_map: Vec<(u32, u32, u32)>,
     pub(crate) limits: Limits,
     pub(crate) timeout: Option<Duration>,
     pub(crate) terminal: Terminal,
@@ -86,6 +93,10 @@ pub(crate) struct Mount {
     pub(crate) source: Source,
     /// `MS_*`.
     pub(crate) flags: u64,
+    /// Its source as guests see it.
+    pub(crate) source_name: String,
+    /// Options of the file system, separated by commas.
+    pub(crate) data: String,
 }
 
 /// What to mount.
@@ -107,9 +118,26 @@ pub(crate) enum Source {
     Cgroup,
 }
 
+impl Source {
+    /// What mounts of this kind are called when nobody says.
+    fn usual_name(&self) -> &'static str {
+        match self {
+            Source::Host { .. } => "none",
+            Source::Overlay(_) => "overlay",
+            Source::Tmpfs(_) | Source::Devtmpfs => "tmpfs",
+            Source::Proc => "proc",
+            Source::Sysfs => "sysfs",
+            Source::Devpts => "devpts",
+            Source::Mqueue => "mqueue",
+            Source::Cgroup => "cgroup",
+        }
+    }
+}
+
 impl Mount {
     pub(crate) fn new(dest: impl Into<Vec<u8>>, source: Source, flags: u64) -> Mount {
-        Mount { dest: dest.into(), source, flags }
+        let source_name = source.usual_name().to_owned();
+        Mount { dest: dest.into(), source, flags, source_name, data: String::new() }
     }
 
     /// The file or directory of the host, if it is one.

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use sentry::boot::protocol::{self, Reply, Request};
+use sentry::kernel::machine::Limits as MachineLimits;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let beside = Beside {
         sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_procs()).transpose()?.unwrap_or_default(),
         guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
+        limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
         listener: None,
         hold: false,
         preserved: Vec::new(),
@@ -125,6 +127,8 @@ pub(crate) struct Beside {
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
     /// `cgroup.procs` of the guests' groups.
     pub(crate) guest_cgroups: Vec<OwnedFd>,
+    /// What the machine's size is read from.
+    pub(crate) limits: MachineLimits,
     /// A listening socket for commands.
     pub(crate) listener: Option<OwnedFd>,
     /// The first process waits until it is told to run.
@@ -160,6 +164,7 @@ impl Sandbox {
         let handles = Handles {
             sentry_cgroups: beside.sentry_cgroups,
             guest_cgroups: beside.guest_cgroups,
+            limits: beside.limits,
             control: theirs,
             listener: beside.listener,
             hold: beside.hold,

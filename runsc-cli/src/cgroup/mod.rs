@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use host::{Hierarchies, Hierarchy};
 use oci_spec::runtime::LinuxResources;
 use place::Place;
+use sentry::kernel::machine::Limits as MachineLimits;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -167,6 +168,25 @@ impl Cgroup {
     /// `cgroup.procs` of the groups where guests belong and the sentry, whose children they are, is not.
     pub(crate) fn guest_procs(&self) -> Result<Vec<OwnedFd>> {
         self.freezer().map(|dir| open_procs(&dir)).into_iter().collect()
+    }
+
+    /// Files that tell a sandbox how large it is.
+    pub(crate) fn machine_limits(&self) -> MachineLimits {
+        let open = |dir: Option<&Path>, file: &str| File::open(dir?.join(file)).ok().map(OwnedFd::from);
+        match self.version {
+            Version::V1 => MachineLimits {
+                memory_limit: open(self.v1("memory"), "memory.limit_in_bytes"),
+                memory_usage: open(self.v1("memory"), "memory.usage_in_bytes"),
+                cpu_quota: open(self.v1("cpu"), "cpu.cfs_quota_us"),
+                cpu_period: open(self.v1("cpu"), "cpu.cfs_period_us"),
+            },
+            Version::V2 => MachineLimits {
+                memory_limit: open(self.v2(), "memory.max"),
+                memory_usage: open(self.v2(), "memory.current"),
+                cpu_quota: open(self.v2(), "cpu.max"),
+                cpu_period: None,
+            },
+        }
     }
 
     /// Puts a process into the container's group.

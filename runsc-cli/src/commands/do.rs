@@ -85,6 +85,11 @@ fn plan(args: Args, matches: &ArgMatches) -> Result<Plan> {
         masked_paths: Vec::new(),
         readonly_paths: Vec::new(),
         readonly_root: false,
+        root_propagation: 0,
+        sysctls: Vec::new(),
+        devices: Vec::new(),
+        uid_map: Vec::new(),
+        gid_map: Vec::new(),
         limits,
         timeout,
         terminal: Terminal::Auto,
@@ -120,6 +125,8 @@ fn process(args: Args) -> Result<ProcessSpec> {
         umask: caller_umask(),
         virtual_init: true,
         oom_score_adj: 0,
+        personality: 0,
+        seccomp: None,
     })
 }
 

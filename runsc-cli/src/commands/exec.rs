@@ -1,7 +1,7 @@
 //! `runsc exec`: a further process in a running container.
 
 use crate::container::{self, Container, ExecOptions};
-use crate::{Globals, preserved_fds};
+use crate::{Globals, oci, preserved_fds};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{Capability, Process, User};
 use std::collections::HashSet;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8> {
     let process = match &args.process {
         Some(path) => {
             let text = std::fs::read(path).with_context(|| format!("--process {}", path.display()))?;
-            serde_json::from_slice(&text).with_context(|| format!("--process {}", path.display()))?
+            oci::parse_process(&text).with_context(|| format!("--process {}", path.display()))?
         }
         None => process(&args, &container)?,
     };

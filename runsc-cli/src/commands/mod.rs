@@ -5,7 +5,9 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod r#do;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod features;
 pub(crate) mod kill;
 pub(crate) mod pause;
 pub(crate) mod ps;
@@ -14,6 +16,7 @@ pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod syscalls;
+pub(crate) mod update;
 pub(crate) mod wait;
 
 use std::io::{ErrorKind, Write};

@@ -172,6 +172,7 @@ fn furnish(
         beside: Beside {
             sentry_cgroups: cgroup.sentry_procs()?,
             guest_cgroups: cgroup.guest_procs()?,
+            limits: cgroup.machine_limits(),
             listener: Some(container.listen()?),
             hold: true,
             preserved: options.preserved,

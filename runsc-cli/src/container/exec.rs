@@ -41,7 +41,7 @@ pub(crate) fn exec(container: Container, options: ExecOptions, _: &Globals) -> R
         Status::Paused => bail!("cannot exec in a paused container"),
         Status::Creating => bail!("cannot exec in a container that is being created"),
     }
-    let spec = oci::process(&options.process)?;
+    let spec = oci::process(&container.saved.spec, &container.saved.rootfs, &options.process)?;
     let wants_terminal = options.process.terminal().unwrap_or(false);
     check_terminal(wants_terminal, options.is_detached, options.console_socket.as_deref())?;
     let size = options.process.console_size().map(|size| (size.height() as u16, size.width() as u16));
@@ -215,7 +215,7 @@ fn run_inside(container: &Container, hook: &Hook, state: &[u8]) -> Result<()> {
     let (stdin, mut writer) = std::io::pipe().context("cannot make a pipe")?;
     let null = File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
     let config = container.saved.spec.process().as_ref().context("the container has no process")?;
-    let mut process = oci::process(config)?;
+    let mut process = oci::process(&container.saved.spec, &container.saved.rootfs, config)?;
     let path = hook.path().to_string_lossy().into_owned().into_bytes();
     let args = hook.args().iter().flatten().skip(1).map(|arg| arg.clone().into_bytes());
     process.args = std::iter::once(path).chain(args).collect();

@@ -3,6 +3,7 @@
 //! Nothing here names the host: whatever the sentry may touch is an open descriptor. The first mount is the
 //! root; the others follow in the order in which they are to be made.
 
+use crate::kernel::machine::Machine;
 use rustix::termios::Termios;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -25,6 +26,14 @@ pub struct SandboxConfig {
     pub readonly_paths: Vec<Vec<u8>>,
     /// The root is remounted read-only once all other mounts are made.
     pub readonly_root: bool,
+    /// `linux.sysctl`: names and values.
+    pub sysctls: Vec<(String, String)>,
+    /// Devices in `/dev` besides the usual ones.
+    pub devices: Vec<DeviceSpec>,
+    /// What guests see of the machine.
+    pub machine: Machine,
+    /// Propagation of the root mount, as `MS_*` flags; 0 is that of a new mount.
+    pub root_propagation: u64,
     /// Standard input, output and error of the first process; `None` is `/dev/null`,
     /// or the terminal where [`TerminalSpec::stdio`] says so.
     pub stdio: [Option<OwnedFd>; 3],
@@ -104,6 +113,21 @@ pub struct ProcessSpec {
     pub virtual_init: bool,
     /// `oom_score_adj` as the guest sees it.
     pub oom_score_adj: i32,
+    /// `personality(2)`.
+    #[serde(default)]
+    pub personality: u32,
+    /// Filter of its system calls.
+    #[serde(default)]
+    pub seccomp: Option<SeccompSpec>,
+}
+
+/// A filter of system calls, as `seccomp(2)` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompSpec {
+    /// Instructions of classic BPF: code, jump if true, jump if false, operand.
+    pub program: Vec<(u16, u8, u8, u32)>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u64,
 }
 
 /// The five capability sets, one bit per capability.
@@ -155,6 +179,10 @@ pub struct MountSpec {
     pub dest: Vec<u8>,
     /// What.
     pub kind: MountKind,
+    /// Its source, as guests see it.
+    pub source: String,
+    /// Options of the file system, separated by commas.
+    pub data: String,
     /// `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV`, `MS_NOEXEC`, `MS_NOATIME`, `MS_RELATIME`…, and propagation flags.
     pub flags: u64,
 }
@@ -195,6 +223,21 @@ pub enum MountKind {
     Mqueue,
     /// `/sys/fs/cgroup`.
     Cgroup,
+}
+
+/// A device (`linux.devices` of an OCI configuration).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Where, as an absolute path inside.
+    pub path: Vec<u8>,
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, and permission bits.
+    pub mode: u32,
+    /// Major and minor number.
+    pub rdev: (u32, u32),
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Options of a tmpfs.

@@ -9,7 +9,7 @@ pub mod protocol;
 use crate::executor;
 use crate::fs;
 use crate::fs::devpts::relay::Relay;
-use crate::kernel::{Kernel, Uts};
+use crate::kernel::{Kernel, Uts, machine};
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
@@ -118,8 +118,12 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
         .map_err(|e| failed("cannot start the platform", e))?;
     executor::start_workers(1);
     fs::boot::register();
+    machine::set(config.machine);
+    fs::proc::set_sysctls(&config.sysctls).map_err(|e| failed("cannot set a kernel parameter", e))?;
     let tree = fs::boot::Tree {
         mounts: config.mounts,
+        devices: &config.devices,
+        propagation: config.root_propagation,
         masked: &config.masked_paths,
         readonly: &config.readonly_paths,
         readonly_root: config.readonly_root,

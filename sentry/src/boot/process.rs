@@ -99,6 +99,7 @@ fn new_process(spec: ProcessSpec, with: Start) -> NewProcess {
         cwd: spec.cwd,
         strings: Strings { args: spec.args, env: spec.env, filename: Vec::new() },
         oom_score_adj: spec.oom_score_adj,
+        personality: spec.personality,
         terminal: with.terminal,
         on_exit: with.on_exit,
     }

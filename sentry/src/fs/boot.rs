@@ -1,6 +1,6 @@
 //! The tree of files that a container starts with.
 
-use super::attr::{FileKind, SetAttr};
+use super::attr::{FileKind, SetAttr, makedev};
 use super::dentry::Dentry;
 use super::dev;
 use super::devpts;
@@ -14,7 +14,7 @@ use super::proc;
 use super::sysfs;
 use super::tmpfs::{Options, Tmpfs};
 use super::walk::{Last, Resolve, Walk};
-use crate::boot::config::{MountKind, MountSpec, TmpfsSpec};
+use crate::boot::config::{DeviceSpec, MountKind, MountSpec, TmpfsSpec};
 use crate::errno::{Errno, SysResult};
 use crate::sync::RwLock;
 use std::collections::BTreeMap;
@@ -67,6 +67,10 @@ fn parsed(mut options: Options, text: &[u8]) -> SysResult<Options> {
 pub struct Tree<'a> {
     /// The mounts; the first is the root.
     pub mounts: Vec<MountSpec>,
+    /// Devices besides the usual ones.
+    pub devices: &'a [DeviceSpec],
+    /// Propagation of the root, as `MS_*` flags.
+    pub propagation: u64,
     /// Paths that are covered by something empty.
     pub masked: &'a [Vec<u8>],
     /// Paths that become read-only.
@@ -83,11 +87,18 @@ pub fn build(tree: Tree<'_>) -> SysResult<Arc<FsContext>> {
     let root = mounts.next().ok_or(Errno::INVAL)?;
     // The root stays writable until all mount points are made.
     let flags = mount_flags(root.flags);
-    let root_mount = Mount::new(file_system(root.kind)?, flags.difference(MountFlags::READONLY));
+    let root_mount =
+        Mount::new(file_system(root.kind, &root.source, root.data.as_bytes())?, flags.difference(MountFlags::READONLY));
     let namespace = MountNamespace::new(root_mount.clone());
     let caller = Caller::kernel();
     for spec in mounts {
         add(&caller, &namespace, spec)?;
+    }
+    for device in tree.devices {
+        make_device(&caller, &namespace, device)?;
+    }
+    if let Some(propagation) = Propagation::from_mount(tree.propagation) {
+        mount::set_propagation(&root_mount, propagation, tree.propagation & libc::MS_REC != 0);
     }
     for path in tree.readonly {
         remount_readonly(&caller, &namespace, path)?;
@@ -105,21 +116,25 @@ fn mount_flags(flags: u64) -> MountFlags {
     MountFlags::from_mount(flags)
 }
 
-fn file_system(kind: MountKind) -> SysResult<Arc<Dentry>> {
+fn file_system(kind: MountKind, source: &str, data: &[u8]) -> SysResult<Arc<Dentry>> {
     match kind {
         MountKind::HostDir { fd, writable } | MountKind::HostFile { fd, writable } => {
-            HostFs::mount("none", fd, if writable { Access::Writable } else { Access::ReadOnly })
+            HostFs::mount(source, fd, if writable { Access::Writable } else { Access::ReadOnly })
         }
         MountKind::Overlay { lower } => overlay::mount("overlay", HostFs::lower(lower)?, Options::default()),
-        MountKind::Tmpfs(spec) => Ok(Tmpfs::mount("tmpfs", tmpfs_options(spec))),
-        MountKind::Proc => make_type("proc", "proc", b""),
-        MountKind::Sysfs => make_type("sysfs", "sysfs", b""),
-        MountKind::Devtmpfs => make_type("devtmpfs", "tmpfs", b""),
-        MountKind::Devpts => make_type("devpts", "devpts", b"newinstance,ptmxmode=0666,mode=0620,gid=5"),
-        MountKind::Mqueue => make_type("mqueue", "mqueue", b""),
-        MountKind::Cgroup => make_type("cgroup2", "cgroup", b""),
+        MountKind::Tmpfs(spec) => Ok(Tmpfs::mount(source, parsed(tmpfs_options(spec), data)?)),
+        MountKind::Proc => make_type("proc", source, data),
+        MountKind::Sysfs => make_type("sysfs", source, data),
+        MountKind::Devtmpfs => make_type("devtmpfs", source, data),
+        MountKind::Devpts if data.is_empty() => make_type("devpts", source, DEVPTS_OPTIONS),
+        MountKind::Devpts => make_type("devpts", source, data),
+        MountKind::Mqueue => make_type("mqueue", source, data),
+        MountKind::Cgroup => make_type("cgroup2", source, data),
     }
 }
+
+/// As container engines have it.
+const DEVPTS_OPTIONS: &[u8] = b"newinstance,ptmxmode=0666,mode=0620,gid=5";
 
 fn tmpfs_options(spec: TmpfsSpec) -> Options {
     let mut options = Options { mode: spec.mode, uid: spec.uid, gid: spec.gid, ..Options::default() };
@@ -130,7 +145,7 @@ fn tmpfs_options(spec: TmpfsSpec) -> Options {
 }
 
 fn add(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, spec: MountSpec) -> SysResult<()> {
-    let root = match file_system(spec.kind) {
+    let root = match file_system(spec.kind, &spec.source, spec.data.as_bytes()) {
         // A kind that this sentry lacks leaves the place as it is.
         Err(Errno::NODEV) => {
             tracing::warn!(dest = %String::from_utf8_lossy(&spec.dest), "no such file system");
@@ -182,6 +197,22 @@ fn make_point(caller: &Caller<'_>, root: &PathRef, dir: &PathRef, name: &[u8], k
         Last::Name(name, _) => namei::make(caller, walk.at(), &name, &Make::new(kind, mode)),
         _ => Err(Errno::EXIST),
     }
+}
+
+/// What an image or a mount has there already stays.
+fn make_device(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, device: &DeviceSpec) -> SysResult<()> {
+    let kind = FileKind::from_mode(device.mode).ok_or(Errno::INVAL)?;
+    let at = device.path.iter().rposition(|b| *b == b'/').ok_or(Errno::INVAL)?;
+    let (dir, name) = device.path.split_at_checked(at).ok_or(Errno::INVAL)?;
+    let dir = mount_point(caller, namespace, dir, true)?;
+    let name = name.get(1..).unwrap_or_default();
+    let rdev = makedev(device.rdev.0, device.rdev.1);
+    let made = match namei::make(caller, &dir, name, &Make { kind, mode: device.mode & 0o7777, rdev, target: b"" }) {
+        Err(Errno::EXIST) => return Ok(()),
+        made => made?,
+    };
+    let (uid, gid) = (Some(device.uid), Some(device.gid));
+    made.inode()?.set_attr(&SetAttr { mode: Some(device.mode & 0o7777), uid, gid, ..SetAttr::default() })
 }
 
 fn find(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8]) -> SysResult<Option<PathRef>> {

@@ -17,6 +17,7 @@ mod exec;
 mod exit;
 pub(crate) mod group;
 mod init;
+pub mod machine;
 mod run;
 pub mod signal;
 pub mod start;

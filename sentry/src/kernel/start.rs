@@ -32,6 +32,8 @@ pub struct NewProcess {
     pub strings: Strings,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+    /// `personality(2)`.
+    pub personality: u32,
     /// Its controlling terminal.
     pub terminal: Option<Arc<Relay>>,
     /// Told of its death.
@@ -94,6 +96,7 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> SysR
         signals: TaskSignals::default(),
     };
     let t = Task::new(kernel, &group, parts);
+    t.personality.store(new.personality, Ordering::Relaxed);
     let loaded = match enter(&t, &new.cwd) {
         Ok(()) => exec::exec_new(&t, new.strings, &thread).await,
         Err(e) => Err(e),

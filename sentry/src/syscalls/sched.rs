@@ -1,7 +1,7 @@
 //! Scheduling: the host's scheduler runs guest threads, so affinity and nice values are passed on to it.
 
 use crate::errno::{Errno, SysResult};
-use crate::kernel::{Cap, Task};
+use crate::kernel::{Cap, Task, machine};
 use crate::mm::Addr;
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
@@ -45,7 +45,16 @@ pub async fn sched_getaffinity(t: &Task, pid: i32, len: usize, mask: Addr) -> Sy
     let set = rustix::thread::sched_getaffinity(Some(host(&task)?))?;
     // Linux writes as much as its own mask has: whole words.
     let words = len.min(8 * cpus.div_ceil(64).max(1));
-    let bytes: Vec<u8> = (0..words).map(|b| (0..8).map(|bit| u8::from(set.is_set(b * 8 + bit)) << bit).sum()).collect();
+    // No more of them than a quota is worth.
+    let most = machine::processors() as usize;
+    let shown: Vec<usize> =
+        (0..words * 8).filter(|cpu| *cpu < CpuSet::MAX_CPU && set.is_set(*cpu)).take(most).collect();
+    let mut bytes = vec![0u8; words];
+    for cpu in shown {
+        if let Some(byte) = bytes.get_mut(cpu / 8) {
+            *byte |= 1 << (cpu % 8);
+        }
+    }
     t.mem().write_bytes(mask, &bytes)?;
     Ok(bytes.len())
 }

@@ -51,7 +51,7 @@ pub async fn setdomainname(t: &Task, name: Addr, len: i32) -> SysResult<()> {
 
 /// `sysinfo(2)`.
 pub async fn sysinfo(t: &Task, info: Addr) -> SysResult<()> {
-    let host = rustix::system::sysinfo();
+    let host = crate::kernel::machine::sysinfo();
     let processes = t.kernel.tree.lock().task_count() as u64;
     let words = [
         t.kernel.started.elapsed().as_secs(),

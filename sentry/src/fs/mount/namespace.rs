@@ -83,10 +83,12 @@ impl MountNamespace {
         self.changed.notify(crate::executor::Events::PRI | crate::executor::Events::ERR);
     }
 
-    /// All mounts that can be reached from `root`, in the order of the tree, for `/proc/PID/mountinfo`.
+    /// All mounts that can be reached from `root`, the oldest first as of Linux 6.8, for `/proc/PID/mountinfo`.
     pub fn list(&self, root: &PathRef) -> Vec<MountInfo> {
         let _lock = tree::lock();
-        self.root().subtree().iter().filter_map(|mount| MountInfo::of(mount, root)).collect()
+        let mut mounts: Vec<_> = self.root().subtree().iter().filter_map(|mount| MountInfo::of(mount, root)).collect();
+        mounts.sort_by_key(|mount| mount.id);
+        mounts
     }
 }
 

@@ -7,7 +7,7 @@ use crate::fs::file::File;
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
-use crate::kernel::{Cap, Task, ThreadGroup};
+use crate::kernel::{Cap, Task, ThreadGroup, machine};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("exe", Entry::Place(|t| t.group.exe.lock().clone().ok_or(Errno::NOENT))),
     ("fd", Entry::Dir(0o500, |subject, dev, ino| Box::new(fds::FdDir { subject, dev, ino }))),
     ("fdinfo", Entry::Dir(0o555, |subject, dev, ino| Box::new(fds::FdInfoDir { subject, dev, ino }))),
-    ("gid_map", Entry::File(0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()))),
+    ("gid_map", Entry::File(0o444, |_, _| machine::gid_map())),
     ("io", Entry::File(0o400, status::io)),
     ("limits", Entry::File(0o444, status::limits)),
     ("loginuid", Entry::File(0o444, |_, _| Ok(b"4294967295".to_vec()))),
@@ -95,7 +95,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("statm", Entry::File(0o444, status::statm)),
     ("status", Entry::File(0o444, status::status)),
     ("task", Entry::Tasks),
-    ("uid_map", Entry::File(0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()))),
+    ("uid_map", Entry::File(0o444, |_, _| machine::uid_map())),
     ("wchan", Entry::File(0o444, |_, _| Ok(b"0".to_vec()))),
 ];
 

@@ -1,7 +1,8 @@
 //! The root of `/proc`.
 
 use super::process::{ProcessDir, Subject};
-use super::{ROOT_INO, sysctl, system};
+use super::sysctl_dir::SysctlDir;
+use super::{ROOT_INO, system};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::pseudo::{Directory, Fixed, FixedDir, Listed, Node, Reader};
@@ -24,7 +25,7 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("self", Fixed::LinkTo(own_process)),
     ("stat", Fixed::File(0o444, system::stat)),
     ("swaps", Fixed::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
-    ("sys", Fixed::Dir(sysctl::ENTRIES)),
+    ("sys", Fixed::Made(SysctlDir::root)),
     ("thread-self", Fixed::LinkTo(own_thread)),
     ("uptime", Fixed::File(0o444, system::uptime)),
     ("version", Fixed::File(0o444, system::version)),

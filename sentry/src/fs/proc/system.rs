@@ -4,6 +4,7 @@ use super::host;
 use crate::errno::SysResult;
 use crate::fs::boot;
 use crate::fs::pseudo::Reader;
+use crate::kernel::machine;
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
 use std::time::UNIX_EPOCH;
@@ -41,26 +42,66 @@ const MEMORY: [&str; 29] = [
     "Hugepagesize",
 ];
 
-/// `/proc/cpuinfo`: the processors are the host's, and guests can ask them themselves.
+/// `/proc/cpuinfo`: the processors are the host's, and guests can ask them themselves. No more than there are to run on.
 pub(super) fn cpuinfo(_: &Reader) -> SysResult<Vec<u8>> {
-    host::read("cpuinfo")
+    let text = String::from_utf8_lossy(&host::read("cpuinfo")?).into_owned();
+    let shown = text.split_inclusive("\n\n").take(machine::processors() as usize);
+    Ok(shown.collect::<String>().into_bytes())
 }
 
 /// `/proc/meminfo`.
 pub(super) fn meminfo(_: &Reader) -> SysResult<Vec<u8>> {
     let text = String::from_utf8_lossy(&host::read("meminfo")?).into_owned();
-    let shown = |line: &&str| line.split_once(':').is_some_and(|(name, _)| MEMORY.contains(&name));
-    let mut out: String = text.lines().filter(shown).flat_map(|line| [line, "\n"]).collect();
+    let share = share();
+    let mut out = String::new();
+    for (name, value) in text.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| MEMORY.contains(name))
+    {
+        let kibibytes: u64 = value.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+        let _ = writeln!(
+            out,
+            "{:<16}{:>8} kB",
+            format!("{name}:"),
+            share.as_ref().map_or(kibibytes, |share| share.of(name, kibibytes))
+        );
+    }
     for name in ["HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp"] {
         let _ = writeln!(out, "{:<16}{:>8}", format!("{name}:"), 0);
     }
     Ok(out.into_bytes())
 }
 
+/// What a limit leaves of the host's memory, in KiB.
+struct Share {
+    limit: u64,
+    used: u64,
+}
+
+fn share() -> Option<Share> {
+    let (limit, used) = machine::memory()?;
+    let host = rustix::system::sysinfo();
+    let is_less = limit < host.totalram.saturating_mul(u64::from(host.mem_unit));
+    is_less.then(|| Share { limit: limit / 1024, used: used.min(limit) / 1024 })
+}
+
+impl Share {
+    /// A line of `/proc/meminfo`: the sandbox has no more of anything than it uses in all.
+    fn of(&self, name: &str, host: u64) -> u64 {
+        match name {
+            "MemTotal" => self.limit,
+            "MemFree" | "MemAvailable" => host.min(self.limit - self.used),
+            "CommitLimit" => host.min(self.limit),
+            "VmallocTotal" | "Hugepagesize" => host,
+            _ => host.min(self.used),
+        }
+    }
+}
+
 /// `/proc/stat`.
 pub(super) fn stat(reader: &Reader) -> SysResult<Vec<u8>> {
     let text = String::from_utf8_lossy(&host::read("stat")?).into_owned();
-    let mut out: String = text.lines().filter(|line| line.starts_with("cpu")).flat_map(|line| [line, "\n"]).collect();
+    // The first line is the sum of all.
+    let shown = text.lines().filter(|line| line.starts_with("cpu")).take(1 + machine::processors() as usize);
+    let mut out: String = shown.flat_map(|line| [line, "\n"]).collect();
     let kernel = reader.kernel();
     let booted = kernel.boot_time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let forks = kernel.forks.load(std::sync::atomic::Ordering::Relaxed);

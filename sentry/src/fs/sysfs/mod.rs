@@ -5,6 +5,7 @@ use super::pseudo::{Body, Directory, Fixed, FixedDir, Listed, Node, PseudoFs, Re
 use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
+use crate::kernel::machine::{host_processors, processors};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -77,15 +78,19 @@ pub fn register() {
     });
 }
 
-/// How many processors guests may run on.
-fn processors() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+/// A list of processors such as `0-3`.
+fn list(count: u32) -> SysResult<Vec<u8>> {
+    let last = count.saturating_sub(1);
+    Ok(if last == 0 { b"0\n".to_vec() } else { format!("0-{last}\n").into_bytes() })
 }
 
-/// A list of processors such as `0-3`.
 fn online(_: &Reader) -> SysResult<Vec<u8>> {
-    let last = processors().saturating_sub(1);
-    Ok(if last == 0 { b"0\n".to_vec() } else { format!("0-{last}\n").into_bytes() })
+    list(processors())
+}
+
+/// Programs take this for the numbers that a processor may have.
+fn possible(_: &Reader) -> SysResult<Vec<u8>> {
+    list(host_processors())
 }
 
 /// `/sys/devices/system/cpu`.
@@ -103,8 +108,8 @@ const CPUS: &[(&str, Fixed)] = &[
     ("kernel_max", Fixed::Text("8191\n")),
     ("offline", Fixed::Text("\n")),
     ("online", Fixed::File(0o444, online)),
-    ("possible", Fixed::File(0o444, online)),
-    ("present", Fixed::File(0o444, online)),
+    ("possible", Fixed::File(0o444, possible)),
+    ("present", Fixed::File(0o444, possible)),
 ];
 
 impl CpusDir {

@@ -1,6 +1,7 @@
 //! Mount options of tmpfs.
 
 use crate::errno::{Errno, SysResult};
+use crate::kernel::machine::total_memory;
 
 /// `size=`, `nr_inodes=`, `mode=`, `uid=`, `gid=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +25,6 @@ impl Default for Options {
         let half = total_memory() / 2;
         Options { size: half, inodes: half / 4096, mode: 0o1777, uid: 0, gid: 0, given: Vec::new() }
     }
-}
-
-fn total_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 impl Options {

@@ -1,0 +1,93 @@
+//! `/proc/sys` with the values that the container's configuration gives.
+
+use super::sysctl::ENTRIES;
+use crate::errno::SysResult;
+use crate::fs::pseudo::{Body, Directory, Fixed, FixedDir, Listed, Node, Reader};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// By path below `/proc/sys`.
+static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Gives parameters other values; the error names one that there is not. The first call counts.
+pub fn set_sysctls(given: &[(String, String)]) -> Result<(), String> {
+    let mut paths = BTreeMap::new();
+    for (name, value) in given {
+        // Names may be written either way; with slashes dots are part of a name.
+        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        if !exists(&path) {
+            return Err(format!("open /proc/sys/{path}: no such file or directory"));
+        }
+        paths.insert(path, format!("{value}\n"));
+    }
+    let _ = GIVEN.set(paths);
+    Ok(())
+}
+
+/// The value that the configuration gives to a parameter, as a number.
+pub fn given_number(path: &str) -> Option<u64> {
+    GIVEN.get()?.get(path)?.trim().parse().ok()
+}
+
+fn exists(path: &str) -> bool {
+    let mut entries = ENTRIES;
+    let mut names = path.split('/').peekable();
+    while let Some(name) = names.next() {
+        match entries.iter().find(|(known, _)| *known == name) {
+            Some((_, Fixed::Dir(below))) => entries = below,
+            Some(_) => return names.peek().is_none(),
+            None => return false,
+        }
+    }
+    false
+}
+
+/// A directory below `/proc/sys`, or that itself.
+pub(super) struct SysctlDir {
+    fixed: FixedDir,
+    /// With a slash behind it unless empty.
+    path: String,
+}
+
+impl SysctlDir {
+    /// `/proc/sys`.
+    pub(super) fn root(dev: u64, ino: u64) -> Box<dyn Directory> {
+        Box::new(SysctlDir { fixed: FixedDir { dev, ino, entries: ENTRIES }, path: String::new() })
+    }
+}
+
+impl Directory for SysctlDir {
+    fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
+        let mut node = self.fixed.lookup(reader, name)?;
+        let path = format!("{}{}", self.path, String::from_utf8_lossy(name));
+        if let Body::Dir(dir) = &node.body {
+            if let Some(FixedDir { dev, ino, entries }) = dir.as_any().downcast_ref() {
+                let fixed = FixedDir { dev: *dev, ino: *ino, entries };
+                node.body = Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" }));
+            }
+        } else if let Some(value) = GIVEN.get().and_then(|given| given.get(&path)) {
+            node.body = Body::File(Box::new(|_: &Reader| Ok(value.as_bytes().to_vec())));
+        }
+        Ok(node)
+    }
+
+    fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {
+        self.fixed.list(reader)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_files() {
+        assert!(exists("kernel/shmmax") && exists("net/ipv4/ip_unprivileged_port_start"));
+        assert!(!exists("kernel") && !exists("kernel/nonsense") && !exists("kernel/shmmax/x") && !exists(""));
+    }
+}

@@ -1,0 +1,133 @@
+//! The machine that guests see: as large as the limits that its cgroups have at the moment, else as the host.
+
+use crate::errno::SysResult;
+use rustix::system::Sysinfo;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+/// Files of the container's cgroups, open for reading, so that changed limits are seen at once.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// `memory.limit_in_bytes` or `memory.max`.
+    pub memory_limit: Option<OwnedFd>,
+    /// `memory.usage_in_bytes` or `memory.current`.
+    pub memory_usage: Option<OwnedFd>,
+    /// `cpu.cfs_quota_us` or `cpu.max`.
+    pub cpu_quota: Option<OwnedFd>,
+    /// `cpu.cfs_period_us`; none where the quota's file has it.
+    pub cpu_period: Option<OwnedFd>,
+}
+
+impl Limits {
+    /// All files.
+    pub fn files(&self) -> impl Iterator<Item = &OwnedFd> {
+        [&self.memory_limit, &self.memory_usage, &self.cpu_quota, &self.cpu_period].into_iter().flatten()
+    }
+}
+
+/// What a machine says of itself.
+#[derive(Debug, Default)]
+pub struct Machine {
+    /// Its size.
+    pub limits: Limits,
+    /// `/proc/PID/uid_map`: inside, outside, count.
+    pub uid_map: Vec<(u32, u32, u32)>,
+    /// `/proc/PID/gid_map`.
+    pub gid_map: Vec<(u32, u32, u32)>,
+}
+
+static MACHINE: OnceLock<Machine> = OnceLock::new();
+
+/// Sets the machine of this sandbox. The first one stays.
+pub fn set(machine: Machine) {
+    let _ = MACHINE.set(machine);
+}
+
+fn machine() -> &'static Machine {
+    MACHINE.get_or_init(Machine::default)
+}
+
+/// The host's memory, and the sandbox's share of it.
+pub fn sysinfo() -> Sysinfo {
+    let mut info = rustix::system::sysinfo();
+    let unit = u64::from(info.mem_unit).max(1);
+    if let Some((limit, used)) = memory() {
+        let (limit, used) = (limit / unit, used / unit);
+        if limit < info.totalram {
+            info.totalram = limit;
+            info.freeram = info.freeram.min(limit.saturating_sub(used));
+            info.sharedram = info.sharedram.min(used);
+            info.bufferram = info.bufferram.min(used);
+        }
+    }
+    info
+}
+
+/// Total memory in bytes.
+pub fn total_memory() -> u64 {
+    let info = sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
+/// Limit and use in bytes, if there is a limit.
+pub fn memory() -> Option<(u64, u64)> {
+    let limits = &machine().limits;
+    let limit = number(limits.memory_limit.as_ref()?)?;
+    Some((limit, limits.memory_usage.as_ref().and_then(number).unwrap_or(0)))
+}
+
+/// How many processors there are to run on: those that a quota is worth, at least one.
+pub fn processors() -> u32 {
+    let host = host_processors();
+    quota().map_or(host, |wanted| wanted.clamp(1, host))
+}
+
+/// How many the host has. Guests may find themselves on any of them.
+pub fn host_processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+fn quota() -> Option<u32> {
+    let limits = &machine().limits;
+    let text = text(limits.cpu_quota.as_ref()?)?;
+    let mut words = text.split_whitespace();
+    // `max` and -1 are no limit.
+    let quota: u64 = words.next()?.parse().ok()?;
+    let period = match words.next() {
+        Some(period) => period.parse().ok()?,
+        None => number(limits.cpu_period.as_ref()?)?,
+    };
+    u32::try_from(quota.checked_next_multiple_of(period)?.checked_div(period)?).ok()
+}
+
+fn number(file: &OwnedFd) -> Option<u64> {
+    text(file)?.trim().parse().ok()
+}
+
+fn text(file: &OwnedFd) -> Option<String> {
+    /// Two numbers and a blank.
+    const LONGEST: usize = 64;
+    let mut bytes = [0u8; LONGEST];
+    let len = rustix::io::pread(file, &mut bytes, 0).ok()?;
+    Some(String::from_utf8_lossy(bytes.get(..len)?).into_owned())
+}
+
+/// `/proc/PID/uid_map`.
+pub fn uid_map() -> SysResult<Vec<u8>> {
+    Ok(shown(&machine().uid_map))
+}
+
+/// `/proc/PID/gid_map`.
+pub fn gid_map() -> SysResult<Vec<u8>> {
+    Ok(shown(&machine().gid_map))
+}
+
+/// Without a map all ids are what they are.
+fn shown(map: &[(u32, u32, u32)]) -> Vec<u8> {
+    let all = [(0, 0, u32::MAX)];
+    let map = if map.is_empty() { &all[..] } else { map };
+    map.iter()
+        .map(|(inside, outside, count)| format!("{inside:>10} {outside:>10} {count:>10}\n"))
+        .collect::<String>()
+        .into()
+}
