@@ -30,6 +30,9 @@ use thread::{NotifyThread, Phase};
 
 /// How many ready stub processes are kept.
 const READY: usize = 3;
+/// How much higher the `oom_score_adj` of guests is than the sentry's: a fifth of the limit that memory ran into, which
+/// is more than a sentry uses.
+const GUEST_OOM_BONUS: i32 = 200;
 
 /// The processes behind one listener.
 #[derive(Debug)]
@@ -102,6 +105,8 @@ struct Nursery {
 pub(crate) struct Shared {
     spawner: SpawnerHandle,
     procfs: Arc<OwnedFd>,
+    /// `oom_score_adj` of guests: when memory runs out they are killed before the sentry.
+    oom_score_adj: String,
     dummy: OwnedFd,
     threads: RwLock<HashMap<i32, Arc<NotifyThread>>>,
     processes: Mutex<HashMap<i32, Arc<HostProcess>>>,
@@ -180,10 +185,14 @@ impl NotifyPlatform {
         run_ready: fn(),
         fatal: fn(&str),
     ) -> io::Result<NotifyPlatform> {
+        let own = process::read_proc(&procfs, "self/oom_score_adj").unwrap_or_default();
+        let own = String::from_utf8_lossy(&own).trim().parse().unwrap_or(0);
+        let oom_score_adj = (own + GUEST_OOM_BONUS).min(1000).to_string();
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
         let shared = Arc::new(Shared {
             spawner,
             procfs: Arc::new(procfs),
+            oom_score_adj,
             dummy: sys::memfd(c"closed", 0, seals)?,
             threads: RwLock::default(),
             processes: Mutex::default(),
@@ -268,6 +277,9 @@ fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
     let (pid, listener) = shared.spawner.spawn()?;
     if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
         tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
+    }
+    if let Err(e) = process::write_proc(&shared.procfs, &format!("{pid}/oom_score_adj"), &shared.oom_score_adj) {
+        tracing::warn!("the host may kill the sentry before guests when memory runs out: {e}");
     }
     let family = Arc::new(Family { listener });
     let booting = Arc::new(AddressSpace::default());

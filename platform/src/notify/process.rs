@@ -227,6 +227,14 @@ impl HostProcess {
     }
 }
 
+/// Writes `/proc/NAME` below the descriptor of the sandbox's procfs. `name` is never a guest's.
+pub(super) fn write_proc(procfs: &OwnedFd, name: &str, text: &str) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let fd = openat(procfs.as_fd(), name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, text.as_bytes())?;
+    Ok(())
+}
+
 /// Reads `/proc/NAME` below the descriptor of the sandbox's procfs. `name` is never a guest's.
 pub(super) fn read_proc(procfs: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     use rustix::fs::{Mode, OFlags, openat};
