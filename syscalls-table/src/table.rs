@@ -40,7 +40,7 @@ macro_rules! for_each_syscall {
             28 madvise [Ptr Size MadviseAdvice] Full (mm::madvise) "";
             29 shmget [Int Size IpcFlags] Full (sysv_shm::shmget) "";
             30 shmat [Int Ptr IpcFlags] Full (sysv_shm::shmat) "";
-            31 shmctl [Int Int Ptr] Partial (sysv_shm::shmctl) "no IPC_INFO, SHM_INFO or SHM_STAT; removed segments cannot be attached";
+            31 shmctl [Int Int Ptr] Full (sysv_shm::shmctl) "";
             32 dup [Fd] Full (fd::dup) "";
             33 dup2 [Fd Fd] Full (fd::dup2) "";
             34 pause [] Full (signal::pause) "";
@@ -75,12 +75,12 @@ macro_rules! for_each_syscall {
             63 uname [Ptr] Full (system::uname) "";
             64 semget [Int Int IpcFlags] Full (sysv_sem::semget) "";
             65 semop [Int Ptr Size] Full (sysv_sem::semop) "";
-            66 semctl [Int Int Int Hex] Partial (sysv_sem::semctl) "no IPC_INFO, SEM_INFO or SEM_STAT";
+            66 semctl [Int Int Int Hex] Full (sysv_sem::semctl) "";
             67 shmdt [Ptr] Full (sysv_shm::shmdt) "";
             68 msgget [Int IpcFlags] Full (sysv_msg::msgget) "";
             69 msgsnd [Int Ptr Size IpcFlags] Full (sysv_msg::msgsnd) "";
             70 msgrcv [Int Ptr Size Offset IpcFlags] Partial (sysv_msg::msgrcv) "no MSG_COPY";
-            71 msgctl [Int Int Ptr] Partial (sysv_msg::msgctl) "no IPC_INFO, MSG_INFO or MSG_STAT";
+            71 msgctl [Int Int Ptr] Full (sysv_msg::msgctl) "";
             72 fcntl [Fd FcntlCmd Hex] Full (fd::fcntl) "";
             73 flock [Fd FlockOp] Full (lock::flock) "";
             74 fsync [Fd] Full (size::fsync) "";
@@ -153,8 +153,8 @@ macro_rules! for_each_syscall {
             141 setpriority [Int Int Int] Full (sched::setpriority) "";
             142 sched_setparam [Pid Ptr] Full (sched::sched_setparam) "";
             143 sched_getparam [Pid Ptr] Full (sched::sched_getparam) "";
-            144 sched_setscheduler [Pid SchedPolicy Ptr] Partial (sched::sched_setscheduler) "BATCH and IDLE are accepted and not kept; real-time policies are EPERM";
-            145 sched_getscheduler [Pid] Partial (sched::sched_getscheduler) "always SCHED_OTHER";
+            144 sched_setscheduler [Pid SchedPolicy Ptr] Partial (sched::sched_setscheduler) "policies are kept, but the host schedules all alike; real-time ones are EPERM";
+            145 sched_getscheduler [Pid] Full (sched::sched_getscheduler) "";
             146 sched_get_priority_max [SchedPolicy] Full (sched::sched_get_priority_max) "";
             147 sched_get_priority_min [SchedPolicy] Full (sched::sched_get_priority_min) "";
             148 sched_rr_get_interval [Pid Ptr] Full (sched::sched_rr_get_interval) "";
@@ -166,7 +166,7 @@ macro_rules! for_each_syscall {
             154 modify_ldt [Int Ptr Size] None () "16-bit segments are not offered";
             155 pivot_root [Path Path] Full (mount::pivot_root) "";
             156 _sysctl [Ptr] None () "removed from Linux 5.5";
-            157 prctl [PrctlOp Hex Hex Hex Hex] Partial (prctl::prctl) "what concerns processes, not the machine; PR_SET_DUMPABLE is accepted and not kept";
+            157 prctl [PrctlOp Hex Hex Hex Hex] Partial (prctl::prctl) "no PR_SET_MM, user dispatch, core scheduling, merging of pages; speculation and TSC cannot be switched";
             158 arch_prctl [ArchPrctlOp Hex] Partial (mm::arch_prctl) "no AMX, shadow stacks, address masking, CPUID faulting";
             159 adjtimex [Ptr] Partial (time::adjtimex) "EPERM: the time is the host's";
             160 setrlimit [Resource Rlimit] Full (resource::setrlimit) "";
@@ -260,8 +260,8 @@ macro_rules! for_each_syscall {
             248 add_key [Str Str InBuf Size Int] None () "";
             249 request_key [Str Str Str Int] None () "";
             250 keyctl [Int Hex Hex Hex Hex] None () "";
-            251 ioprio_set [Int Int Int] None () "";
-            252 ioprio_get [Int Int] None () "";
+            251 ioprio_set [Int Int Int] Partial (ioprio::ioprio_set) "kept, without effect on the host's disks";
+            252 ioprio_get [Int Int] Full (ioprio::ioprio_get) "";
             253 inotify_init [] Full (inotify::inotify_init) "";
             254 inotify_add_watch [Fd Path Hex] Full (inotify::inotify_add_watch) "";
             255 inotify_rm_watch [Fd Int] Full (inotify::inotify_rm_watch) "";
@@ -323,8 +323,8 @@ macro_rules! for_each_syscall {
             311 process_vm_writev [Pid Iovec Ulong Ptr Ulong Ulong] None () "";
             312 kcmp [Pid Pid Int Ulong Ulong] None () "";
             313 finit_module [Fd Str Int] None () "no kernel modules in a sandbox";
-            314 sched_setattr [Pid Ptr Uint] None () "";
-            315 sched_getattr [Pid Ptr Uint Uint] None () "";
+            314 sched_setattr [Pid Ptr Uint] Partial (sched::sched_setattr) "as sched_setscheduler; no utilization clamps";
+            315 sched_getattr [Pid Ptr Uint Uint] Full (sched::sched_getattr) "";
             316 renameat2 [DirFd Path DirFd Path RenameFlags] Full (link::renameat2) "";
             317 seccomp [Uint Uint Ptr] None () "";
             318 getrandom [OutBuf Size GrndFlags] Full (system::getrandom) "";

@@ -12,9 +12,9 @@ mod termios;
 mod time;
 
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
-pub use ipc::{IpcPerm, MqAttr, MsqidDs, Sembuf, SemidDs, ShmidDs};
+pub use ipc::{IpcPerm, MqAttr, Msginfo, MsqidDs, Sembuf, SemidDs, Seminfo, ShmUse, ShmidDs, Shminfo};
 pub use poll::{EpollEvent, PollFd};
-pub use process::{CloneArgsAbi, Rusage, read_extensible};
+pub use process::{CloneArgsAbi, Rusage, SCHED_ATTR_SIZE_VER0, SchedAttr, read_extensible};
 pub use socket::{Cmsghdr, Mmsghdr, Msghdr};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use termios::{NCCS, Termio, Termios, Termios2, Winsize};

@@ -86,3 +86,23 @@ impl From<platform::Usage> for Rusage {
         }
     }
 }
+
+/// `struct sched_attr`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "sched_setattr(2) documents them")]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+    pub util_min: u32,
+    pub util_max: u32,
+}
+
+/// What the first version of [`SchedAttr`] has: all but the clamps.
+pub const SCHED_ATTR_SIZE_VER0: usize = 48;

@@ -97,6 +97,28 @@ impl Default for Termios {
 }
 
 impl Termios {
+    /// No bit of anything.
+    pub const NONE: Termios = Termios { iflag: 0, oflag: 0, cflag: 0, lflag: 0, line: 0, cc: [0; NCCS] };
+
+    /// These modes, but as in `old` what has a bit in `fixed` (`unset_locked_termios`).
+    #[must_use]
+    pub fn with_fixed(self, old: &Termios, fixed: &Termios) -> Termios {
+        let bits = |new: u32, old: u32, fixed: u32| new & !fixed | old & fixed;
+        let byte = |new: u8, old: u8, fixed: u8| if fixed == 0 { new } else { old };
+        let mut cc = self.cc;
+        for (new, (old, fixed)) in cc.iter_mut().zip(old.cc.iter().zip(fixed.cc)) {
+            *new = byte(*new, *old, fixed);
+        }
+        Termios {
+            iflag: bits(self.iflag, old.iflag, fixed.iflag),
+            oflag: bits(self.oflag, old.oflag, fixed.oflag),
+            cflag: bits(self.cflag, old.cflag, fixed.cflag),
+            lflag: bits(self.lflag, old.lflag, fixed.lflag),
+            line: byte(self.line, old.line, fixed.line),
+            cc,
+        }
+    }
+
     /// The control character at an index such as `VINTR`.
     pub fn cc(&self, at: usize) -> u8 {
         self.cc.get(at).copied().unwrap_or(0)

@@ -28,6 +28,13 @@ impl ByteRing {
         self.bytes.extend(data);
     }
 
+    /// Puts all of `data` before what is there.
+    pub fn push_front(&mut self, data: &[u8]) {
+        for byte in data.iter().rev() {
+            self.bytes.push_front(*byte);
+        }
+    }
+
     /// Copies what starts `skip` bytes behind the front into `out`; returns how much.
     pub fn peek(&self, skip: usize, out: &mut [u8]) -> usize {
         let (front, back) = self.bytes.as_slices();

@@ -69,6 +69,10 @@ impl Perm {
         self.mode = self.mode & !0o777 | new.mode & 0o777;
     }
 
+    fn set_flag(&mut self, flag: u32, on: bool) {
+        self.mode = self.mode & !flag | if on { flag } else { 0 };
+    }
+
     /// As a guest sees it.
     pub fn to_abi(self) -> IpcPerm {
         let Perm { key, uid, gid, cuid, cgid, mode } = self;
@@ -91,15 +95,37 @@ pub struct Table<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    by_id: BTreeMap<i32, Arc<T>>,
+    /// By index, the low bits of the id.
+    slots: BTreeMap<i32, (i32, Arc<T>)>,
     by_key: HashMap<i32, i32>,
-    next: i32,
+    last: i32,
+    sequence: i32,
+}
+
+/// Bits of an id that are the index (`ipcmni_seq_shift`).
+const INDEX_BITS: u32 = 15;
+
+impl<T> Inner<T> {
+    /// An id for a new object: ids are not soon given again, so that a stale one does not name another object.
+    fn new_id(&mut self, max: i32) -> i32 {
+        let free = |range: std::ops::Range<i32>| range.into_iter().find(|index| !self.slots.contains_key(index));
+        let index = free(self.last + 1..max).or_else(|| free(0..max)).unwrap_or(0);
+        if index <= self.last {
+            self.sequence = (self.sequence + 1) & 0xffff;
+        }
+        self.last = index;
+        self.sequence << INDEX_BITS | index
+    }
+
+    fn get(&self, id: i32) -> Option<&Arc<T>> {
+        self.slots.get(&(id & ((1 << INDEX_BITS) - 1))).filter(|(known, _)| *known == id).map(|(_, object)| object)
+    }
 }
 
 impl<T: Object> Table<T> {
     /// An empty table of at most `max` objects.
     pub fn new(max: usize) -> Table<T> {
-        let inner = Inner { by_id: BTreeMap::new(), by_key: HashMap::new(), next: 0 };
+        let inner = Inner { slots: BTreeMap::new(), by_key: HashMap::new(), last: -1, sequence: 0 };
         Table { inner: Mutex::new(inner), max }
     }
 
@@ -117,7 +143,7 @@ impl<T: Object> Table<T> {
         let mut inner = self.inner.lock();
         let existing = if key == libc::IPC_PRIVATE { None } else { inner.by_key.get(&key).copied() };
         if let Some(id) = existing {
-            let object = inner.by_id.get(&id).ok_or(Errno::NOENT)?;
+            let object = inner.get(id).ok_or(Errno::NOENT)?;
             if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
                 return Err(Errno::EXIST);
             }
@@ -129,16 +155,12 @@ impl<T: Object> Table<T> {
             return Err(Errno::NOENT);
         }
         let object = Arc::new(make(Perm::new(key, flags, &creds))?);
-        if inner.by_id.len() >= self.max {
+        if inner.slots.len() >= self.max {
             return Err(Errno::NOSPC);
         }
-        // Ids are not soon given again, so that a stale one does not name another object.
-        let mut id = inner.next;
-        while inner.by_id.contains_key(&id) {
-            id = id.checked_add(1).unwrap_or(0);
-        }
-        inner.next = id.checked_add(1).unwrap_or(0);
-        inner.by_id.insert(id, object);
+        let id = inner.new_id(self.max as i32);
+        let index = inner.last;
+        inner.slots.insert(index, (id, object));
         if key != libc::IPC_PRIVATE {
             inner.by_key.insert(key, id);
         }
@@ -147,17 +169,42 @@ impl<T: Object> Table<T> {
 
     /// The object with an id.
     pub fn find(&self, id: i32) -> SysResult<Arc<T>> {
-        self.inner.lock().by_id.get(&id).cloned().ok_or(Errno::INVAL)
+        self.inner.lock().get(id).cloned().ok_or(Errno::INVAL)
+    }
+
+    /// Id and object at an index, as `SEM_STAT` and its kin count them.
+    pub fn at(&self, index: i32) -> SysResult<(i32, Arc<T>)> {
+        let index = index & ((1 << INDEX_BITS) - 1);
+        self.inner.lock().slots.get(&index).cloned().ok_or(Errno::INVAL)
     }
 
     /// Takes an object out.
     pub fn remove(&self, id: i32) -> SysResult<Arc<T>> {
+        self.forget_key(id)?;
         let mut inner = self.inner.lock();
-        let object = inner.by_id.remove(&id).ok_or(Errno::INVAL)?;
-        let key = object.perm().key;
+        let (_, object) = inner.slots.remove(&(id & ((1 << INDEX_BITS) - 1))).ok_or(Errno::INVAL)?;
+        Ok(object)
+    }
+
+    /// Leaves an object its id alone.
+    fn forget_key(&self, id: i32) -> SysResult<()> {
+        let mut inner = self.inner.lock();
+        let key = inner.get(id).ok_or(Errno::INVAL)?.perm().key;
         if inner.by_key.get(&key) == Some(&id) {
             inner.by_key.remove(&key);
         }
-        Ok(object)
+        Ok(())
+    }
+
+    /// Most objects there may be.
+    pub fn max(&self) -> i32 {
+        self.max as i32
+    }
+
+    /// Highest index in use (0 for none, too), and all objects.
+    pub fn all(&self) -> (i32, Vec<Arc<T>>) {
+        let inner = self.inner.lock();
+        let highest = inner.slots.last_key_value().map_or(0, |(index, _)| *index);
+        (highest, inner.slots.values().map(|(_, object)| object.clone()).collect())
     }
 }

@@ -17,8 +17,8 @@ pub const MAX_SIZE: usize = 1 << 40;
 /// All segments.
 pub static SEGMENTS: LazyLock<Table<Segment>> = LazyLock::new(|| Table::new(MAX_SEGMENTS));
 
-/// By process and address.
-type Attached = BTreeMap<(i32, u64), Arc<Segment>>;
+/// By process and address: id and segment.
+type Attached = BTreeMap<(i32, u64), (i32, Arc<Segment>)>;
 
 /// What is attached.
 static ATTACHED: LazyLock<Mutex<Attached>> = LazyLock::new(Mutex::default);
@@ -68,40 +68,98 @@ impl Segment {
         state.ds.ctime = now();
     }
 
+    /// `SHM_LOCK`, `SHM_UNLOCK`.
+    pub fn set_locked(&self, locked: bool) {
+        self.state.lock().perm.set_flag(SHM_LOCKED, locked);
+    }
+
+    /// Bytes of it that are in memory.
+    pub fn resident(&self) -> u64 {
+        /// What `st_blocks` counts in.
+        const BLOCK: u64 = 512;
+        rustix::fs::fstat(&self.file).map_or(0, |stat| stat.st_blocks.cast_unsigned() * BLOCK)
+    }
+
     /// `IPC_STAT`.
     pub fn stat(self: &Arc<Self>) -> ShmidDs {
-        let attached = ATTACHED.lock().values().filter(|segment| Arc::ptr_eq(segment, self)).count();
+        let attached = attachments(self);
         let state = self.state.lock();
         ShmidDs { perm: state.perm.to_abi(), nattch: attached as u64, ..state.ds }
     }
 }
 
-/// Process `pid` has attached `segment` at `addr`.
-pub fn attached(pid: i32, addr: u64, segment: &Arc<Segment>) {
+/// Bits of the mode beside permissions: it goes with its last user; `SHM_LOCK`.
+const SHM_DEST: u32 = 0o1000;
+const SHM_LOCKED: u32 = 0o2000;
+
+fn attachments(segment: &Arc<Segment>) -> usize {
+    ATTACHED.lock().values().filter(|(_, other)| Arc::ptr_eq(other, segment)).count()
+}
+
+/// `IPC_RMID`: nobody finds it by its key any more, and it goes with its last user.
+pub fn remove(id: i32, segment: &Arc<Segment>) -> SysResult<()> {
+    if attachments(segment) == 0 {
+        return SEGMENTS.remove(id).map(drop);
+    }
+    SEGMENTS.forget_key(id)?;
+    let mut state = segment.state.lock();
+    state.perm.set_flag(SHM_DEST, true);
+    state.perm.key = libc::IPC_PRIVATE;
+    Ok(())
+}
+
+/// Process `pid` has attached `segment`, the one with `id`, at `addr`.
+pub fn attached(pid: i32, addr: u64, id: i32, segment: &Arc<Segment>) {
     {
         let mut state = segment.state.lock();
         state.ds.atime = now();
         state.ds.lpid = pid;
     }
-    ATTACHED.lock().insert((pid, addr), segment.clone());
+    ATTACHED.lock().insert((pid, addr), (id, segment.clone()));
 }
 
-/// What is attached at `addr` in process `pid`, or was in the process it was forked from.
+/// What is attached at `addr` in process `pid`.
 pub fn at(pid: i32, addr: u64) -> SysResult<Arc<Segment>> {
-    let attached = ATTACHED.lock();
-    let inherited = || attached.iter().find(|((_, other), _)| *other == addr).map(|(_, segment)| segment);
-    attached.get(&(pid, addr)).or_else(inherited).cloned().ok_or(Errno::INVAL)
+    ATTACHED.lock().get(&(pid, addr)).map(|(_, segment)| segment.clone()).ok_or(Errno::INVAL)
 }
 
 /// Process `pid` has detached what was at `addr`.
-pub fn detached(pid: i32, addr: u64, segment: &Segment) {
-    ATTACHED.lock().remove(&(pid, addr));
-    let mut state = segment.state.lock();
-    state.ds.dtime = now();
-    state.ds.lpid = pid;
+pub fn detached(pid: i32, addr: u64) {
+    let removed = ATTACHED.lock().remove(&(pid, addr));
+    if let Some((id, segment)) = removed {
+        left(pid, id, &segment);
+    }
 }
 
-/// A process ends.
-pub(super) fn forget(pid: i32) {
-    ATTACHED.lock().retain(|(owner, _), _| *owner != pid);
+fn left(pid: i32, id: i32, segment: &Arc<Segment>) {
+    let doomed = {
+        let mut state = segment.state.lock();
+        state.ds.dtime = now();
+        state.ds.lpid = pid;
+        state.perm.mode & SHM_DEST != 0
+    };
+    if doomed && attachments(segment) == 0 {
+        // Another may have been as late.
+        let _ = SEGMENTS.remove(id);
+    }
+}
+
+/// A child has what its parent had attached.
+pub fn forked(parent: i32, child: i32) {
+    let mut attached = ATTACHED.lock();
+    let range = (parent, 0)..=(parent, u64::MAX);
+    let inherited: Vec<_> = attached.range(range).map(|((_, addr), found)| ((child, *addr), found.clone())).collect();
+    attached.extend(inherited);
+}
+
+/// A process ends, or begins a new program.
+pub fn forget(pid: i32) {
+    let gone: Vec<_> = {
+        let mut attached = ATTACHED.lock();
+        let keys: Vec<_> = attached.range((pid, 0)..=(pid, u64::MAX)).map(|(key, _)| *key).collect();
+        keys.iter().filter_map(|key| attached.remove(key)).collect()
+    };
+    for (id, segment) in gone {
+        left(pid, id, &segment);
+    }
 }

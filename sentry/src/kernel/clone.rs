@@ -157,10 +157,15 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
             () => Arc::new(SigHand::fork(&old)),
         };
         let limits = *t.group.limits.lock();
-        let group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, args.exit_signal);
+        let mut group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, args.exit_signal);
+        group.memory = t.group.memory.fork();
+        if !has(VM) {
+            crate::ipc::shm::forked(t.group.tgid, tid);
+        }
         *group.exe.lock() = t.group.exe.lock().clone();
         *group.exe_guard.lock() = t.group.exe_guard.lock().clone();
         *group.strings.lock() = *t.group.strings.lock();
+        group.dumpable.set(t.group.dumpable.get());
         group.oom_score_adj.store(t.group.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
         Arc::new(group)
     };
@@ -176,7 +181,9 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
     let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
     let child = Task::new(&t.kernel, &group, parts);
     child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    child.timer_slack.store(t.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+    let slack = t.timer_slack.load(Ordering::Relaxed);
+    child.timer_slack.store(slack, Ordering::Relaxed);
+    *child.traits.lock() = t.traits.lock().fork(slack);
     child
 }
 

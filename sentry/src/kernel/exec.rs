@@ -188,6 +188,10 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     apply_limits(t, thread);
     carry_over(&old, thread);
     let image = load(t, found, thread).await?;
+    let told = t.group.memory.calls();
+    if !told.is_empty() {
+        thread.run(&told).await?;
+    }
     t.leave_memory();
     if !Arc::ptr_eq(&old, thread) && !old.process().is_gone() {
         old.process().kill();
@@ -212,7 +216,10 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
         field.store(0, std::sync::atomic::Ordering::Relaxed);
     }
     t.group.timers.exec();
-    t.set_creds(new_creds(t, &found.program));
+    crate::ipc::shm::forget(t.group.tgid);
+    let creds = new_creds(t, &found.program);
+    t.group.dumpable.set(u8::from(creds.euid == creds.uid && creds.egid == creds.gid));
+    t.set_creds(creds);
     let files = t.files();
     let files = if Arc::strong_count(&files) > 2 { files.fork() } else { files };
     for (fd, file) in files.remove_if(|_, cloexec| cloexec) {

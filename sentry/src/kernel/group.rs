@@ -160,6 +160,10 @@ pub struct ThreadGroup {
     pub strings: Mutex<StringAreas>,
     /// Usage by host processes it no longer runs in.
     pub past_usage: Mutex<UsageSum>,
+    /// `PR_SET_DUMPABLE`.
+    pub dumpable: super::Dumpable,
+    /// What its memory is to be like.
+    pub memory: super::MemoryTraits,
     /// `oom_score_adj`.
     pub oom_score_adj: std::sync::atomic::AtomicI32,
     /// When it started.
@@ -217,6 +221,8 @@ impl ThreadGroup {
             exe_guard: Mutex::default(),
             strings: Mutex::default(),
             past_usage: Mutex::default(),
+            dumpable: super::Dumpable::default(),
+            memory: super::MemoryTraits::default(),
             oom_score_adj: 0.into(),
             started: std::time::Instant::now(),
             on_exit: Mutex::default(),

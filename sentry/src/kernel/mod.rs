@@ -17,12 +17,14 @@ mod exec;
 mod exit;
 pub(crate) mod group;
 mod init;
+pub mod inspect;
 pub mod machine;
 mod run;
 pub mod signal;
 pub mod start;
 pub mod task;
 pub mod timers;
+pub mod traits;
 pub mod tree;
 
 pub use clone::{CloneArgs, clone};
@@ -30,6 +32,7 @@ pub use creds::{CAP_ALL, Cap, CapSet, Creds};
 pub use exec::execve;
 pub use group::{GroupState, Limit, ThreadGroup, Wait};
 pub use task::{Outcome, Registration, Task, Work};
+pub use traits::{Dumpable, MemoryTraits};
 pub use tree::{Node, Tree};
 
 use crate::sync::{Mutex, RwLock};

@@ -1,6 +1,7 @@
 //! A task: the sentry's side of one guest thread.
 
 use super::signal::{SigInfo, SigSet, TaskSignals};
+use super::traits::{TIMER_SLACK, Traits};
 use super::{Creds, Kernel, ThreadGroup};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, Timers, WaitKey, WaitQueue};
@@ -78,6 +79,8 @@ pub struct Task {
     pub pdeath_signal: AtomicI32,
     /// `personality(2)`.
     pub personality: AtomicU32,
+    /// What it only has to remember.
+    pub traits: Mutex<Traits>,
     /// `PR_SET_TIMERSLACK`, in nanoseconds.
     pub timer_slack: AtomicU64,
     /// Wakes the parent of a `vfork` when this task leaves its memory.
@@ -140,7 +143,6 @@ pub(crate) struct TaskParts {
 
 impl Task {
     pub(crate) fn new(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, parts: TaskParts) -> Arc<Task> {
-        const DEFAULT_TIMER_SLACK: u64 = 50_000;
         Arc::new_cyclic(|me| Task {
             kernel: kernel.clone(),
             group: group.clone(),
@@ -161,7 +163,8 @@ impl Task {
             robust_list: AtomicU64::new(0),
             pdeath_signal: AtomicI32::new(0),
             personality: AtomicU32::new(0),
-            timer_slack: AtomicU64::new(DEFAULT_TIMER_SLACK),
+            traits: Mutex::default(),
+            timer_slack: AtomicU64::new(TIMER_SLACK),
             vfork_done: Mutex::default(),
             restart: Mutex::default(),
             current_call: AtomicU32::new(u32::MAX),
@@ -205,8 +208,15 @@ impl Task {
         self.creds.read().clone()
     }
 
-    /// Replaces its credentials.
+    /// Replaces its credentials (`commit_creds`): with other rights than before it is no longer for others to look
+    /// into, and no longer dies with its parent.
     pub fn set_creds(&self, creds: Creds) {
+        let old = self.creds();
+        let ids = |c: &Creds| (c.euid, c.egid, c.fsuid, c.fsgid);
+        if ids(&old) != ids(&creds) || creds.permitted & !old.permitted != 0 {
+            self.group.dumpable.set(0);
+            self.pdeath_signal.store(0, Ordering::Relaxed);
+        }
         *self.creds.write() = Arc::new(creds);
     }
 

@@ -45,6 +45,11 @@ pub trait SocketOps: Send + Sync + Any {
     /// Receives a message, or what there is of a stream. `flags` may have `MSG_PEEK`, `MSG_OOB`.
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming>;
 
+    /// Takes back what [`receive`](Self::receive) gave of a stream and the guest's memory did not take.
+    fn unreceive(&self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+
     /// `shutdown(2)`; `how` is `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
     fn shutdown(&self, how: i32) -> SysResult<()>;
 

@@ -99,7 +99,7 @@ fn to_result(ret: i64) -> SysResult {
 }
 
 /// Has the guest's own stub make a call in place of the one that was intercepted.
-async fn run_here(t: &Task, call: &Call) -> SysResult {
+pub(super) async fn run_here(t: &Task, call: &Call) -> SysResult {
     let thread = t.thread();
     thread.enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);

@@ -11,6 +11,7 @@ pub mod futex;
 pub mod ids;
 pub mod inotify;
 pub mod ioctl;
+pub mod ioprio;
 pub mod iovec;
 pub mod link;
 pub mod lock;

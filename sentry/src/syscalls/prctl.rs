@@ -1,25 +1,30 @@
 //! `prctl(2)` and `personality(2)`.
 
 use crate::errno::{Errno, SysResult};
-use crate::kernel::{CAP_ALL, Cap, Creds, Task};
+use crate::kernel::traits::{MCE_KILL_DEFAULT, PR_SET_MDWE};
+use crate::kernel::{CAP_ALL, Cap, Creds, Outcome, Task};
 use crate::mm::Addr;
+use platform::Call;
 use std::sync::atomic::Ordering;
 
 /// `prctl(2)`.
 ///
 /// # Differences from Linux
-/// Operations on the machine (`PR_SET_MM`, speculation, tagged addresses, core scheduling…) are `EINVAL`, as on a
-/// kernel built without them.
+/// `PR_SET_MM`, `PR_SET_SYSCALL_USER_DISPATCH`, `PR_SCHED_CORE` and merging of pages are `EINVAL`, as on a kernel
+/// built without them; speculation and the time stamp counter cannot be switched.
 pub async fn prctl(t: &Task, op: i32, a: u64, b: u64, c: u64, d: u64) -> SysResult {
     let creds = t.creds();
     match op {
         libc::PR_SET_NAME => {
             /// `TASK_COMM_LEN`.
             const LEN: usize = 16;
-            let mut name = [0u8; LEN];
+            let mut name = [0u8; LEN - 1];
             let got = t.mem().read_partial(Addr(a), &mut name)?;
-            let name = name.get(..got.min(LEN - 1)).unwrap_or_default();
-            t.set_comm(name.split(|b| *b == 0).next().unwrap_or_default());
+            let end = name.get(..got).and_then(|name| name.iter().position(|b| *b == 0));
+            if end.is_none() && got < name.len() {
+                return Err(Errno::FAULT);
+            }
+            t.set_comm(name.get(..end.unwrap_or(got)).unwrap_or_default());
             Ok(0)
         }
         libc::PR_GET_NAME => {
@@ -37,10 +42,13 @@ pub async fn prctl(t: &Task, op: i32, a: u64, b: u64, c: u64, d: u64) -> SysResu
             t.mem().write(Addr(a), &t.pdeath_signal.load(Ordering::Relaxed))?;
             Ok(0)
         }
-        // Whether other guests may look into it is a matter of the sentry; on the host it always may.
-        libc::PR_GET_DUMPABLE => Ok(1),
+        // For other guests; the sentry always may look into its host process.
+        libc::PR_GET_DUMPABLE => Ok(t.group.dumpable.get().into()),
         libc::PR_SET_DUMPABLE if a > 1 => Err(Errno::INVAL),
-        libc::PR_SET_DUMPABLE => Ok(0),
+        libc::PR_SET_DUMPABLE => {
+            t.group.dumpable.set(a as u8);
+            Ok(0)
+        }
         libc::PR_GET_KEEPCAPS => Ok(i64::from(creds.securebits & KEEP_CAPS != 0)),
         libc::PR_SET_KEEPCAPS => set_keep_caps(t, &creds, a),
         libc::PR_GET_SECUREBITS => Ok(creds.securebits.into()),
@@ -73,8 +81,8 @@ pub async fn prctl(t: &Task, op: i32, a: u64, b: u64, c: u64, d: u64) -> SysResu
             Ok(0)
         }
         libc::PR_SET_TIMERSLACK => {
-            const DEFAULT: u64 = 50_000;
-            t.timer_slack.store(if a == 0 { DEFAULT } else { a }, Ordering::Relaxed);
+            let default = t.traits.lock().default_timer_slack;
+            t.timer_slack.store(if a.cast_signed() <= 0 { default } else { a }, Ordering::Relaxed);
             Ok(0)
         }
         libc::PR_GET_TIMERSLACK => Ok(t.timer_slack.load(Ordering::Relaxed) as i64),
@@ -87,13 +95,63 @@ pub async fn prctl(t: &Task, op: i32, a: u64, b: u64, c: u64, d: u64) -> SysResu
             t.mem().write(Addr(a), &libc::PR_TSC_ENABLE)?;
             Ok(0)
         }
+        // What it is anyway.
+        libc::PR_SET_TSC if a == libc::PR_TSC_ENABLE as u64 => Ok(0),
         libc::PR_GET_TIMING => Ok(0),
         libc::PR_SET_TIMING if a == 0 => Ok(0),
-        libc::PR_MCE_KILL_GET => Ok(2),
-        libc::PR_GET_THP_DISABLE => Ok(0),
-        libc::PR_SET_VMA => name_vma(a),
+        // There are no counters that could be switched.
+        libc::PR_TASK_PERF_EVENTS_DISABLE | libc::PR_TASK_PERF_EVENTS_ENABLE => Ok(0),
+        libc::PR_MCE_KILL if c | d == 0 => set_mce_kill(t, a, b),
+        libc::PR_MCE_KILL_GET if a | b | c | d == 0 => Ok(t.traits.lock().mce_kill.into()),
+        PR_SET_IO_FLUSHER | PR_GET_IO_FLUSHER if !creds.has(Cap::SysResource) => Err(Errno::PERM),
+        PR_SET_IO_FLUSHER if a < 2 && b | c | d == 0 => {
+            t.traits.lock().io_flusher = a == 1;
+            Ok(0)
+        }
+        PR_GET_IO_FLUSHER if a | b | c | d == 0 => Ok(t.traits.lock().io_flusher.into()),
+        libc::PR_GET_SPECULATION_CTRL if b | c | d == 0 => speculation(a),
+        libc::PR_SET_SPECULATION_CTRL if c | d == 0 => speculation(a).and(Err(Errno::NXIO)),
+        libc::PR_SET_MM if !creds.has(Cap::SysResource) => Err(Errno::PERM),
+        libc::PR_SET_THP_DISABLE | PR_SET_MDWE => of_memory(t, op, [a, b, c, d]).await,
+        libc::PR_GET_THP_DISABLE | PR_GET_MDWE => {
+            t.set_outcome(Outcome::Native);
+            Ok(0)
+        }
+        libc::PR_SET_VMA => name_vma(t, a, b, c),
         _ => Err(Errno::INVAL),
     }
+}
+
+const PR_SET_IO_FLUSHER: i32 = 57;
+const PR_GET_IO_FLUSHER: i32 = 58;
+const PR_GET_MDWE: i32 = 66;
+
+/// `PR_MCE_KILL`: no page ever fails here, so that it is only kept.
+fn set_mce_kill(t: &Task, op: u64, policy: u64) -> SysResult {
+    const CLEAR: u64 = 0;
+    const SET: u64 = 1;
+    let value = match (op, policy) {
+        (CLEAR, 0) => MCE_KILL_DEFAULT,
+        (SET, 0..=2) => policy as u8,
+        _ => return Err(Errno::INVAL),
+    };
+    t.traits.lock().mce_kill = value;
+    Ok(0)
+}
+
+/// `PR_GET_SPECULATION_CTRL`: on, and not for guests to switch.
+fn speculation(which: u64) -> SysResult {
+    /// Indirect branches and flushing the L1 cache come after the store bypass.
+    const LAST: u64 = 2;
+    if which > LAST { Err(Errno::NODEV) } else { Ok(i64::from(libc::PR_SPEC_ENABLE)) }
+}
+
+/// What the host's kernel does for the process's own memory; a new program gets it too.
+async fn of_memory(t: &Task, op: i32, [a, b, c, d]: [u64; 4]) -> SysResult {
+    let call = Call { nr: libc::SYS_prctl as u32, args: [op as u64, a, b, c, d, 0] };
+    let done = super::mm::run_here(t, &call).await?;
+    t.group.memory.note(op, a, b);
+    Ok(done)
 }
 
 const LAST_CAP: u64 = Cap::CheckpointRestore as u64;
@@ -101,9 +159,13 @@ const KEEP_CAPS: u32 = 1 << 4;
 const KEEP_CAPS_LOCKED: u32 = 1 << 5;
 const NO_CAP_AMBIENT_RAISE: u32 = 1 << 6;
 
-/// `PR_SET_VMA_ANON_NAME` gives mappings names that only people read: as a kernel built without it.
-fn name_vma(_what: u64) -> SysResult {
-    Err(Errno::INVAL)
+/// `PR_SET_VMA_ANON_NAME` gives mappings names that only people read: the host keeps them.
+fn name_vma(t: &Task, what: u64, addr: u64, len: u64) -> SysResult {
+    if what != libc::PR_SET_VMA_ANON_NAME as u64 || t.thread().process().is_reserved(addr, len) {
+        return Err(Errno::INVAL);
+    }
+    t.set_outcome(Outcome::Native);
+    Ok(0)
 }
 
 fn set_keep_caps(t: &Task, creds: &Creds, on: u64) -> SysResult {

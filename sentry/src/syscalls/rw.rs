@@ -8,6 +8,7 @@ use crate::fs::attr::{FileKind, SetAttr, stripped_mode};
 use crate::fs::file::{File, OFFSET_APPEND};
 use crate::fs::mount::MountFlags;
 use crate::fs::notify;
+use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::signalfd::SignalFd;
 use crate::kernel::Task;
 use crate::mm::Addr;
@@ -177,8 +178,26 @@ async fn read_stream(t: &Task, file: &File, to: &Buffers, nowait: bool) -> SysRe
         Some(queue) if !file.is_nonblocking() && !nowait => t.block_on(queue, Events::READABLE, None, attempt).await?,
         _ => attempt()?,
     };
-    to.copy_out(t, 0, buf.get(..count).unwrap_or_default())
+    let bytes = buf.get(..count).unwrap_or_default();
+    match PipeEnd::of(file) {
+        Some(end) => hand_over_pages(t, end.pipe(), to, bytes),
+        None => to.copy_out(t, 0, bytes),
+    }
 }
+
+/// A pipe gives its pages whole or keeps them.
+fn hand_over_pages(t: &Task, pipe: &Pipe, to: &Buffers, bytes: &[u8]) -> SysResult<usize> {
+    let copied = to.copy_out(t, 0, bytes).unwrap_or(0);
+    if copied == bytes.len() {
+        return Ok(copied);
+    }
+    let whole = copied - copied % PIPE_PAGE;
+    pipe.unread(bytes.get(whole..).unwrap_or_default());
+    if whole > 0 { Ok(whole) } else { Err(Errno::FAULT) }
+}
+
+/// What a pipe holds its bytes in.
+const PIPE_PAGE: usize = 4096;
 
 fn read_seekable(t: &Task, file: &File, to: &Buffers, at: Option<u64>) -> SysResult<usize> {
     let mut done = 0;
@@ -282,11 +301,13 @@ async fn write_stream(t: &Task, file: &File, from: &Buffers, nowait: bool) -> Sy
         let got = match from.copy_in(t, done, &mut buf) {
             Err(e) if done == 0 => return Err(e),
             Err(_) => return Ok(done),
-            // A stream takes pages whole or not at all.
-            Ok(got) if got < buf.len() && done == 0 => return Err(Errno::FAULT),
-            Ok(got) if got < buf.len() => return Ok(done),
+            // A pipe takes pages whole or not at all.
+            Ok(got) if got < buf.len() => got - got % PIPE_PAGE,
             Ok(got) => got,
         };
+        if got == 0 && !buf.is_empty() {
+            return if done > 0 { Ok(done) } else { Err(Errno::FAULT) };
+        }
         let chunk = buf.get(..got).unwrap_or_default();
         let (sent, ended) = write_chunk(t, file, chunk, nowait).await;
         done += sent;

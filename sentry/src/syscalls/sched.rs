@@ -1,16 +1,23 @@
 //! Scheduling: the host's scheduler runs guest threads, so affinity and nice values are passed on to it.
 
+use crate::abi::{SCHED_ATTR_SIZE_VER0, SchedAttr};
 use crate::errno::{Errno, SysResult};
+use crate::kernel::traits::Traits;
 use crate::kernel::{Cap, Task, machine};
+use crate::loader::PAGE;
 use crate::mm::Addr;
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use std::sync::Arc;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Policy of programs that schedule; none runs here.
+const SCHED_EXT: i32 = 7;
 
 /// Largest mask that is looked at, in bytes.
 const MASK_MAX: usize = 1024;
 
-fn target(t: &Task, pid: i32) -> SysResult<Arc<Task>> {
+pub(super) fn target(t: &Task, pid: i32) -> SysResult<Arc<Task>> {
     match pid {
         0 => t.arc().ok_or(Errno::SRCH),
         pid if pid < 0 => Err(Errno::INVAL),
@@ -26,7 +33,7 @@ fn exists(t: &Task, pid: i32) -> SysResult<()> {
     }
 }
 
-fn host(task: &Task) -> SysResult<Pid> {
+pub(super) fn host(task: &Task) -> SysResult<Pid> {
     Pid::from_raw(task.thread().host_tid()).ok_or(Errno::SRCH)
 }
 
@@ -77,7 +84,7 @@ pub async fn sched_setaffinity(t: &Task, pid: i32, len: usize, mask: Addr) -> Sy
 }
 
 /// The threads that `getpriority` and `setpriority` mean.
-fn targets(t: &Task, which: i32, who: i32) -> SysResult<Vec<Arc<Task>>> {
+pub(super) fn targets(t: &Task, which: i32, who: i32) -> SysResult<Vec<Arc<Task>>> {
     let mut found: Vec<Arc<Task>> = match which as u32 {
         libc::PRIO_PROCESS => target(t, who).into_iter().collect(),
         libc::PRIO_PGRP => {
@@ -113,34 +120,89 @@ pub async fn setpriority(t: &Task, which: i32, who: i32, nice: i32) -> SysResult
         if nice < now && nice < floor && !t.creds().has(Cap::SysNice) {
             return Err(Errno::ACCES);
         }
-        // A lower value than the sentry itself may set stays what it is: nobody outside may be pushed aside.
-        match rustix::process::setpriority_process(Some(host(&task)?), nice) {
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {}
-            other => other?,
-        }
+        set_nice(&task, nice)?;
     }
     Ok(())
 }
 
-/// `sched_getscheduler(2)`: everything runs as `SCHED_OTHER`.
-pub async fn sched_getscheduler(t: &Task, pid: i32) -> SysResult<i32> {
-    exists(t, pid)?;
-    Ok(libc::SCHED_OTHER)
+/// What a scheduling call asks for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// `None` keeps what there is.
+    policy: Option<i32>,
+    priority: u32,
+    reset_on_fork: bool,
+    nice: Option<i32>,
 }
 
-/// `sched_setscheduler(2)`: real-time policies would take the host's cores from others.
+/// `__sched_setscheduler`: real-time policies are refused to all, for they would take the host's cores from others.
+fn set_policy(t: &Task, task: &Task, wanted: Wanted) -> SysResult<()> {
+    let old = *task.traits.lock();
+    let policy = wanted.policy.unwrap_or(old.policy);
+    let is_real_time = matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR);
+    let is_fair = matches!(policy, libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE);
+    if !(is_real_time || is_fair || policy == libc::SCHED_DEADLINE) || wanted.priority > PRIORITY_MAX {
+        return Err(Errno::INVAL);
+    }
+    if is_real_time != (wanted.priority != 0) {
+        return Err(Errno::INVAL);
+    }
+    if !is_fair {
+        return Err(Errno::PERM);
+    }
+    let now = nice_of(task)?;
+    let may_lower = |nice: i32| nice >= 20 - task.rlimit(libc::RLIMIT_NICE).min(40) as i32;
+    let needs_right = wanted.nice.is_some_and(|nice| nice < now && !may_lower(nice))
+        || old.policy == libc::SCHED_IDLE && policy != libc::SCHED_IDLE && !may_lower(now)
+        || old.reset_on_fork && !wanted.reset_on_fork;
+    may_change(t, task)?;
+    if needs_right && !t.creds().has(Cap::SysNice) {
+        return Err(Errno::PERM);
+    }
+    if let Some(nice) = wanted.nice {
+        set_nice(task, nice)?;
+    }
+    let mut traits = task.traits.lock();
+    traits.policy = policy;
+    traits.reset_on_fork = wanted.reset_on_fork;
+    Ok(())
+}
+
+/// Highest real-time priority.
+const PRIORITY_MAX: u32 = 99;
+
+fn nice_of(task: &Task) -> SysResult<i32> {
+    Ok(rustix::process::getpriority_process(Some(host(task)?))?)
+}
+
+/// A lower value than the sentry itself may set stays what it is: nobody outside may be pushed aside.
+fn set_nice(task: &Task, nice: i32) -> SysResult<()> {
+    match rustix::process::setpriority_process(Some(host(task)?), nice) {
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// `sched_getscheduler(2)`.
+pub async fn sched_getscheduler(t: &Task, pid: i32) -> SysResult<i32> {
+    exists(t, pid)?;
+    let traits = target(t, pid).map_or_else(|_| Traits::default(), |task| *task.traits.lock());
+    Ok(traits.policy | if traits.reset_on_fork { libc::SCHED_RESET_ON_FORK } else { 0 })
+}
+
+/// `sched_setscheduler(2)`.
+///
+/// # Differences from Linux
+/// Policies are kept and told, but the host schedules all alike.
 pub async fn sched_setscheduler(t: &Task, pid: i32, policy: i32, param: Addr) -> SysResult<()> {
-    if pid < 0 || param.is_null() {
+    if policy < 0 || pid < 0 || param.is_null() {
         return Err(Errno::INVAL);
     }
     let priority: i32 = t.mem().read(param)?;
     let task = target(t, pid)?;
-    may_change(t, &task)?;
-    match policy & !libc::SCHED_RESET_ON_FORK {
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE if priority == 0 => Ok(()),
-        libc::SCHED_FIFO | libc::SCHED_RR if (1..=99).contains(&priority) => Err(Errno::PERM),
-        _ => Err(Errno::INVAL),
-    }
+    let reset_on_fork = policy & libc::SCHED_RESET_ON_FORK != 0;
+    let policy = Some(policy & !libc::SCHED_RESET_ON_FORK);
+    set_policy(t, &task, Wanted { policy, priority: priority.cast_unsigned(), reset_on_fork, nice: None })
 }
 
 /// `sched_getparam(2)`.
@@ -158,15 +220,86 @@ pub async fn sched_setparam(t: &Task, pid: i32, param: Addr) -> SysResult<()> {
         return Err(Errno::INVAL);
     }
     let priority: i32 = t.mem().read(param)?;
-    target(t, pid)?;
-    if priority == 0 { Ok(()) } else { Err(Errno::INVAL) }
+    let task = target(t, pid)?;
+    let reset_on_fork = task.traits.lock().reset_on_fork;
+    set_policy(t, &task, Wanted { policy: None, priority: priority.cast_unsigned(), reset_on_fork, nice: None })
+}
+
+/// `sched_setattr(2)`.
+pub async fn sched_setattr(t: &Task, pid: i32, addr: Addr, flags: u32) -> SysResult<()> {
+    if addr.is_null() || pid < 0 || flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    let attr = read_attr(t, addr)?;
+    let keep = attr.flags & SCHED_FLAG_KEEP_POLICY != 0;
+    if attr.policy.cast_signed() < 0 {
+        return Err(Errno::INVAL);
+    }
+    let task = target(t, pid)?;
+    if attr.flags & !SCHED_FLAG_ALL != 0 {
+        return Err(Errno::INVAL);
+    }
+    if attr.flags & SCHED_FLAG_UTIL_CLAMP != 0 {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let keep_params = attr.flags & SCHED_FLAG_KEEP_PARAMS != 0;
+    let wanted = Wanted {
+        policy: (!keep).then_some(attr.policy.cast_signed()),
+        priority: if keep_params { 0 } else { attr.priority },
+        reset_on_fork: attr.flags & SCHED_FLAG_RESET_ON_FORK != 0,
+        nice: (!keep_params).then_some(attr.nice.clamp(-20, 19)),
+    };
+    set_policy(t, &task, wanted)
+}
+
+const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
+const SCHED_FLAG_KEEP_POLICY: u64 = 8;
+const SCHED_FLAG_KEEP_PARAMS: u64 = 0x10;
+const SCHED_FLAG_UTIL_CLAMP: u64 = 0x60;
+const SCHED_FLAG_ALL: u64 = 0x7f;
+
+/// `sched_copy_attr`: a structure of another size is taken if what is beyond ours is zero.
+fn read_attr(t: &Task, addr: Addr) -> SysResult<SchedAttr> {
+    let given: u32 = t.mem().read(addr)?;
+    let size = if given == 0 { SCHED_ATTR_SIZE_VER0 } else { given as usize };
+    let mut bytes = vec![0; size.clamp(SCHED_ATTR_SIZE_VER0, PAGE as usize)];
+    let known = size_of::<SchedAttr>();
+    let too_big = || t.mem().write(addr, &(known as u32)).and(Err(Errno::TOOBIG));
+    if size != bytes.len() {
+        return too_big();
+    }
+    t.mem().read_bytes(addr, &mut bytes)?;
+    if bytes.iter().skip(known).any(|b| *b != 0) {
+        return too_big();
+    }
+    bytes.resize(known, 0);
+    SchedAttr::read_from_bytes(&bytes).map_err(|_| Errno::INVAL)
+}
+
+/// `sched_getattr(2)`.
+pub async fn sched_getattr(t: &Task, pid: i32, addr: Addr, size: u32, flags: u32) -> SysResult<()> {
+    let size = size as usize;
+    if addr.is_null() || pid < 0 || !(SCHED_ATTR_SIZE_VER0..=PAGE as usize).contains(&size) || flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    let task = target(t, pid)?;
+    let traits = *task.traits.lock();
+    let size = size.min(size_of::<SchedAttr>());
+    let attr = SchedAttr {
+        size: size as u32,
+        policy: traits.policy.cast_unsigned(),
+        flags: if traits.reset_on_fork { SCHED_FLAG_RESET_ON_FORK } else { 0 },
+        nice: nice_of(&task)?,
+        ..SchedAttr::default()
+    };
+    t.mem().write_bytes(addr, attr.as_bytes().get(..size).unwrap_or_default())
 }
 
 /// `sched_get_priority_max(2)`.
 pub async fn sched_get_priority_max(_t: &Task, policy: i32) -> SysResult<i32> {
     match policy {
         libc::SCHED_FIFO | libc::SCHED_RR => Ok(99),
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => Ok(0),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE | SCHED_EXT => Ok(0),
         _ => Err(Errno::INVAL),
     }
 }

@@ -156,7 +156,8 @@ pub(super) async fn send(
         let mut attempt = || {
             let mut buf = IoBuffer::new((from.len() - done).min(chunk));
             let got = from.copy_in(t, done, &mut buf)?;
-            if got < buf.len() && !socket.is_stream() {
+            // A message, or what a stream takes at once, goes whole or not at all.
+            if got < buf.len() {
                 return Err(Errno::FAULT);
             }
             let data = buf.get(..got).unwrap_or_default();
@@ -219,19 +220,18 @@ async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i
         socket.ops.receive(&mut buf, flags).map(|got| (buf, got))
     };
     let timeout = socket.options.rcvtimeo();
-    let (buf, mut got) = if wait && waits(file, flags) {
+    let (buf, got) = if wait && waits(file, flags) {
         let queue = socket.ops.wait_queue();
         t.block_on(queue, Events::READABLE, after(timeout), attempt).await.map_err(|e| interrupted(e, timeout))?
     } else {
         attempt()?
     };
-    let copied = to.copy_out(t, skip, buf.get(..got.count).unwrap_or_default())?;
-    if copied < got.count {
-        if !socket.is_stream() {
-            return Err(Errno::FAULT);
+    let bytes = buf.get(..got.count).unwrap_or_default();
+    if to.copy_out(t, skip, bytes).unwrap_or(0) < bytes.len() {
+        if socket.is_stream() && flags & (libc::MSG_PEEK | libc::MSG_OOB) == 0 {
+            socket.ops.unreceive(bytes);
         }
-        got.count = copied;
-        got.ends = true;
+        return Err(Errno::FAULT);
     }
     Ok(got)
 }

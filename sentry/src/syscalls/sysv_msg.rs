@@ -1,7 +1,7 @@
 //! `msgget(2)`, `msgsnd(2)`, `msgrcv(2)`, `msgctl(2)`.
 
 use super::deadline::restarted_without_handler;
-use crate::abi::MsqidDs;
+use crate::abi::{Msginfo, MsqidDs};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::ipc::Object;
@@ -10,6 +10,7 @@ use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 
 const MSG_COPY: i32 = 0o40000;
+const MSG_STAT_ANY: i32 = 13;
 
 /// `msgget(2)`: finds or makes a message queue.
 pub async fn msgget(t: &Task, key: i32, flags: i32) -> SysResult<i32> {
@@ -61,16 +62,28 @@ async fn wait<T>(t: &Task, queue: &MsgQueue, flags: i32, mut attempt: impl FnMut
 }
 
 /// `msgctl(2)`: asks and changes.
-pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<()> {
+pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
     if id < 0 {
         return Err(Errno::INVAL);
     }
     let creds = t.creds();
+    match cmd {
+        libc::IPC_INFO | libc::MSG_INFO => return info(t, cmd, arg),
+        libc::MSG_STAT | MSG_STAT_ANY => {
+            let (id, queue) = QUEUES.at(id)?;
+            if cmd == libc::MSG_STAT {
+                queue.perm().check(&creds, 0o444)?;
+            }
+            t.mem().write(arg, &queue.stat())?;
+            return Ok(id);
+        }
+        _ => {}
+    }
     let queue = QUEUES.find(id)?;
     match cmd {
         libc::IPC_STAT => {
             queue.perm().check(&creds, 0o444)?;
-            t.mem().write(arg, &queue.stat())
+            t.mem().write(arg, &queue.stat())?;
         }
         libc::IPC_SET => {
             let new: MsqidDs = t.mem().read(arg)?;
@@ -80,13 +93,38 @@ pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<()> {
             }
             // Beyond the default even the privileged get no more than the sentry's memory bears.
             queue.set(&new.perm, new.qbytes.min(MAX_QUEUE * 16));
-            Ok(())
         }
         libc::IPC_RMID => {
             queue.perm().check_owner(&creds)?;
             QUEUES.remove(id)?.removed();
-            Ok(())
         }
-        _ => Err(Errno::INVAL),
+        _ => return Err(Errno::INVAL),
     }
+    Ok(0)
+}
+
+/// `IPC_INFO` and `MSG_INFO`: limits, and what is used of them.
+fn info(t: &Task, cmd: i32, addr: Addr) -> SysResult<i32> {
+    let (highest, all) = QUEUES.all();
+    let of_queue = MAX_QUEUE as i32;
+    let mut info = Msginfo {
+        msgpool: QUEUES.max().saturating_mul(of_queue / 1024),
+        msgmap: of_queue,
+        msgmax: MAX_MESSAGE as i32,
+        msgmnb: of_queue,
+        msgmni: QUEUES.max(),
+        // `MSGSSZ` and `MSGSEG`, which mean nothing any more.
+        msgssz: 16,
+        msgseg: 0xffff,
+        msgtql: of_queue,
+        pad: 0,
+    };
+    if cmd == libc::MSG_INFO {
+        let stats: Vec<MsqidDs> = all.iter().map(|queue| queue.stat()).collect();
+        info.msgpool = all.len() as i32;
+        info.msgmap = stats.iter().map(|ds| ds.qnum as i32).sum();
+        info.msgtql = stats.iter().map(|ds| ds.cbytes as i32).sum();
+    }
+    t.mem().write(addr, &info)?;
+    Ok(highest)
 }

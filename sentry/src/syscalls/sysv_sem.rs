@@ -1,11 +1,11 @@
 //! `semget(2)`, `semop(2)`, `semctl(2)`.
 
 use super::deadline::never_restarted;
-use crate::abi::{Sembuf, SemidDs, Timespec};
+use crate::abi::{Sembuf, SemidDs, Seminfo, Timespec};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::ipc::Object;
-use crate::ipc::sem::{MAX_SEMS, Query, SETS, SemSet};
+use crate::ipc::sem::{MAX_SEMS, MAX_VALUE, Query, SETS, SemSet};
 use crate::kernel::{Registration, Task};
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use zerocopy::IntoBytes;
 
 /// `SEMOPM`: operations of a call.
 const MAX_OPS: usize = 500;
-const IPC_INFO: i32 = 3;
+const SEM_STAT: i32 = 18;
+const SEM_INFO: i32 = 19;
+const SEM_STAT_ANY: i32 = 20;
 
 /// `semget(2)`: finds or makes a set of semaphores.
 pub async fn semget(t: &Task, key: i32, count: i32, flags: i32) -> SysResult<i32> {
@@ -95,6 +97,18 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
         return Err(Errno::INVAL);
     }
     let creds = t.creds();
+    match cmd {
+        libc::IPC_INFO | SEM_INFO => return info(t, cmd, Addr(arg)),
+        SEM_STAT | SEM_STAT_ANY => {
+            let (id, set) = SETS.at(id)?;
+            if cmd == SEM_STAT {
+                set.perm().check(&creds, 0o444)?;
+            }
+            t.mem().write(Addr(arg), &set.stat())?;
+            return Ok(id);
+        }
+        _ => {}
+    }
     let set = SETS.find(id)?;
     let may_read = || set.perm().check(&creds, 0o444);
     let may_write = || set.perm().check(&creds, 0o222);
@@ -131,8 +145,33 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
             set.perm().check_owner(&creds)?;
             SETS.remove(id)?.removed();
         }
-        IPC_INFO => return Err(Errno::INVAL),
         _ => return Err(Errno::INVAL),
     }
     Ok(0)
+}
+
+/// `IPC_INFO` and `SEM_INFO`: limits, and what is used of them.
+fn info(t: &Task, cmd: i32, addr: Addr) -> SysResult<i32> {
+    /// `SEMUSZ`.
+    const UNDO_SIZE: i32 = 20;
+    let (highest, all) = SETS.all();
+    let most = MAX_SEMS as i32;
+    let mut info = Seminfo {
+        semmap: most.saturating_mul(SETS.max()),
+        semmni: SETS.max(),
+        semmns: most.saturating_mul(SETS.max()),
+        semmnu: most.saturating_mul(SETS.max()),
+        semmsl: most,
+        semopm: MAX_OPS as i32,
+        semume: MAX_OPS as i32,
+        semusz: UNDO_SIZE,
+        semvmx: MAX_VALUE,
+        semaem: MAX_VALUE,
+    };
+    if cmd == SEM_INFO {
+        info.semusz = all.len() as i32;
+        info.semaem = all.iter().map(|set| set.count() as i32).sum();
+    }
+    t.mem().write(addr, &info)?;
+    Ok(highest)
 }

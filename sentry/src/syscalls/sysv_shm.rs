@@ -1,10 +1,10 @@
 //! `shmget(2)`, `shmat(2)`, `shmdt(2)`, `shmctl(2)`.
 
-use crate::abi::ShmidDs;
+use crate::abi::{ShmUse, ShmidDs, Shminfo};
 use crate::errno::{Errno, SysResult};
 use crate::ipc::Object;
 use crate::ipc::shm::{self, MAX_SIZE, SEGMENTS, Segment};
-use crate::kernel::{Outcome, Task};
+use crate::kernel::{Cap, Outcome, Task};
 use crate::loader::{PAGE, page_up};
 use crate::mm::Addr;
 use platform::{Call, WINDOW_FD};
@@ -67,7 +67,7 @@ pub async fn shmat(t: &Task, id: i32, addr: Addr, flags: i32) -> SysResult {
         }
         at => at,
     };
-    shm::attached(t.group.tgid, at as u64, &segment);
+    shm::attached(t.group.tgid, at as u64, id, &segment);
     Ok(at)
 }
 
@@ -83,38 +83,85 @@ pub async fn shmdt(t: &Task, addr: Addr) -> SysResult<()> {
     thread.enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);
     thread.run(&[call]).await?;
-    shm::detached(pid, addr.0, &segment);
+    shm::detached(pid, addr.0);
     Ok(())
 }
 
 /// `shmctl(2)`: asks and changes.
-///
-/// # Differences from Linux
-/// A removed segment can no longer be attached by its id, even while others have it attached. What a `fork`
-/// inherits is not counted in `shm_nattch`.
-pub async fn shmctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<()> {
+pub async fn shmctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
     if id < 0 {
         return Err(Errno::INVAL);
     }
     let creds = t.creds();
+    match cmd {
+        libc::IPC_INFO => return limits(t, arg),
+        SHM_INFO => return used(t, arg),
+        SHM_STAT | SHM_STAT_ANY => {
+            let (id, segment) = SEGMENTS.at(id)?;
+            if cmd == SHM_STAT {
+                segment.perm().check(&creds, 0o444)?;
+            }
+            t.mem().write(arg, &segment.stat())?;
+            return Ok(id);
+        }
+        _ => {}
+    }
     let segment = SEGMENTS.find(id)?;
     match cmd {
         libc::IPC_STAT => {
             segment.perm().check(&creds, 0o444)?;
-            t.mem().write(arg, &segment.stat())
+            t.mem().write(arg, &segment.stat())?;
         }
         libc::IPC_SET => {
             let new: ShmidDs = t.mem().read(arg)?;
             segment.perm().check_owner(&creds)?;
             segment.set_perm(&new.perm);
-            Ok(())
         }
         libc::IPC_RMID => {
             segment.perm().check_owner(&creds)?;
-            SEGMENTS.remove(id).map(drop)
+            shm::remove(id, &segment)?;
         }
         // Nothing of a sandbox is ever swapped by the sentry: locking is granted, as mlock is.
-        libc::SHM_LOCK | libc::SHM_UNLOCK => segment.perm().check_owner(&creds),
-        _ => Err(Errno::INVAL),
+        libc::SHM_LOCK | libc::SHM_UNLOCK => {
+            if !creds.has(Cap::IpcLock) {
+                segment.perm().check_owner(&creds)?;
+                if cmd == libc::SHM_LOCK && t.rlimit(libc::RLIMIT_MEMLOCK) == 0 {
+                    return Err(Errno::PERM);
+                }
+            }
+            segment.set_locked(cmd == libc::SHM_LOCK);
+        }
+        _ => return Err(Errno::INVAL),
     }
+    Ok(0)
+}
+
+const SHM_STAT: i32 = 13;
+const SHM_INFO: i32 = 14;
+const SHM_STAT_ANY: i32 = 15;
+
+/// `IPC_INFO`.
+fn limits(t: &Task, addr: Addr) -> SysResult<i32> {
+    let most = SEGMENTS.max() as u64;
+    let pages = shm::MAX_SIZE as u64 / PAGE * most;
+    let info = Shminfo {
+        shmmax: shm::MAX_SIZE as u64,
+        shmmin: 1,
+        shmmni: most,
+        shmseg: most,
+        shmall: pages,
+        ..Shminfo::default()
+    };
+    t.mem().write(addr, &info)?;
+    Ok(SEGMENTS.all().0)
+}
+
+/// `SHM_INFO`.
+fn used(t: &Task, addr: Addr) -> SysResult<i32> {
+    let (highest, all) = SEGMENTS.all();
+    let pages = all.iter().map(|segment| page_up(segment.size()) / PAGE).sum();
+    let resident = all.iter().map(|segment| segment.resident() / PAGE).sum();
+    let info = ShmUse { used_ids: all.len() as i32, shm_tot: pages, shm_rss: resident, ..ShmUse::default() };
+    t.mem().write(addr, &info)?;
+    Ok(highest)
 }

@@ -66,6 +66,10 @@ impl FileOps for Device {
         true
     }
 
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn size(&self) -> SysResult<u64> {
         Ok(0)
     }

@@ -24,6 +24,9 @@ pub(super) enum Side {
 /// `N_TTY`: the only line discipline.
 const N_TTY: i32 = 0;
 
+const TIOCGLCKTRMIOS: u64 = 0x5456;
+const TIOCSLCKTRMIOS: u64 = 0x5457;
+
 /// Answers a request.
 pub(super) fn ioctl(t: &Task, file: &File, pty: &Arc<Pty>, side: Side, cmd: u32, arg: u64) -> SysResult {
     if side == Side::Slave && !pty.state.lock().master_open {
@@ -44,6 +47,15 @@ pub(super) fn ioctl(t: &Task, file: &File, pty: &Arc<Pty>, side: Side, cmd: u32,
             let wanted: Termio = t.mem().read(addr)?;
             let termios = with_termio(pty.state.lock().line.termios(), &wanted);
             set_modes(t, pty, termios, u64::from(cmd) == libc::TCSETAF)
+        }
+        TIOCGLCKTRMIOS => {
+            let fixed = pty.state.lock().fixed;
+            t.mem().write(addr, &fixed).map(|()| 0)
+        }
+        TIOCSLCKTRMIOS if !t.creds().has(Cap::SysAdmin) && !t.creds().has(Cap::CheckpointRestore) => Err(Errno::PERM),
+        TIOCSLCKTRMIOS => {
+            let fixed = t.mem().read(addr)?;
+            set(pty, |state| state.fixed = fixed)
         }
         libc::TCSBRK | libc::TCSBRKP => job::check_change(t, pty).map(|()| 0),
         libc::TCXONC => flow(t, pty, arg as i32),

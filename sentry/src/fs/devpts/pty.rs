@@ -48,6 +48,8 @@ pub(super) struct State {
     slave_seen: bool,
     /// `TIOCSPTLCK`.
     pub(super) locked: bool,
+    /// `TIOCSLCKTRMIOS`: set bits are those of the modes that stay as they are.
+    pub(super) fixed: Termios,
     /// `TIOCEXCL`.
     pub(super) exclusive: bool,
     /// `TIOCPKT`.
@@ -92,6 +94,7 @@ impl Pty {
                 master_open: true,
                 slaves: 0,
                 slave_seen: false,
+                fixed: Termios::NONE,
                 locked: true,
                 exclusive: false,
                 packet: false,
@@ -390,6 +393,7 @@ impl State {
     /// Changes modes.
     pub(super) fn set_termios(&mut self, termios: Termios) {
         let was = self.does_flow_control();
+        let termios = termios.with_fixed(self.line.termios(), &self.fixed);
         self.line.set_termios(termios);
         match (was, self.does_flow_control()) {
             (true, false) => self.note_status(packet::NOSTOP),

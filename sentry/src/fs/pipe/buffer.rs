@@ -128,6 +128,14 @@ impl PipeBuffer {
         self.bytes.push(data);
     }
 
+    /// Puts bytes back that were taken, however full it is.
+    pub(super) fn push_front(&mut self, data: &[u8]) {
+        for page in data.rchunks(PAGE) {
+            self.slots.push_front(Slot { end: PAGE, len: page.len(), packet: false });
+        }
+        self.bytes.push_front(data);
+    }
+
     /// Removes up to `count` bytes from the front.
     pub(super) fn discard(&mut self, count: usize) {
         let mut left = count;

@@ -139,6 +139,12 @@ impl Pipe {
         Ok(count)
     }
 
+    /// Puts bytes back that were read and that the reader's memory did not take.
+    pub fn unread(&self, bytes: &[u8]) {
+        self.state.lock().buffer.push_front(bytes);
+        self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
     /// Puts bytes in, as many as there is room for.
     pub fn write(&self, buf: &[u8], packet: bool) -> SysResult<usize> {
         if buf.is_empty() {

@@ -7,7 +7,8 @@ use crate::fs::file::File;
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
-use crate::kernel::{Cap, Task, ThreadGroup, machine};
+use crate::kernel::inspect::{Ids, may_inspect};
+use crate::kernel::{Task, ThreadGroup, machine};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -33,19 +34,16 @@ impl Subject {
     /// Whether the reader may look into it (`PTRACE_MODE_READ_FSCREDS`).
     pub(super) fn inspect(&self, reader: &Reader) -> SysResult<Arc<Task>> {
         let target = self.task()?;
-        if Arc::ptr_eq(&target.group, &reader.task.group) {
-            return Ok(target);
-        }
-        let (mine, its) = (reader.task.creds(), target.creds());
-        let same = [its.uid, its.euid, its.suid].iter().all(|id| *id == mine.fsuid)
-            && [its.gid, its.egid, its.sgid].iter().all(|id| *id == mine.fsgid);
-        let covers = its.permitted & !mine.permitted == 0;
-        if same && covers || mine.has(Cap::SysPtrace) { Ok(target) } else { Err(Errno::ACCES) }
+        may_inspect(&reader.task, &target, Ids::File).map_err(|_| Errno::ACCES)?;
+        Ok(target)
     }
 
     fn owner(self: &Arc<Self>) -> Owner {
         let subject = self.clone();
-        Box::new(move || subject.task().map_or((0, 0), |t| (t.creds().euid, t.creds().egid)))
+        Box::new(move || match subject.task() {
+            Ok(t) if t.group.dumpable.get() == 1 => (t.creds().euid, t.creds().egid),
+            _ => (0, 0),
+        })
     }
 }
 

@@ -77,6 +77,13 @@ impl Inbox {
         }
     }
 
+    /// Puts bytes of a stream back that were taken.
+    pub(super) fn push_front(&mut self, data: &[u8]) {
+        self.bytes.push_front(data);
+        let creds = self.records.front().and_then(|record| record.creds);
+        self.records.push_front(Record { len: data.len(), creds, ..Record::default() });
+    }
+
     /// Takes a datagram; what does not fit is lost.
     pub(super) fn pop(&mut self, buf: &mut [u8], peek: bool) -> Option<Taken> {
         let record = self.records.front_mut()?;

@@ -5,6 +5,7 @@ use super::endpoint::{Endpoint, MAX_DGRAM_QLEN, RCV, Role, tell};
 use super::inbox::Taken;
 use super::name::Name;
 use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
 use crate::net::message::{Incoming, Ucred};
 
 impl Endpoint {
@@ -20,6 +21,18 @@ impl Endpoint {
             sender.uncharge(taken.uncharge);
         }
         Ok(self.incoming(taken))
+    }
+
+    /// Puts bytes of a stream back to its front.
+    pub(super) fn unreceive(&self, bytes: &[u8]) {
+        let mut state = self.state.lock();
+        state.inbox.push_front(bytes);
+        let sender = state.peer.clone();
+        drop(state);
+        if let Some(sender) = sender {
+            sender.charge(bytes.len());
+        }
+        self.queue.notify(Events::READABLE);
     }
 
     fn incoming(&self, taken: Taken) -> Incoming {

@@ -75,6 +75,10 @@ impl SocketOps for UnixSocket {
         self.end.receive(buf, flags)
     }
 
+    fn unreceive(&self, bytes: &[u8]) {
+        self.end.unreceive(bytes);
+    }
+
     fn shutdown(&self, how: i32) -> SysResult<()> {
         self.end.shutdown(how);
         Ok(())

@@ -91,6 +91,12 @@ impl Tcp {
         Ok(Incoming { count, full: count, ..Incoming::default() })
     }
 
+    /// Puts bytes back to the front.
+    pub(super) fn unreceive(&self, bytes: &[u8]) {
+        self.state.lock().inbox.push_front(bytes);
+        self.queue.notify(Events::READABLE);
+    }
+
     fn receive_urgent(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
         let mut state = self.state.lock();
         let byte = state.urgent.ok_or(Errno::INVAL)?;
