@@ -1,6 +1,7 @@
 //! A small assembler for classic BPF over `struct seccomp_data`, and an interpreter to test what it makes.
 
 use libc::sock_filter;
+use std::collections::BTreeMap;
 
 /// Offsets into `struct seccomp_data` (`linux/seccomp.h`).
 const NR: u32 = 0;
@@ -12,6 +13,7 @@ const LD_ABS: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JA: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// A condition on one 64-bit argument.
@@ -37,12 +39,19 @@ pub(super) enum Jump {
     Out,
 }
 
+/// What a call gets if all checks hold.
+type Rule = (Vec<Check>, u32);
+
 /// A filter under construction.
+///
+/// When a filter is installed the kernel runs it for every call number there is, to know which are always allowed:
+/// so the number is searched by bisection, and each comes to its rules within a few instructions.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     code: Vec<sock_filter>,
     /// Conditional jumps of the current rule that leave it when false.
     pending: Vec<usize>,
+    rules: BTreeMap<u32, Vec<Rule>>,
 }
 
 impl Assembler {
@@ -89,9 +98,43 @@ impl Assembler {
         self.land();
     }
 
-    /// Answers `action` for call `nr` if all checks hold. The number must be loaded, and is afterwards.
+    /// Answers `action` for call `nr` if all checks hold and those of no earlier rule did.
     pub(super) fn rule(&mut self, nr: u32, checks: &[Check], action: u32) {
-        self.test(JEQ, nr, Jump::Next, Jump::Out);
+        self.rules.entry(nr).or_default().push((checks.to_vec(), action));
+    }
+
+    /// Answers `action` for all that is left. The number must be loaded.
+    pub(super) fn finish(mut self, action: u32) -> Vec<sock_filter> {
+        let rules: Vec<_> = std::mem::take(&mut self.rules).into_iter().collect();
+        self.search(&rules, action);
+        self.code
+    }
+
+    /// Bisects by number.
+    fn search(&mut self, rules: &[(u32, Vec<Rule>)], action: u32) {
+        match rules {
+            [] => self.push(RET, action),
+            [(nr, rules)] => {
+                self.code.push(sock_filter { code: JEQ, jt: 1, jf: 0, k: *nr });
+                self.push(RET, action);
+                for (checks, action) in rules {
+                    self.body(checks, *action);
+                }
+                self.push(RET, action);
+            }
+            _ => {
+                let (low, high) = rules.split_at(rules.len() / 2);
+                self.code.push(sock_filter { code: JGE, jt: 0, jf: 1, k: high[0].0 });
+                let far = self.code.len();
+                self.push(JA, 0);
+                self.search(low, action);
+                self.code[far].k = (self.code.len() - far - 1) as u32;
+                self.search(high, action);
+            }
+        }
+    }
+
+    fn body(&mut self, checks: &[Check], action: u32) {
         for check in checks {
             match check {
                 Check::OneOf { arg, ignore, values } => {
@@ -135,15 +178,6 @@ impl Assembler {
         }
         self.push(RET, action);
         self.land();
-        if !checks.is_empty() {
-            self.push(LD_ABS, NR);
-        }
-    }
-
-    /// Answers `action` for all that is left.
-    pub(super) fn finish(mut self, action: u32) -> Vec<sock_filter> {
-        self.push(RET, action);
-        self.code
     }
 }
 
@@ -168,6 +202,7 @@ pub(super) fn interpret(code: &[sock_filter], nr: u32, arch: u32, ip: u64, args:
             AND => a &= i.k,
             JEQ => pc += usize::from(if a == i.k { i.jt } else { i.jf }),
             JGE => pc += usize::from(if a >= i.k { i.jt } else { i.jf }),
+            JA => pc += i.k as usize,
             RET => return i.k,
             other => panic!("instruction {other:#x}"),
         }

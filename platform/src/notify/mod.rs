@@ -6,6 +6,7 @@
 //! for host processes to die.
 
 mod frame;
+mod placement;
 mod process;
 mod receiver;
 pub mod selftest;
@@ -38,6 +39,8 @@ const GUEST_OOM_BONUS: i32 = 200;
 #[derive(Debug)]
 pub(crate) struct Family {
     listener: OwnedFd,
+    /// The process that its program was started in.
+    root: i32,
 }
 
 /// A clone that was ordered; bound to its creator by a nonce (F2).
@@ -281,7 +284,7 @@ fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
     if let Err(e) = process::write_proc(&shared.procfs, &format!("{pid}/oom_score_adj"), &shared.oom_score_adj) {
         tracing::warn!("the host may kill the sentry before guests when memory runs out: {e}");
     }
-    let family = Arc::new(Family { listener });
+    let family = Arc::new(Family { listener, root: pid });
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
     let thread = NotifyThread::new(shared, &family, &host, pid, None);

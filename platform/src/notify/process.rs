@@ -1,8 +1,8 @@
 //! Host processes and the address spaces they see.
 
 use super::slots::{SLOTS, SlotFile};
-use super::sys;
 use super::thread::NotifyThread;
+use super::{placement, sys};
 use crate::{Layout, Process, Registers, Usage};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -283,6 +283,7 @@ impl Process for HostProcess {
 
     fn kill(&self) {
         self.with_pid(|pid| {
+            placement::die_elsewhere(pid);
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         });
     }

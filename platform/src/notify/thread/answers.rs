@@ -1,7 +1,7 @@
 //! The sentry's side of a thread: answers, stops, orders.
 
 use super::super::process::AddressSpace;
-use super::super::{Birth, frame, sys};
+use super::super::{Birth, frame, placement, sys};
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
     BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
@@ -208,8 +208,12 @@ impl Thread for NotifyThread {
 
     fn answer_native(&self) {
         let mut st = self.lock();
-        if let Phase::InCall(_) = st.phase {
+        if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
+            // A forked child shares page tables' locks with its parent: to end at the same time slows both.
+            if i64::from(call.nr) == libc::SYS_exit_group && self.family.root == self.tid {
+                placement::die_elsewhere(self.tid);
+            }
             self.let_through(&mut st);
             return;
         }
@@ -337,6 +341,7 @@ impl Thread for NotifyThread {
             let close = |fd: u32| Call { nr: libc::SYS_close as u32, args: [u64::from(fd), 0, 0, 0, 0, 0] };
             let closes: Vec<Call> = (WINDOW_FD..).take(files.len()).map(close).collect();
             let mut results = Vec::with_capacity(calls.len());
+            let _kept = placement::keep_here(&self.host);
             for batch in calls.chunks(abi::ORDERS_MAX - closes.len()) {
                 let orders: Vec<Call> = batch.iter().chain(&closes).copied().collect();
                 let mut done = self.run_batch(&orders, files).await?;
