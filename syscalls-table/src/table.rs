@@ -168,7 +168,7 @@ macro_rules! for_each_syscall {
             156 _sysctl [Ptr] None () "removed from Linux 5.5";
             157 prctl [PrctlOp Hex Hex Hex Hex] Partial (prctl::prctl) "no PR_SET_MM, user dispatch, core scheduling, merging of pages; speculation and TSC cannot be switched";
             158 arch_prctl [ArchPrctlOp Hex] Partial (mm::arch_prctl) "no AMX, shadow stacks, address masking, CPUID faulting";
-            159 adjtimex [Ptr] Partial (time::adjtimex) "EPERM: the time is the host's";
+            159 adjtimex [Ptr] Partial (time::adjtimex) "asking works, of an undisciplined clock; the time is the host's: EPERM";
             160 setrlimit [Resource Rlimit] Full (resource::setrlimit) "";
             161 chroot [Path] Full (dir::chroot) "";
             162 sync [] Full (size::sync) "";
@@ -246,9 +246,9 @@ macro_rules! for_each_syscall {
             234 tgkill [Pid Pid Signal] Full (signal::tgkill) "";
             235 utimes [Path Ptr] Full (perm::utimes) "";
             236 vserver [Hex Hex Hex Hex Hex] None () "never implemented by Linux";
-            237 mbind [Ptr Size Int Ptr Ulong Uint] None () "";
-            238 set_mempolicy [Int Ptr Ulong] None () "";
-            239 get_mempolicy [Ptr Ptr Ulong Ptr Ulong] None () "";
+            237 mbind [Ptr Size Int Ptr Ulong Uint] None () "a machine without NUMA";
+            238 set_mempolicy [Int Ptr Ulong] None () "a machine without NUMA";
+            239 get_mempolicy [Ptr Ptr Ulong Ptr Ulong] None () "a machine without NUMA";
             240 mq_open [Str OpenFlags Mode Ptr] Full (mqueue::mq_open) "";
             241 mq_unlink [Str] Full (mqueue::mq_unlink) "";
             242 mq_timedsend [Fd InBuf Size Uint Timespec] Full (mqueue::mq_timedsend) "";
@@ -265,7 +265,7 @@ macro_rules! for_each_syscall {
             253 inotify_init [] Full (inotify::inotify_init) "";
             254 inotify_add_watch [Fd Path Hex] Full (inotify::inotify_add_watch) "";
             255 inotify_rm_watch [Fd Int] Full (inotify::inotify_rm_watch) "";
-            256 migrate_pages [Pid Ulong Ptr Ptr] None () "";
+            256 migrate_pages [Pid Ulong Ptr Ptr] None () "a machine without NUMA";
             257 openat [DirFd Path OpenFlags Mode] Full (open::openat) "";
             258 mkdirat [DirFd Path Mode] Full (dir::mkdirat) "";
             259 mknodat [DirFd Path Mode Hex] Full (link::mknodat) "";
@@ -288,7 +288,7 @@ macro_rules! for_each_syscall {
             276 tee [Fd Fd Size SpliceFlags] Full (splice::tee) "";
             277 sync_file_range [Fd Offset Offset Hex] Full (size::sync_file_range) "";
             278 vmsplice [Fd Iovec Ulong SpliceFlags] Full (splice::vmsplice) "";
-            279 move_pages [Pid Ulong Ptr Ptr Ptr Int] None () "";
+            279 move_pages [Pid Ulong Ptr Ptr Ptr Int] None () "a machine without NUMA";
             280 utimensat [DirFd Path Ptr AtFlags] Full (perm::utimensat) "";
             281 epoll_pwait [Fd Ptr Int Int Sigset Size] Full (epoll::epoll_pwait) "";
             282 signalfd [Fd Sigset Size] Full (signalfd::signalfd) "";
@@ -314,14 +314,14 @@ macro_rules! for_each_syscall {
             302 prlimit64 [Pid Resource Rlimit Ptr] Full (resource::prlimit64) "";
             303 name_to_handle_at [DirFd Path Ptr Ptr AtFlags] None () "";
             304 open_by_handle_at [Fd Ptr OpenFlags] None () "";
-            305 clock_adjtime [Clock Ptr] None () "";
+            305 clock_adjtime [Clock Ptr] Partial (time::clock_adjtime) "as adjtimex";
             306 syncfs [Fd] Full (size::syncfs) "";
             307 sendmmsg [Fd Ptr Uint MsgFlags] Full (socket_mmsg::sendmmsg) "";
             308 setns [Fd CloneFlags] None () "";
             309 getcpu [Ptr Ptr Ptr] Full () "run by the host kernel on the guest's own memory";
-            310 process_vm_readv [Pid Iovec Ulong Ptr Ulong Ulong] None () "";
-            311 process_vm_writev [Pid Iovec Ulong Ptr Ulong Ulong] None () "";
-            312 kcmp [Pid Pid Int Ulong Ulong] None () "";
+            310 process_vm_readv [Pid Iovec Ulong Ptr Ulong Ulong] Full (inspect::process_vm_readv) "";
+            311 process_vm_writev [Pid Iovec Ulong Ptr Ulong Ulong] Full (inspect::process_vm_writev) "";
+            312 kcmp [Pid Pid Int Ulong Ulong] Partial (inspect::kcmp) "no KCMP_IO, KCMP_SYSVSEM or KCMP_EPOLL_TFD";
             313 finit_module [Fd Str Int] None () "no kernel modules in a sandbox";
             314 sched_setattr [Pid Ptr Uint] Partial (sched::sched_setattr) "as sched_setscheduler; no utilization clamps";
             315 sched_getattr [Pid Ptr Uint Uint] Full (sched::sched_getattr) "";
@@ -360,7 +360,7 @@ macro_rules! for_each_syscall {
             435 clone3 [CloneArgs Size] Partial (process::clone3) "no nested namespaces, set_tid or CLONE_INTO_CGROUP";
             436 close_range [Uint Uint CloseRangeFlags] Full (fd::close_range) "";
             437 openat2 [DirFd Path OpenHow Size] Full (open::openat2) "";
-            438 pidfd_getfd [Fd Fd Uint] None () "";
+            438 pidfd_getfd [Fd Fd Uint] Full (inspect::pidfd_getfd) "";
             439 faccessat2 [DirFd Path AccessMode AtFlags] Full (stat::faccessat2) "";
             440 process_madvise [Fd Iovec Size MadviseAdvice Uint] None () "";
             441 epoll_pwait2 [Fd Ptr Int Timespec Sigset Size] Full (epoll::epoll_pwait2) "";
@@ -384,7 +384,7 @@ macro_rules! for_each_syscall {
             459 lsm_get_self_attr [Uint Ptr Ptr Uint] None () "";
             460 lsm_set_self_attr [Uint Ptr Uint Uint] None () "";
             461 lsm_list_modules [Ptr Ptr Uint] None () "";
-            462 mseal [Ptr Size Ulong] None () "";
+            462 mseal [Ptr Size Ulong] Full (mm::mseal) "";
             463 setxattrat [DirFd Path AtFlags Str Ptr Size] Full (xattr::setxattrat) "";
             464 getxattrat [DirFd Path AtFlags Str Ptr Size] Full (xattr::getxattrat) "";
             465 listxattrat [DirFd Path AtFlags OutBuf Size] Full (xattr::listxattrat) "";

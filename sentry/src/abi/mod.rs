@@ -18,4 +18,4 @@ pub use process::{CloneArgsAbi, Rusage, SCHED_ATTR_SIZE_VER0, SchedAttr, read_ex
 pub use socket::{Cmsghdr, Mmsghdr, Msghdr};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use termios::{NCCS, Termio, Termios, Termios2, Winsize};
-pub use time::{Timespec, Timeval};
+pub use time::{Timespec, Timeval, Timex};

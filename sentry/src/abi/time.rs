@@ -55,3 +55,57 @@ impl From<Duration> for Timeval {
         Timeval { sec: i64::try_from(d.as_secs()).unwrap_or(i64::MAX), usec: i64::from(d.subsec_micros()) }
     }
 }
+
+/// `struct timex`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "adjtimex(2) documents them")]
+pub struct Timex {
+    pub modes: u32,
+    pub pad1: u32,
+    pub offset: i64,
+    pub freq: i64,
+    pub maxerror: i64,
+    pub esterror: i64,
+    pub status: i32,
+    pub pad2: u32,
+    pub constant: i64,
+    pub precision: i64,
+    pub tolerance: i64,
+    pub sec: i64,
+    pub usec: i64,
+    pub tick: i64,
+    pub pps: [i64; 3],
+    pub shift: i32,
+    pub pad3: u32,
+    pub counts: [i64; 5],
+    pub tai: i32,
+    pub pad4: [i32; 11],
+}
+
+impl Timex {
+    /// What Linux starts with, and keeps where nothing disciplines the clock: `STA_UNSYNC`, the largest errors,
+    /// 10 ms ticks, at most 500 parts in a million.
+    pub const UNDISCIPLINED: Timex = Timex {
+        modes: 0,
+        pad1: 0,
+        offset: 0,
+        freq: 0,
+        maxerror: 16_000_000,
+        esterror: 16_000_000,
+        status: 0x40,
+        pad2: 0,
+        constant: 2,
+        precision: 1,
+        tolerance: 32_768_000,
+        sec: 0,
+        usec: 0,
+        tick: 10_000,
+        pps: [0; 3],
+        shift: 0,
+        pad3: 0,
+        counts: [0; 5],
+        tai: 0,
+        pad4: [0; 11],
+    };
+}

@@ -183,6 +183,15 @@ fn is_mapped(maps: &str, mut addr: u64, end: u64) -> bool {
     addr >= end
 }
 
+/// `mseal(2)`: the host's kernel seals the guest's own memory.
+pub async fn mseal(t: &Task, addr: u64, len: usize, _flags: u64) -> SysResult<()> {
+    if t.thread().process().is_reserved(addr, len as u64) {
+        return Err(Errno::NOMEM);
+    }
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
 /// `mlockall(2)`: a promise about performance that the sandbox does not make; limits are checked.
 pub async fn mlockall(t: &Task, flags: i32) -> SysResult<()> {
     let all = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;

@@ -10,6 +10,7 @@ pub mod fd;
 pub mod futex;
 pub mod ids;
 pub mod inotify;
+pub mod inspect;
 pub mod ioctl;
 pub mod ioprio;
 pub mod iovec;

@@ -3,7 +3,7 @@
 //! Clocks that read the same inside as outside run natively (vDSO or filter) and come here only for their other
 //! calls.
 
-use crate::abi::{Timespec, Timeval};
+use crate::abi::{Timespec, Timeval, Timex};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::task::Restart;
 use crate::kernel::timers::{Counts, Notify, Setting};
@@ -93,9 +93,38 @@ pub async fn settimeofday(_t: &Task, _tv: Addr, _tz: Addr) -> SysResult<()> {
     Err(Errno::PERM)
 }
 
-/// `adjtimex(2)` and `clock_adjtime(2)`: refused, changing or not.
-pub async fn adjtimex(_t: &Task, _buf: Addr) -> SysResult<()> {
-    Err(Errno::PERM)
+/// `adjtimex(2)`: asking shows a clock that nobody disciplines; the time is the host's to change.
+pub async fn adjtimex(t: &Task, buf: Addr) -> SysResult<i32> {
+    const ADJ_ADJTIME: u32 = 0x8000;
+    const ADJ_OFFSET_SINGLESHOT: u32 = 1;
+    const ADJ_OFFSET_READONLY: u32 = 0x2000;
+    /// `TIME_ERROR`: not synchronized.
+    const TIME_ERROR: i32 = 5;
+    let asked: Timex = t.mem().read(buf)?;
+    let changes = if asked.modes & ADJ_ADJTIME != 0 {
+        if asked.modes & ADJ_OFFSET_SINGLESHOT == 0 {
+            return Err(Errno::INVAL);
+        }
+        asked.modes & ADJ_OFFSET_READONLY == 0
+    } else {
+        asked.modes != 0
+    };
+    if changes {
+        return Err(Errno::PERM);
+    }
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let shown = Timex { modes: asked.modes, sec: now.tv_sec, usec: now.tv_nsec / 1000, ..Timex::UNDISCIPLINED };
+    t.mem().write(buf, &shown)?;
+    Ok(TIME_ERROR)
+}
+
+/// `clock_adjtime(2)`.
+pub async fn clock_adjtime(t: &Task, id: i32, buf: Addr) -> SysResult<i32> {
+    clock(t, id)?;
+    if id != libc::CLOCK_REALTIME {
+        return Err(Errno::OPNOTSUPP);
+    }
+    adjtimex(t, buf).await
 }
 
 /// `nanosleep(2)`.
