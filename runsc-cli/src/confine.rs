@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use platform::host::{self, Caps};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Rlimit, Signal};
-use sentry::boot::config::{MountKind, MountSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
+use sentry::boot::config::{MountKind, MountSpec, NetworkSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
 use sentry::kernel::machine::{Limits as MachineLimits, Machine};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -37,6 +37,8 @@ pub(crate) struct Handles {
     pub(crate) control: OwnedFd,
     /// A listening socket for commands.
     pub(crate) listener: Option<OwnedFd>,
+    /// What there is of a network besides `lo`.
+    pub(crate) network: NetworkSpec,
     /// The first process waits until it is told to run.
     pub(crate) hold: bool,
     /// Descriptors from 3 on that the first process gets.
@@ -49,8 +51,14 @@ impl Handles {
     /// All of them.
     pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
         let many = [&self.sentry_cgroups, &self.guest_cgroups, &self.preserved].into_iter().flatten();
+        let network = self.network.interfaces.iter().map(|i| &i.socket).chain(&self.network.resolver);
         let some = [&self.listener, &self.strace, &self.debug_log].into_iter().flatten();
-        many.chain(some).chain(self.limits.files()).chain([&self.control]).map(AsRawFd::as_raw_fd).collect()
+        many.chain(some)
+            .chain(network)
+            .chain(self.limits.files())
+            .chain([&self.control])
+            .map(AsRawFd::as_raw_fd)
+            .collect()
     }
 }
 
@@ -109,6 +117,7 @@ pub(crate) fn confine(
         procfs,
         control: handles.control,
         listener: handles.listener,
+        network: handles.network,
         hold: handles.hold,
         preserved: handles.preserved,
         seccomp: walls.seccomp,

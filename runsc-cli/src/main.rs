@@ -10,6 +10,7 @@ mod confine;
 mod container;
 mod hooks;
 mod log;
+mod network;
 mod oci;
 mod plan;
 mod supervise;
@@ -63,6 +64,9 @@ struct Globals {
     /// Have systemd make cgroups
     #[arg(long)]
     systemd_cgroup: bool,
+    /// What containers have of a network besides lo
+    #[arg(long, value_enum, default_value = "sandbox", value_name = "MODE")]
+    network: network::Mode,
     /// Accepted: what the caller may do is found out
     #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
     rootless: Option<String>,

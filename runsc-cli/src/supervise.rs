@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use sentry::boot::config::NetworkSpec;
 use sentry::boot::protocol::{self, Reply, Request};
 use sentry::kernel::machine::Limits as MachineLimits;
 use std::fs::OpenOptions;
@@ -54,6 +55,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
         guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
         limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
         listener: None,
+        network: NetworkSpec::default(),
         hold: false,
         preserved: Vec::new(),
     };
@@ -131,6 +133,8 @@ pub(crate) struct Beside {
     pub(crate) limits: MachineLimits,
     /// A listening socket for commands.
     pub(crate) listener: Option<OwnedFd>,
+    /// What there is of a network besides `lo`.
+    pub(crate) network: NetworkSpec,
     /// The first process waits until it is told to run.
     pub(crate) hold: bool,
     /// Descriptors from 3 on that the first process gets.
@@ -167,6 +171,7 @@ impl Sandbox {
             limits: beside.limits,
             control: theirs,
             listener: beside.listener,
+            network: beside.network,
             hold: beside.hold,
             preserved: beside.preserved,
             strace: globals.strace.then(|| log_file(globals)).transpose()?,

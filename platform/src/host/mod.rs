@@ -5,12 +5,14 @@
 
 mod clone;
 mod mount;
+mod packet;
 mod privileges;
 mod probe;
 mod seccomp;
 
 pub use clone::{Clone, Namespaces, clone};
 pub use mount::{cover, detached_tree, empty_root, private_mounts, procfs};
+pub use packet::packet_socket;
 pub use privileges::{Caps, drop_privileges, has_cap};
 pub use probe::has_mseal;
 pub use seccomp::{FilterAction, install_filter, sentry_filter};

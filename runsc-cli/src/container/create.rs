@@ -9,11 +9,12 @@ use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, oci};
+use crate::{Globals, log, network, oci};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use sentry::boot::config::NetworkSpec;
 use sentry::boot::protocol::Request;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -174,6 +175,7 @@ fn furnish(
             guest_cgroups: cgroup.guest_procs()?,
             limits: cgroup.machine_limits(),
             listener: Some(container.listen()?),
+            network: NetworkSpec::default(),
             hold: true,
             preserved: options.preserved,
         },
@@ -184,6 +186,7 @@ fn furnish(
             state.set_pid(Some(pid));
             hooks::run("createContainer", &create_container, &state, &bundle)
         }),
+        network_of_command: network::namespace("self"),
         oom_score_adj: container.saved.spec.process().as_ref().and_then(|process| process.oom_score_adj()),
     };
     let monitor = Monitor::fork(container, parts, globals)?;

@@ -4,14 +4,15 @@
 use super::namespaces::Spaces;
 use super::process::Identity;
 use super::{Console, Container};
-use crate::Globals;
 use crate::plan::Plan;
 use crate::supervise::{Beside, End, Failure, Sandbox, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
+use crate::{Globals, network};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use platform::host::{self, Clone, Namespaces};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sentry::boot::config::NetworkSpec;
 use sentry::boot::protocol;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,6 +50,8 @@ pub(super) struct Parts {
     /// Run in the container's namespaces, before its root is built.
     pub(super) create_container: Box<dyn FnOnce(i32) -> Result<()>>,
     pub(super) oom_score_adj: Option<i32>,
+    /// The network namespace of the command, which is not the container's to take over.
+    pub(super) network_of_command: Option<(u64, u64)>,
 }
 
 /// A monitor, seen by the command that made it.
@@ -157,8 +160,15 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
         let _ = rustix::process::ioctl_tiocsctty(terminal.host());
     }
     let signals = forwarded_signals().map_err(failed)?;
+    let mut beside = parts.beside;
+    if globals.network == network::Mode::Sandbox && parts.spaces.has_network() {
+        beside.network = match network::is_own(parts.network_of_command) {
+            true => network::take_over().map_err(failed)?,
+            false => NetworkSpec::default(),
+        };
+    }
     let terminal = terminal.as_ref().or(parts.terminal.as_ref());
-    let sandbox = Sandbox::start(parts.plan, globals, parts.beside, terminal).map_err(failed)?;
+    let sandbox = Sandbox::start(parts.plan, globals, beside, terminal).map_err(failed)?;
     sandbox.started()?;
     Ok((sandbox, signals))
 }

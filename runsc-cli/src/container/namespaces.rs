@@ -62,6 +62,11 @@ impl Spaces {
         self.new.contains(Namespaces::USER)
     }
 
+    /// Whether the container has a network namespace of its own or a given one.
+    pub(super) fn has_network(&self) -> bool {
+        self.new.contains(Namespaces::NET) || self.joined.iter().any(|(kind, _)| *kind == Namespaces::NET)
+    }
+
     /// The namespace of processes that children of this process are to be in; undone by [`restore_children`].
     pub(super) fn join_for_children(&self) -> Result<()> {
         for (_, file) in self.joined.iter().filter(|(kind, _)| *kind == Namespaces::PID) {

@@ -6,6 +6,7 @@
 use crate::kernel::machine::Machine;
 use rustix::termios::Termios;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct SandboxConfig {
     pub listener: Option<OwnedFd>,
     /// The first process runs only when told to.
     pub hold: bool,
+    /// What there is of a network besides `lo`.
+    pub network: NetworkSpec,
     /// How the sentry confines itself once its threads exist.
     pub seccomp: SeccompMode,
 }
@@ -238,6 +241,59 @@ pub struct DeviceSpec {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+/// Interfaces of a network namespace of the host, which the sentry drives in its place.
+#[derive(Debug, Default)]
+pub struct NetworkSpec {
+    /// By their indices.
+    pub interfaces: Vec<InterfaceSpec>,
+    /// All but those that follow from addresses.
+    pub routes: Vec<RouteSpec>,
+    /// Neighbours that are fixed: address, interface, hardware address.
+    pub neighbours: Vec<(IpAddr, u32, [u8; 6])>,
+    /// Sockets of the host, each connected to port 53 of a resolver that only the host reaches
+    /// ([`RESOLVER`](Self::RESOLVER)); a datagram sent over one is a query of a guest.
+    pub resolver: Vec<OwnedFd>,
+}
+
+impl NetworkSpec {
+    /// Where Docker's embedded DNS server is reached in a container.
+    pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+}
+
+/// An interface.
+#[derive(Debug)]
+pub struct InterfaceSpec {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Longest packet, without the Ethernet header.
+    pub mtu: u32,
+    /// Its addresses, each with the length of the prefix of its network.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// A packet socket bound to it, non-blocking, with a `virtio_net_hdr` before each frame.
+    pub socket: OwnedFd,
+}
+
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// Where to; all zeroes with a prefix of 0 is the default.
+    pub destination: IpAddr,
+    /// Length of the prefix.
+    pub prefix: u8,
+    /// Over which router; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Over which interface.
+    pub interface: u32,
+    /// With which own address.
+    pub source: Option<IpAddr>,
+    /// Routes with lower numbers are preferred.
+    pub metric: u32,
 }
 
 /// Options of a tmpfs.
