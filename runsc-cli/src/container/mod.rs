@@ -12,6 +12,7 @@ mod exec;
 mod monitor;
 mod namespaces;
 mod process;
+mod view;
 
 use console::Console;
 pub(crate) use create::{Options, create, run, start};

@@ -3,11 +3,12 @@
 
 use super::namespaces::Spaces;
 use super::process::Identity;
+use super::view::View;
 use super::{Console, Container};
 use crate::plan::Plan;
 use crate::supervise::{Beside, End, Failure, Sandbox, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, network};
+use crate::{Globals, log, network};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use platform::host::{self, Clone, Namespaces};
@@ -135,8 +136,6 @@ fn live(parts: Parts, sync: &OwnedFd, globals: &Globals) -> i32 {
         // Whoever wanted the container is gone.
         sandbox.kill();
     }
-    release_stdio();
-    release_stderr();
     match sandbox.wait(&signals, None) {
         Ok(End::Exited(status)) => status.into(),
         Ok(End::Signalled(signo)) => die_of(signo),
@@ -168,8 +167,19 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
         };
     }
     let terminal = terminal.as_ref().or(parts.terminal.as_ref());
+    let view = parts.spaces.new.contains(Namespaces::MOUNT).then(|| View::of(&parts.plan.mounts));
     let sandbox = Sandbox::start(parts.plan, globals, beside, terminal).map_err(failed)?;
+    // The sentry has what it needs of the host's files and of standard input, output and error once it has started;
+    // what is needed of them here is needed before the root changes.
     sandbox.started()?;
+    release_stdio();
+    release_stderr();
+    if let Some(view) = view {
+        // It is a courtesy to engines: without it they see the host's files in its place.
+        if let Err(e) = view.enter() {
+            log::warn(&format!("engines will not find the container's files: {e:#}"));
+        }
+    }
     Ok((sandbox, signals))
 }
 
