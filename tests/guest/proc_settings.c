@@ -228,6 +228,22 @@ static void memory(void)
 	});
 }
 
+/* RLIMIT_NPROC is of a user, and not for root. */
+static void process_limit(void)
+{
+	struct rlimit one = {1, 1};
+	pid_t p;
+
+	MUST(setrlimit(RLIMIT_NPROC, &one));
+	IN_CHILD("root", (void)0);
+	IN_CHILD("user", {
+		MUST(setresuid(54321, 54321, 54321));
+		WORKS("fork", p = fork());
+		if (p == 0)
+			_exit(0);
+	});
+}
+
 /* After execve. */
 static void again(void)
 {
@@ -256,6 +272,7 @@ int main(int argc, char **argv)
 	small_ones();
 	memory();
 	SHOW(syscall(SYS_capget, &header, data));
+	IN_CHILD("limit", process_limit());
 	IN_CHILD("carried over execve", {
 		MUST(sched_setscheduler(0, SCHED_BATCH, &zero));
 		MUST(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 3));

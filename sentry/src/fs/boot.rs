@@ -49,8 +49,8 @@ pub fn register() {
     sysfs::register();
     register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
     register_type("ramfs", |source, options| {
-        let unlimited = Options { size: u64::MAX, inodes: u64::MAX, mode: 0o755, ..Options::default() };
-        Ok(Tmpfs::mount(source, parsed(unlimited, options)?))
+        // Bounded as a tmpfs is, for it is the host's memory.
+        Ok(Tmpfs::mount(source, parsed(Options { mode: 0o755, ..Options::default() }, options)?))
     });
     register_type("devtmpfs", |source, options| {
         dev::mount(source, parsed(Options { mode: 0o755, ..Options::default() }, options)?)

@@ -2,7 +2,7 @@
 
 use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
-use super::{Outcome, Task, ThreadGroup, run};
+use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
 use crate::errno::{Errno, SysResult};
 use crate::mm::Addr;
 use platform::{CloneKind, CloneSpec, Thread};
@@ -66,12 +66,9 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     check(t, &args)?;
     let flags = args.flags;
     let is_thread = flags & THREAD != 0;
-    let limit = t.rlimit(libc::RLIMIT_NPROC);
     let child_tid = {
         let mut tree = t.kernel.tree.lock();
-        if tree.task_count() as u64 >= limit {
-            return Err(Errno::AGAIN);
-        }
+        check_count(t, &tree)?;
         tree.new_pid()?
     };
     let kind = match (is_thread, flags & VM != 0) {
@@ -142,6 +139,22 @@ fn check(t: &Task, args: &CloneArgs) -> SysResult<()> {
         return Err(Errno::PERM);
     }
     Ok(())
+}
+
+/// Most threads of a sandbox: each has a stack and a future in the sentry.
+const TASKS_MAX: usize = 31_000;
+
+/// `RLIMIT_NPROC`, which counts the threads of a real user id and does not bind the privileged.
+fn check_count(t: &Task, tree: &Tree) -> SysResult<()> {
+    let all = tree.task_count();
+    let (limit, creds) = (t.rlimit(libc::RLIMIT_NPROC), t.creds());
+    let is_free = creds.uid == 0 || creds.has(Cap::SysResource) || creds.has(Cap::SysAdmin);
+    let of_user = || {
+        let groups = tree.nodes().map(|(_, node)| &node.group);
+        groups.flat_map(|group| group.tasks()).filter(|task| task.creds().uid == creds.uid).count()
+    };
+    let is_over = all as u64 >= limit && !is_free && of_user() as u64 >= limit;
+    if all >= TASKS_MAX || is_over { Err(Errno::AGAIN) } else { Ok(()) }
 }
 
 fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Arc<Task> {

@@ -197,11 +197,12 @@ impl FileSystem for Tmpfs {
 }
 
 /// A regular file without a name or a mount, for `memfd_create(2)` and shared anonymous memory.
+///
+/// All of them together have the room of one file system: their pages are nobody's that the host could kill.
 pub fn unnamed_file(mode: u32, uid: u32, gid: u32, seals: u32) -> SysResult<Arc<Node>> {
     use std::sync::OnceLock;
     static KERNEL_MOUNT: OnceLock<Arc<Shared>> = OnceLock::new();
-    let shared = KERNEL_MOUNT
-        .get_or_init(|| Shared::new(&Options { size: u64::MAX, inodes: u64::MAX, ..Options::default() }, None));
+    let shared = KERNEL_MOUNT.get_or_init(|| Shared::new(&Options { inodes: u64::MAX, ..Options::default() }, None));
     let new = super::attr::NewNode { kind: FileKind::Regular, mode, uid, gid, rdev: 0, target: Vec::new() };
     let node = Node::make(shared, &new, now())?;
     node.set_seals(seals);
