@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod loader;
 pub mod mm;
 pub mod net;
+pub mod seccomp;
 pub mod strace;
 pub mod sync;
 pub mod syscalls;

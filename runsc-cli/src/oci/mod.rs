@@ -4,6 +4,7 @@ mod capabilities;
 mod linux;
 mod mounts;
 mod process;
+mod seccomp;
 
 pub(crate) use capabilities::names as capability_names;
 pub(crate) use mounts::options as mount_options;
@@ -44,6 +45,8 @@ pub(crate) fn process(spec: &Spec, rootfs: &Path, config: &Process) -> Result<Pr
     let mut process = process::process(config)?;
     let personality = spec.linux().as_ref().and_then(|linux| linux.personality().as_ref());
     process.personality = personality.map(linux::personality).transpose()?.unwrap_or(0);
+    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    process.seccomp = filter.map(seccomp::compile).transpose()?.flatten();
     process::add_home(&mut process, rootfs);
     Ok(process)
 }

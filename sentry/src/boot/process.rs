@@ -100,6 +100,7 @@ fn new_process(spec: ProcessSpec, with: Start) -> NewProcess {
         strings: Strings { args: spec.args, env: spec.env, filename: Vec::new() },
         oom_score_adj: spec.oom_score_adj,
         personality: spec.personality,
+        seccomp: spec.seccomp,
         terminal: with.terminal,
         on_exit: with.on_exit,
     }

@@ -193,6 +193,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
     let signals = TaskSignals { mask, altstack, ..TaskSignals::default() };
     let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
     let child = Task::new(&t.kernel, &group, parts);
+    child.seccomp.inherit(&t.seccomp);
     child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     let slack = t.timer_slack.load(Ordering::Relaxed);
     child.timer_slack.store(slack, Ordering::Relaxed);

@@ -226,6 +226,10 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
         t.closed(&files, fd, &file);
     }
     t.set_files(files);
+    // There is no way back: without its filters it must not run.
+    if crate::seccomp::restore(t).await.is_err() {
+        t.group.kill(libc::SIGKILL);
+    }
     Ok(())
 }
 

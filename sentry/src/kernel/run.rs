@@ -3,6 +3,7 @@
 use super::signal::{SigInfo, StoppedIn, deliver};
 use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
+use crate::seccomp::{self, Verdict};
 use crate::{executor, strace, syscalls};
 use platform::{Event, Gone, Syscall};
 use std::future::{Future, poll_fn};
@@ -74,7 +75,10 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     }
     t.enter_call(call.nr);
     let trace = strace::enter(t, call.nr, call.args);
-    let result = until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?;
+    let result = match seccomp::judge(t, call.nr, call.ip, call.args) {
+        Verdict::Allow => until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?,
+        refused => refuse(t, &call, refused).await,
+    };
     if let Some(trace) = trace {
         trace.exit(t, &result);
     }
@@ -110,6 +114,23 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     }
     thread.enter(ret).await?;
     go_on(t, StoppedIn::Call(call.nr, restart), None).await
+}
+
+/// Does what a filter says to a call that is not to be made.
+async fn refuse(t: &Task, call: &Syscall, verdict: Verdict) -> SysResult {
+    match verdict {
+        Verdict::Trap(reason) => {
+            t.force_signal(seccomp::trap_info(call.nr, call.ip, reason));
+            Ok(call.nr.into())
+        }
+        Verdict::KillProcess(signo) => {
+            t.group.kill(signo);
+            Ok(call.nr.into())
+        }
+        Verdict::KillThread => syscalls::process::exit(t, libc::SIGSYS).await.map(|()| 0),
+        Verdict::Return(value) => Ok(value),
+        Verdict::Allow => Ok(0),
+    }
 }
 
 /// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.

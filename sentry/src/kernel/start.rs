@@ -3,6 +3,7 @@
 use super::signal::TaskSignals;
 use super::task::TaskParts;
 use super::{Creds, Kernel, Limit, Task, ThreadGroup, exec, group, init, run};
+use crate::boot::config::SeccompSpec;
 use crate::errno::SysResult;
 use crate::fs::FdTable;
 use crate::fs::devpts::relay::Relay;
@@ -34,6 +35,8 @@ pub struct NewProcess {
     pub oom_score_adj: i32,
     /// `personality(2)`.
     pub personality: u32,
+    /// Filter of its system calls.
+    pub seccomp: Option<SeccompSpec>,
     /// Its controlling terminal.
     pub terminal: Option<Arc<Relay>>,
     /// Told of its death.
@@ -97,7 +100,8 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> SysR
     };
     let t = Task::new(kernel, &group, parts);
     t.personality.store(new.personality, Ordering::Relaxed);
-    let loaded = match enter(&t, &new.cwd) {
+    let filtered = new.seccomp.as_ref().map_or(Ok(()), |spec| crate::seccomp::preset(&t, spec));
+    let loaded = match filtered.and_then(|()| enter(&t, &new.cwd)) {
         Ok(()) => exec::exec_new(&t, new.strings, &thread).await,
         Err(e) => Err(e),
     };

@@ -87,6 +87,8 @@ pub struct Task {
     pub(super) vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// What `restart_syscall` continues.
     pub restart: Mutex<Option<Restart>>,
+    /// Its filters of system calls.
+    pub seccomp: crate::seccomp::Seccomp,
     /// The call under way, for `/proc/PID/syscall` and reports.
     pub current_call: AtomicU32,
 }
@@ -167,6 +169,7 @@ impl Task {
             timer_slack: AtomicU64::new(TIMER_SLACK),
             vfork_done: Mutex::default(),
             restart: Mutex::default(),
+            seccomp: crate::seccomp::Seccomp::default(),
             current_call: AtomicU32::new(u32::MAX),
         })
     }

@@ -29,6 +29,7 @@ pub mod process;
 pub mod resource;
 pub mod rw;
 pub mod sched;
+pub mod seccomp;
 pub mod select;
 mod sigmask;
 pub mod signal;

@@ -90,7 +90,8 @@ pub async fn prctl(t: &Task, op: i32, a: u64, b: u64, c: u64, d: u64) -> SysResu
             t.mem().write(Addr(a), &t.clear_child_tid.load(Ordering::Relaxed))?;
             Ok(0)
         }
-        libc::PR_GET_SECCOMP => Ok(0),
+        libc::PR_GET_SECCOMP => Ok(super::seccomp::prctl_get(t)),
+        libc::PR_SET_SECCOMP => super::seccomp::prctl_set(t, a, b).await,
         libc::PR_GET_TSC => {
             t.mem().write(Addr(a), &libc::PR_TSC_ENABLE)?;
             Ok(0)

@@ -242,7 +242,8 @@ fn capabilities(out: &mut String, task: &Task) {
     for (name, set) in sets {
         let _ = writeln!(out, "Cap{name}:\t{set:016x}");
     }
-    let _ = writeln!(out, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0", u8::from(c.no_new_privs));
+    let (mode, count) = (task.seccomp.mode() as u8, task.seccomp.count());
+    let _ = writeln!(out, "NoNewPrivs:\t{}\nSeccomp:\t{mode}\nSeccomp_filters:\t{count}", u8::from(c.no_new_privs));
 }
 
 /// `limits`.
