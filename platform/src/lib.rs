@@ -232,6 +232,11 @@ pub trait Process: Send + Sync + std::fmt::Debug {
     /// Whether the host process has been reaped or is about to be.
     fn is_gone(&self) -> bool;
 
+    /// The signal that the host process died of, if it has been reaped.
+    fn death_signal(&self) -> Option<i32> {
+        None
+    }
+
     /// Host process id as the sentry's namespace sees it.
     fn host_pid(&self) -> i32;
 

@@ -13,6 +13,7 @@ mod log;
 mod network;
 mod oci;
 mod plan;
+mod settings;
 mod supervise;
 mod terminal;
 
@@ -55,6 +56,12 @@ struct Globals {
     /// Directory for the state of containers
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Take options from FILE first, lines of `flag = "value"` (/etc/runsc/runsc.toml if that is there)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Let annotations dev.gvisor.flag.FLAG of a container set flags
+    #[arg(long)]
+    allow_flag_override: bool,
     /// Append errors and warnings to FILE
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -155,6 +162,10 @@ enum Command {
     Syscalls(commands::syscalls::Args),
     /// Say what this host offers and lacks
     Doctor(commands::doctor::Args),
+    /// Write a shell's completions to standard output
+    Completion(commands::completion::CompletionArgs),
+    /// Write the manual pages
+    Man(commands::completion::ManArgs),
 }
 
 impl Globals {
@@ -170,9 +181,17 @@ impl Globals {
 struct Exit(u8);
 
 fn main() -> ExitCode {
-    let mut command = Cli::command();
+    // What is said later wins: a file's options come first.
+    let mut command = Cli::command().args_override_self(true);
     command.build();
-    let matches = command.clone().get_matches_from(args::normalize(&command, std::env::args_os()));
+    let given = match settings::with_file(std::env::args_os().collect()) {
+        Ok(given) => given,
+        Err(e) => {
+            eprintln!("runsc: {e:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let matches = command.clone().get_matches_from(args::normalize(&command, given.into_iter()));
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => e.exit(),
@@ -224,6 +243,8 @@ fn run(cli: Cli, sub: Option<&ArgMatches>) -> anyhow::Result<u8> {
         (Command::Spec(args), _) => commands::spec::run(&args),
         (Command::Syscalls(args), _) => commands::syscalls::run(&args),
         (Command::Doctor(args), _) => commands::doctor::run(&args),
+        (Command::Completion(args), _) => commands::completion::completion(&args),
+        (Command::Man(args), _) => commands::completion::man(&args),
     }
 }
 

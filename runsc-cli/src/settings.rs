@@ -3,8 +3,14 @@
 //! `runsc.toml` (the file that `--config` names) has a table `[runsc_config]` or plain lines of `flag = "value"`;
 //! a bundle has annotations `dev.gvisor.flag.FLAG`, which count only where the file says `allow-flag-override`.
 
+use crate::Globals;
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use oci_spec::runtime::Spec;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The file that is read unless another is named.
+const USUAL_FILE: &str = "/etc/runsc/runsc.toml";
 
 /// What annotations begin with.
 const ANNOTATION: &str = "dev.gvisor.flag.";
@@ -50,10 +56,54 @@ impl Settings {
     }
 }
 
-/// The flags that annotations of a container set.
-pub(crate) fn of_annotations<'a>(annotations: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<(String, String)> {
-    let flag = |(name, value): (&String, &String)| Some((name.strip_prefix(ANNOTATION)?.to_owned(), value.clone()));
-    annotations.into_iter().filter_map(flag).collect()
+/// A command line behind the options of the file that it names, or of the usual one.
+pub(crate) fn with_file(args: Vec<OsString>) -> Result<Vec<OsString>> {
+    let file = match named_file(&args) {
+        Some(file) => file,
+        None if Path::new(USUAL_FILE).exists() => USUAL_FILE.into(),
+        None => return Ok(args),
+    };
+    let settings = Settings::read(&file)?;
+    let mut args = args.into_iter();
+    let program = args.next();
+    Ok(program.into_iter().chain(settings.arguments().map(OsString::from)).chain(args).collect())
+}
+
+/// The value of `--config` before the command.
+fn named_file(args: &[OsString]) -> Option<PathBuf> {
+    let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--");
+    while let Some(arg) = args.next() {
+        let name = arg.trim_start_matches('-');
+        match name.strip_prefix("config") {
+            Some("") if name.len() < arg.len() => return args.next().map(|file| file.into_owned().into()),
+            Some(rest) if name.len() < arg.len() && rest.starts_with('=') => return Some(rest[1..].into()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The options with those that annotations of a container set.
+pub(crate) fn overridden(globals: &Globals, spec: &Spec) -> Result<Globals> {
+    let mut globals = globals.clone();
+    for (name, value) in spec.annotations().iter().flatten() {
+        let Some(flag) = name.strip_prefix(ANNOTATION) else { continue };
+        if !globals.allow_flag_override {
+            bail!("flag override disabled, use --allow-flag-override to enable it: {name}");
+        }
+        let is_set = || value.parse().with_context(|| format!("{name}: {value} is neither true nor false"));
+        match flag {
+            "debug" => globals.debug = is_set()?,
+            "strace" => globals.strace = is_set()?,
+            "debug-log" => globals.debug_log = Some(value.into()),
+            "platform" => {
+                globals.platform =
+                    clap::ValueEnum::from_str(value, true).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
+            }
+            _ => bail!("annotation {name}: this flag cannot be set by a container"),
+        }
+    }
+    Ok(globals)
 }
 
 /// Up to a `#` outside quotes.
@@ -97,9 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn annotations_of_gvisor() {
-        let all = [("dev.gvisor.flag.debug", "true"), ("other", "x")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        let flags = of_annotations(all.iter().map(|(a, b)| (a, b)));
-        assert_eq!(flags, [("debug".to_owned(), "true".to_owned())]);
+    fn the_file_is_named_in_all_forms() {
+        let named = |args: &[&str]| named_file(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(named(&["runsc", "--root", "/r", "--config", "/f", "list"]), Some("/f".into()));
+        assert_eq!(named(&["runsc", "-config=/f", "list"]), Some("/f".into()));
+        assert_eq!(named(&["runsc", "do", "config", "--", "--config", "/f"]), None);
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use stub::abi;
 
@@ -151,6 +151,8 @@ pub(super) struct HostProcess {
     /// Those among them that the guest has closed when no notification was at hand to replace them.
     pub(super) stale_fds: Mutex<Vec<u32>>,
     final_usage: Mutex<Usage>,
+    /// The signal that it died of, 0 if none.
+    death_signal: AtomicI32,
     procfs: Arc<OwnedFd>,
 }
 
@@ -164,6 +166,7 @@ impl HostProcess {
             host_fds: Mutex::default(),
             stale_fds: Mutex::default(),
             final_usage: Mutex::default(),
+            death_signal: AtomicI32::new(0),
             procfs,
         }
     }
@@ -190,8 +193,9 @@ impl HostProcess {
         {
             let mut gone = self.gone.write();
             *gone = true;
-            if let Ok((_, usage)) = sys::reap(self.pid) {
+            if let Ok((status, usage)) = sys::reap(self.pid) {
                 *self.final_usage.lock() = usage;
+                self.death_signal.store(status & 0x7f, Ordering::Relaxed);
             }
         }
         let threads: Vec<_> = self.threads.lock().iter().filter_map(Weak::upgrade).collect();
@@ -290,6 +294,10 @@ impl Process for HostProcess {
 
     fn is_gone(&self) -> bool {
         *self.gone.read()
+    }
+
+    fn death_signal(&self) -> Option<i32> {
+        Some(self.death_signal.load(Ordering::Relaxed)).filter(|signo| *signo != 0)
     }
 
     fn host_pid(&self) -> i32 {

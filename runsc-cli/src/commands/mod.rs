@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod checkpoint;
+pub(crate) mod completion;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod r#do;

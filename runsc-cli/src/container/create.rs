@@ -9,7 +9,7 @@ use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, network, oci};
+use crate::{Globals, log, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -114,6 +114,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     check_id(&id)?;
     let bundle = options.bundle.canonicalize().with_context(|| format!("bundle {}", options.bundle.display()))?;
     let spec = oci::load(&bundle)?;
+    let globals = &settings::overridden(globals, &spec)?;
     let plan = oci::plan(&spec, &bundle, id.clone())?;
     let spaces = Spaces::of(&spec)?;
     let wants_terminal = plan.terminal == Terminal::Required;

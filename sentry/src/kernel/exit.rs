@@ -52,13 +52,13 @@ impl Task {
 
     /// Ends the life of this task in the sentry; its thread runs no more guest code.
     pub(super) fn exit(&self) {
-        // The host killed it (out of memory) if nobody else did.
+        // The host killed it (out of memory, a filter of its own) if nobody else did.
         let (is_last, status) = {
             let mut state = self.group.state.lock();
             state.tasks.retain(|t| !std::ptr::eq(t.as_ref(), self));
             let is_last = state.tasks.is_empty();
             if is_last && state.exit.is_none() {
-                state.exit = Some(libc::SIGKILL);
+                state.exit = Some(self.group.process().death_signal().unwrap_or(libc::SIGKILL));
             }
             (is_last, state.exit)
         };

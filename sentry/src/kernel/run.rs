@@ -127,11 +127,31 @@ async fn refuse(t: &Task, call: &Syscall, verdict: Verdict) -> SysResult {
             t.group.kill(signo);
             Ok(call.nr.into())
         }
-        Verdict::KillThread => syscalls::process::exit(t, libc::SIGSYS).await.map(|()| 0),
+        Verdict::KillThread => kill_thread(t, call).await,
         Verdict::Return(value) => Ok(value),
         Verdict::Allow => Ok(0),
     }
 }
+
+/// Ends one thread of several. Only a thread that calls `exit` does so without its process: the instruction that
+/// made the call is made to make that one.
+async fn kill_thread(t: &Task, call: &Syscall) -> SysResult {
+    if i64::from(call.nr) == libc::SYS_exit {
+        return syscalls::process::exit(t, libc::SIGSYS).await.map(|()| 0);
+    }
+    t.seccomp.doom();
+    let thread = t.thread();
+    thread.enter(0).await?;
+    let mut regs = thread.registers()?;
+    regs.rax = libc::SYS_exit as u64;
+    regs.rip = call.ip.wrapping_sub(SYSCALL_LEN);
+    thread.set_registers(&regs)?;
+    t.set_outcome(Outcome::Stopped);
+    Ok(0)
+}
+
+/// Length of the `syscall` instruction.
+const SYSCALL_LEN: u64 = 2;
 
 /// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.
 async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<SysResult, Gone> {

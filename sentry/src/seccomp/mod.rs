@@ -13,7 +13,7 @@ use crate::kernel::signal::SigInfo;
 use crate::sync::Mutex;
 use bpf::{Data, Instruction, Program};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// `AUDIT_ARCH_X86_64`, the only one that there is.
 pub const ARCH: u32 = 0xc000_003e;
@@ -111,11 +111,17 @@ fn severity(answer: u32) -> i32 {
 pub struct Seccomp {
     mode: AtomicU8,
     filter: Mutex<Option<Arc<Filter>>>,
+    /// A filter has said that the thread is to end.
+    is_doomed: AtomicBool,
 }
 
 impl Default for Seccomp {
     fn default() -> Seccomp {
-        Seccomp { mode: AtomicU8::new(Mode::Disabled as u8), filter: Mutex::default() }
+        Seccomp {
+            mode: AtomicU8::new(Mode::Disabled as u8),
+            filter: Mutex::default(),
+            is_doomed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -142,6 +148,11 @@ impl Seccomp {
     fn set(&self, mode: Mode, filter: Option<Arc<Filter>>) {
         *self.filter.lock() = filter;
         self.mode.store(mode as u8, Ordering::Release);
+    }
+
+    /// The thread is to end: it makes no call but `exit`.
+    pub fn doom(&self) {
+        self.is_doomed.store(true, Ordering::Relaxed);
     }
 
     /// Takes over the filters of another task.
@@ -173,6 +184,7 @@ pub fn judge(t: &Task, nr: u32, ip: u64, args: [u64; 6]) -> Verdict {
         Mode::Disabled => Verdict::Allow,
         Mode::Strict if STRICT.contains(&i64::from(nr)) => Verdict::Allow,
         Mode::Strict => Verdict::KillProcess(libc::SIGKILL),
+        Mode::Filter if t.seccomp.is_doomed.load(Ordering::Relaxed) => Verdict::KillThread,
         Mode::Filter => {
             let Some(filter) = t.seccomp.filter() else { return Verdict::Allow };
             let (answer, logs) = filter.judge(&Data { nr, arch: ARCH, ip, args });
