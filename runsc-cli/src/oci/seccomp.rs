@@ -61,7 +61,7 @@ pub(super) fn compile(seccomp: &LinuxSeccomp) -> Result<Option<SeccompSpec>> {
 
 fn flags(seccomp: &LinuxSeccomp) -> u64 {
     let is_log = |flag: &LinuxSeccompFilterFlag| *flag == LinuxSeccompFilterFlag::SeccompFilterFlagLog;
-    if seccomp.flags().iter().flatten().any(is_log) { libc::SECCOMP_FILTER_FLAG_LOG as u64 } else { 0 }
+    if seccomp.flags().iter().flatten().any(is_log) { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 }
 }
 
 fn action(action: Action, errno: Option<u32>) -> Result<u32> {

@@ -4,7 +4,7 @@
 //! killed once nothing can fail any more in a way that the caller could be told.
 
 use super::group::{INFINITY, StringAreas};
-use super::{Creds, Outcome, Registration, Task, Work};
+use super::{CAP_ALL, Creds, Outcome, Registration, Task, Work};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::inode::Caller;
@@ -282,7 +282,9 @@ fn new_creds(t: &Task, program: &Program) -> Creds {
         if c.euid != c.uid {
             c.ambient = 0;
         }
-        c.permitted = c.inheritable | c.bounding;
+        // With no_new_privs not even root gains any.
+        let most = if c.no_new_privs { c.permitted } else { CAP_ALL };
+        c.permitted = (c.inheritable | c.bounding) & most | c.ambient;
         c.effective = if c.euid == 0 { c.permitted } else { c.ambient };
     } else {
         if c.euid != c.uid || c.egid != c.gid {

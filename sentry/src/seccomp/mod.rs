@@ -267,7 +267,7 @@ pub async fn set_filter(t: &Task, code: Vec<Instruction>, logs: bool, all_thread
 /// Gives a task that has not run yet its first filter.
 pub fn preset(t: &Task, spec: &SeccompSpec) -> SysResult<()> {
     let code = spec.program.iter().map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k }).collect();
-    let logs = spec.flags & libc::SECCOMP_FILTER_FLAG_LOG as u64 != 0;
+    let logs = spec.flags & libc::SECCOMP_FILTER_FLAG_LOG != 0;
     let filter = Filter::new(Program::new(code)?, logs, None)?;
     t.seccomp.set(Mode::Filter, Some(Arc::new(filter)));
     Ok(())

@@ -105,7 +105,7 @@ pub(super) async fn restrict(t: &Task, code: &[Instruction]) -> SysResult<()> {
 pub(super) async fn restrict_threads(t: &Task, code: &[Instruction], all_threads: bool) -> SysResult<()> {
     t.thread().enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);
-    order(t, code, if all_threads { libc::SECCOMP_FILTER_FLAG_TSYNC as u64 } else { 0 }).await
+    order(t, code, if all_threads { libc::SECCOMP_FILTER_FLAG_TSYNC } else { 0 }).await
 }
 
 /// Has a stopped thread install a program.
