@@ -127,6 +127,38 @@ pub struct Usage {
     pub nivcsw: u64,
 }
 
+/// What a guest process may answer itself, without asking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// `getpid(2)`.
+    pub pid: u32,
+    /// `gettid(2)`.
+    pub tid: u32,
+    /// `getppid(2)`.
+    pub parent: u32,
+    /// `getuid(2)`.
+    pub uid: u32,
+    /// `geteuid(2)`.
+    pub euid: u32,
+    /// `getgid(2)`.
+    pub gid: u32,
+    /// `getegid(2)`.
+    pub egid: u32,
+}
+
+/// Which of what is [`Known`] has changed, or may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Everything: another process shares the memory.
+    All,
+    /// There is more than one thread.
+    Thread,
+    /// The parent died.
+    Parent,
+    /// User or group.
+    Owner,
+}
+
 /// One guest thread. Methods that answer return at once; the thread goes on by itself.
 pub trait Thread: Send + Sync + std::fmt::Debug {
     /// Takes the next event, or has `cx` woken when there is one.
@@ -181,6 +213,12 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
 
     /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>>;
+
+    /// Whether the call under way comes from a place that makes it so often that [`rewrite`](Self::rewrite) pays.
+    fn is_hot(&self, call: &Syscall) -> bool;
+
+    /// Has the guest answer this call itself from now on, if it can be arranged. The thread is stopped behind it.
+    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>>;
 
     /// Lets a stopped thread go on with the registers it has.
     fn resume(&self);
@@ -251,6 +289,13 @@ pub trait Process: Send + Sync + std::fmt::Debug {
 
     /// Whether the range touches memory that belongs to the platform (stub, stacks, slots).
     fn is_reserved(&self, addr: u64, len: u64) -> bool;
+
+    /// What was known of its parent holds no more for this process, a fork that has not run yet. False if it
+    /// cannot be told.
+    fn set_known(&self, known: &Known) -> bool;
+
+    /// What the guest was told about this is no longer true.
+    fn forget(&self, fact: Fact);
 
     /// How its memory is laid out before it has a program.
     fn layout(&self) -> Layout;

@@ -66,6 +66,7 @@ impl Handles {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walls {
     pub(crate) platform: PlatformKind,
+    pub(crate) fast_path: bool,
     pub(crate) allow_weaker: bool,
     pub(crate) seccomp: SeccompMode,
     /// The child is in a user namespace of its own, and was this user and group outside.
@@ -112,6 +113,7 @@ pub(crate) fn confine(
         strace: handles.strace,
         debug_log: handles.debug_log,
         platform: walls.platform,
+        fast_path: walls.fast_path,
         guest_cgroups: handles.guest_cgroups,
         pids_limit: plan.limits.pids,
         procfs,

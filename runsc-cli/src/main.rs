@@ -47,6 +47,9 @@ struct Globals {
     /// How system calls are intercepted
     #[arg(long, global = true, value_enum, default_value = "notify")]
     platform: PlatformName,
+    /// Whether calls that a program makes often may be answered without the sentry
+    #[arg(long, global = true, value_enum, default_value = "on")]
+    fast_path: Switch,
     /// Start even if the host cannot give every outer wall
     #[arg(long, global = true)]
     allow_weaker: bool,
@@ -80,6 +83,12 @@ struct Globals {
     /// Accepted, as of runc: --debug-log is what there is
     #[arg(long)]
     debug: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

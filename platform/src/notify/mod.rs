@@ -6,6 +6,7 @@
 //! for host processes to die.
 
 mod frame;
+mod local;
 mod placement;
 mod process;
 mod receiver;
@@ -122,6 +123,8 @@ pub(crate) struct Shared {
     received: AtomicU64,
     /// Runs the sentry's tasks that the calling thread has woken.
     run_ready: fn(),
+    /// Guests may answer some calls themselves.
+    local_answers: bool,
     /// Called when the sandbox cannot go on.
     fatal: fn(&str),
 }
@@ -186,6 +189,7 @@ impl NotifyPlatform {
         spawner: SpawnerHandle,
         procfs: OwnedFd,
         run_ready: fn(),
+        local_answers: bool,
         fatal: fn(&str),
     ) -> io::Result<NotifyPlatform> {
         let own = process::read_proc(&procfs, "self/oom_score_adj").unwrap_or_default();
@@ -206,6 +210,7 @@ impl NotifyPlatform {
             spares: receiver::Spares::default(),
             received: AtomicU64::new(0),
             run_ready,
+            local_answers,
             fatal,
         });
         for (name, body) in [("nursery", nursery as fn(Arc<Shared>)), ("watcher", watcher::run), ("reaper", reaper)] {

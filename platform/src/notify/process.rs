@@ -1,9 +1,10 @@
 //! Host processes and the address spaces they see.
 
+use super::local::Local;
 use super::slots::{SLOTS, SlotFile};
 use super::thread::NotifyThread;
 use super::{placement, sys};
-use crate::{Layout, Process, Registers, Usage};
+use crate::{Fact, Known, Layout, Process, Registers, Usage};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +23,8 @@ pub(super) const STACKS_PER_CHUNK: u64 = 16;
 pub(super) struct AddressSpace {
     boot: OnceLock<BootFacts>,
     pub(super) slots: Mutex<Slots>,
+    /// What the guest answers itself.
+    pub(super) local: Mutex<Local>,
     stacks: Mutex<Stacks>,
 }
 
@@ -96,7 +99,8 @@ impl AddressSpace {
         let all = chunks.iter().flat_map(|(base, len)| (0..len / size).map(move |n| base + n * size));
         let free = all.filter(|base| Some(*base) != current).collect();
         let stacks = Stacks { free, chunks: chunks.clone(), ..Stacks::default() };
-        AddressSpace { boot: self.boot.clone(), slots: Mutex::default(), stacks: Mutex::new(stacks) }
+        let local = Mutex::new(self.local.lock().clone());
+        AddressSpace { boot: self.boot.clone(), slots: Mutex::default(), local, stacks: Mutex::new(stacks) }
     }
 
     pub(super) fn take_stack(&self) -> Option<u64> {
@@ -322,6 +326,14 @@ impl Process for HostProcess {
 
     fn is_reserved(&self, addr: u64, len: u64) -> bool {
         self.space.is_reserved(addr, len)
+    }
+
+    fn set_known(&self, known: &Known) -> bool {
+        self.renew_known(known)
+    }
+
+    fn forget(&self, fact: Fact) {
+        self.forget_fact(fact);
     }
 
     fn layout(&self) -> Layout {

@@ -6,7 +6,7 @@
 use super::process::{BootFacts, HostProcess, Slots};
 use super::slots::SlotFile;
 use super::{Family, Shared, frame, sys};
-use crate::{Call, CloneKind, Event, Gone, Process, Syscall};
+use crate::{Call, CloneKind, Event, Gone, Process, Registers, Syscall};
 use libc::seccomp_notif;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -224,7 +224,8 @@ impl NotifyThread {
                 self.replace_stale_fds(st);
                 st.phase = Phase::InCall(call);
                 st.since = Instant::now();
-                NotifyThread::set_event(st, Event::Syscall(call));
+                let ip = self.seen(call.ip);
+                NotifyThread::set_event(st, Event::Syscall(Syscall { ip, ..call }));
                 Ok(())
             }
             Phase::Booting => {
@@ -314,6 +315,9 @@ impl NotifyThread {
         if !matches!(st.phase, Phase::Running) {
             return Err(Violation("a fault in the stub"));
         }
+        if signo == libc::SIGILL && self.repair(st) {
+            return Ok(());
+        }
         if ![libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP].contains(&signo) {
             return Err(Violation("a fault that is none"));
         }
@@ -323,6 +327,21 @@ impl NotifyThread {
         self.stopped(st);
         NotifyThread::set_event(st, Event::Fault(fault));
         Ok(())
+    }
+
+    /// Someone jumped to the `syscall` of a site that is a jump now: has the call made where it is now.
+    fn repair(&self, st: &mut State) -> bool {
+        let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
+        let Some((rip, site, text)) = self.host.space.local.lock().moved(regs.rip) else { return false };
+        let mut found = text;
+        if !self.host.read_exact(site, &mut found) || found != text {
+            return false;
+        }
+        if !frame::set_registers(&self.host, st.uc, &Registers { rip, ..regs }) {
+            return false;
+        }
+        self.command(st, cmd::RETURN, 0);
+        true
     }
 
     fn orders_done(self: &Arc<Self>, st: &mut State, result: i64) -> Checked {
@@ -577,3 +596,4 @@ fn slot_orders() -> [Call; 4] {
 }
 
 mod answers;
+mod rewrite;

@@ -48,6 +48,8 @@ pub struct SandboxConfig {
     pub debug_log: Option<OwnedFd>,
     /// How guest threads are intercepted.
     pub platform: PlatformKind,
+    /// Calls may be answered without the sentry (`--fast-path=off` for the contrary).
+    pub fast_path: bool,
     /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
     pub guest_cgroups: Vec<OwnedFd>,
     /// Most tasks that guests may have at a time.

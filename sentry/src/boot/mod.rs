@@ -107,6 +107,8 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     if let Some(out) = config.debug_log {
         log::start(out);
     }
+    // What guests answer themselves is seen by nobody else.
+    let local_answers = config.fast_path && config.strace.is_none();
     if let Some(out) = config.strace {
         strace::start(out);
     }
@@ -114,7 +116,7 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let procfs = config.procfs.try_clone().map_err(|e| failed("cannot duplicate a descriptor", e))?;
     fs::host::open_self_fd(&procfs).map_err(|e| failed("cannot open /proc/self/fd", e))?;
     fs::proc::set_host(procfs);
-    let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fatal)
+    let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, local_answers, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;
     executor::start_workers(1);
     fs::boot::register();

@@ -113,6 +113,9 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     *child.vfork_done.lock() = vfork.clone();
     t.kernel.count_fork();
     adopt(t, &args, &child)?;
+    if flags & VM == 0 && !child.thread().process().set_known(&child.known()) {
+        child.thread().process().kill();
+    }
     run::start(child);
     if let Some(vfork) = vfork {
         vfork.wait(t).await;

@@ -142,6 +142,7 @@ impl ThreadGroup {
             kernel.signal_pgrp(pgid, SigInfo::kernel(libc::SIGCONT));
         }
         for orphan in orphans {
+            orphan.process().forget(platform::Fact::Parent);
             if orphan.state.lock().is_zombie() {
                 let status = orphan.state.lock().exit.unwrap_or_default();
                 orphan.report_death(kernel, 0, status);

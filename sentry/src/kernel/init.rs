@@ -5,7 +5,7 @@
 use super::signal::{SIG_IGN, SigAction, SigHand};
 use super::{Kernel, ThreadGroup, group};
 use crate::errno::SysResult;
-use platform::{Layout, Process, Usage};
+use platform::{Fact, Known, Layout, Process, Usage};
 use std::io;
 use std::sync::Arc;
 
@@ -45,6 +45,12 @@ impl Process for NoProcess {
     fn is_reserved(&self, _: u64, _: u64) -> bool {
         false
     }
+
+    fn set_known(&self, _: &Known) -> bool {
+        true
+    }
+
+    fn forget(&self, _: Fact) {}
 
     fn layout(&self) -> Layout {
         Layout::default()

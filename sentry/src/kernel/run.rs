@@ -5,7 +5,7 @@ use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
 use crate::seccomp::{self, Verdict};
 use crate::{executor, strace, syscalls};
-use platform::{Event, Gone, Syscall};
+use platform::{Event, Gone, Known, Syscall};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -106,6 +106,9 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     };
     let thread = t.thread();
     if t.work().is_empty() && restart.is_none() {
+        if result.is_ok() && thread.is_hot(&call) && seccomp::allows_local_answers(t) {
+            return rewrite(t, &call, ret).await;
+        }
         thread.answer(ret);
         return Ok(());
     }
@@ -153,6 +156,14 @@ async fn kill_thread(t: &Task, call: &Syscall) -> SysResult {
 /// Length of the `syscall` instruction.
 const SYSCALL_LEN: u64 = 2;
 
+/// Answers a call, and has the guest answer it itself from now on.
+async fn rewrite(t: &Task, call: &Syscall, ret: i64) -> Result<(), Gone> {
+    let thread = t.thread();
+    thread.enter(ret).await?;
+    Box::pin(thread.rewrite(call, &t.known())).await?;
+    go_on(t, StoppedIn::Call(call.nr, None), None).await
+}
+
 /// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.
 async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<SysResult, Gone> {
     let mut handler = pin!(handler);
@@ -165,6 +176,21 @@ async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Resul
 }
 
 impl Task {
+    /// What its guest may answer itself.
+    pub(super) fn known(&self) -> Known {
+        let creds = self.creds();
+        let parent = self.kernel.tree.lock().node(self.group.tgid).map_or(0, |n| n.parent);
+        Known {
+            pid: self.group.tgid.cast_unsigned(),
+            tid: self.tid().cast_unsigned(),
+            parent: parent.cast_unsigned(),
+            uid: creds.uid,
+            euid: creds.euid,
+            gid: creds.gid,
+            egid: creds.egid,
+        }
+    }
+
     fn enter_call(&self, nr: u32) {
         self.current_call.store(nr, std::sync::atomic::Ordering::Relaxed);
     }

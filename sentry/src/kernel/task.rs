@@ -220,7 +220,12 @@ impl Task {
             self.group.dumpable.set(0);
             self.pdeath_signal.store(0, Ordering::Relaxed);
         }
+        let known = |c: &Creds| (c.uid, c.euid, c.gid, c.egid);
+        let is_known = known(&old) == known(&creds);
         *self.creds.write() = Arc::new(creds);
+        if !is_known {
+            self.thread().process().forget(platform::Fact::Owner);
+        }
     }
 
     /// Its descriptors.

@@ -4,7 +4,8 @@ use super::super::process::AddressSpace;
 use super::super::{Birth, frame, placement, sys};
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
-    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Gone, Process, Registers, Syscall, Thread, Usage, WINDOW_FD,
+    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Process, Registers, Syscall, Thread,
+    Usage, WINDOW_FD,
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -114,6 +115,11 @@ impl NotifyThread {
             CloneKind::Fork => Arc::new(self.host.space.fork(self.stack)),
             CloneKind::ShareMemory | CloneKind::Thread => self.host.space.clone(),
         };
+        match spec.kind {
+            CloneKind::Fork => {}
+            CloneKind::ShareMemory => self.host.forget_fact(Fact::All),
+            CloneKind::Thread => self.host.forget_fact(Fact::Thread),
+        }
         let child_stack = stack.or(self.stack);
         let birth = Birth::new(spec.kind, self, space, child_stack);
         let nonce = self.shared.expect_birth(&birth);
@@ -161,8 +167,13 @@ impl NotifyThread {
 impl NotifyThread {
     /// Clones with the frame that the child is to return through: to copy it costs less than to change it afterwards
     /// in memory that the host would have to copy for that.
+    fn raw_registers(&self) -> Result<Registers, Gone> {
+        let uc = self.lock().uc;
+        frame::registers(&self.host, uc).ok_or(Gone)
+    }
+
     async fn run_clone_for(&self, spec: &CloneSpec, args: [u64; 6], stack: Option<u64>) -> Result<i64, Gone> {
-        let own = self.registers()?;
+        let own = self.raw_registers()?;
         let child = Registers { rax: 0, rsp: spec.stack.unwrap_or(own.rsp), ..own };
         self.set_registers(&child)?;
         let result = self.run_clone(spec.kind, args, stack).await?;
@@ -285,8 +296,13 @@ impl Thread for NotifyThread {
     }
 
     fn registers(&self) -> Result<Registers, Gone> {
-        let uc = self.lock().uc;
-        frame::registers(&self.host, uc).ok_or(Gone)
+        let mut regs = self.raw_registers()?;
+        let seen = self.seen(regs.rip);
+        if seen != regs.rip {
+            // As the call leaves it; before the call it means nothing.
+            (regs.rip, regs.rcx) = (seen, seen);
+        }
+        Ok(regs)
     }
 
     fn set_registers(&self, regs: &Registers) -> Result<(), Gone> {
@@ -308,7 +324,7 @@ impl Thread for NotifyThread {
     /// `EINTR` behind it, whatever the flags (M3).
     fn settle_native_wait(&self, restarting: Option<bool>) -> Result<(), Gone> {
         let last = self.lock().last;
-        let mut regs = self.registers()?;
+        let mut regs = self.raw_registers()?;
         if !FUTEX_WAITS.contains(&(regs.rsi & FUTEX_CMD)) {
             return Ok(());
         }
@@ -354,6 +370,14 @@ impl Thread for NotifyThread {
 
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>> {
         Box::pin(self.clone_inner(spec))
+    }
+
+    fn is_hot(&self, call: &Syscall) -> bool {
+        self.wants_rewrite(call)
+    }
+
+    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>> {
+        Box::pin(self.rewrite_site(call, known))
     }
 
     fn resume(&self) {

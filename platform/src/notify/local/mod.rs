@@ -1,0 +1,223 @@
+//! Calls that a guest process answers itself: `getpid(2)` and its kin, at sites that make them often.
+//!
+//! The platform rewrites such a site (see [`thunk`]) while its process has one thread, and that one is stopped. Two
+//! pages of the process's own hold values with a table of pointers, and code. A process that changes any of it lies to
+//! itself. A value is never changed while it may be read: what is no longer true is *forgotten*, that is the sites
+//! that need it go their slow way from then on; only a forked child, before it runs, gets values of its own.
+//!
+//! No debugger, signal handler or unwinder is shown an address in here: [`Local::seen`] says where a thread that was
+//! stopped in such code is in terms of its program.
+
+mod thunk;
+
+use super::process::HostProcess;
+use crate::{Fact, Known};
+use std::collections::HashMap;
+use thunk::{HEAD, SITE, Thunk};
+
+/// Values and table; addresses of both are in 0x60000–0x6ffff (see [`thunk::jump`]).
+pub(super) const DATA: u64 = 0x6_0000;
+/// Code.
+pub(super) const CODE: u64 = 0x6_1000;
+const TABLE: u64 = DATA + 64;
+/// As many as the code page has room for.
+const SITES_MAX: usize = 16;
+const CODE_SIZE: u16 = 4096;
+const BLOCK: u16 = 256;
+
+/// A site is rewritten when it has made so many calls: about as many as cost what the rewriting costs.
+const OFTEN: u32 = 64;
+/// How many sites are counted.
+const COUNTED_MAX: usize = 256;
+
+/// The rewritten sites of one address space.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Local {
+    counts: HashMap<u64, u32>,
+    sites: Vec<Site>,
+    /// Both pages are there.
+    pub(super) is_mapped: bool,
+    /// The host or the guest did not let us; never again.
+    pub(super) is_refused: bool,
+    /// Values that are no longer true, as bits.
+    forgotten: u8,
+    /// Counts changes of the table.
+    generation: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Site {
+    at: u64,
+    thunk: Thunk,
+}
+
+/// What is to be written to rewrite a site.
+#[derive(Debug)]
+pub(super) struct Rewrite {
+    /// Address of the site.
+    pub(super) at: u64,
+    /// Where its code goes.
+    pub(super) code_at: u64,
+    /// The code.
+    pub(super) code: Vec<u8>,
+    /// What the site becomes.
+    pub(super) jump: [u8; SITE as usize],
+    thunk: Thunk,
+}
+
+impl Local {
+    /// Counts a call that returns to `ip`; whether its site should be rewritten now.
+    pub(super) fn count(&mut self, nr: u32, ip: u64) -> bool {
+        if thunk::value_of(nr).is_none() || self.is_refused || self.sites.len() >= SITES_MAX {
+            return false;
+        }
+        if self.counts.len() >= COUNTED_MAX {
+            self.counts.clear();
+        }
+        let count = self.counts.entry(ip).or_default();
+        *count = count.wrapping_add(1);
+        // A site that could not be rewritten is tried again much later.
+        *count >= OFTEN && count.is_power_of_two()
+    }
+
+    /// Plans to rewrite the site before `ip`, whose bytes up to some behind it are `text`.
+    pub(super) fn plan(&self, ip: u64, text: &[u8]) -> Option<Rewrite> {
+        let at = ip.checked_sub(SITE)?;
+        let index = self.sites.len();
+        if index >= SITES_MAX || self.sites.iter().any(|s| s.at == at) {
+            return None;
+        }
+        let thunk = Thunk::new(at, text, DATA)?;
+        let code_at = CODE + index as u64 * u64::from(BLOCK);
+        let jump = thunk::jump(TABLE + 8 * index as u64);
+        Some(Rewrite { at, code_at, code: thunk.bytes.clone(), jump, thunk })
+    }
+
+    /// The code is in place; the site is not rewritten yet.
+    pub(super) fn add(&mut self, rewrite: &Rewrite) {
+        self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone() });
+        self.generation += 1;
+    }
+
+    fn forget(&mut self, fact: Fact) {
+        self.forgotten |= match fact {
+            Fact::All => 0x7f,
+            Fact::Thread => 1 << 1,
+            Fact::Parent => 1 << 2,
+            Fact::Owner => 0xf << 3,
+        };
+        self.generation += 1;
+    }
+
+    fn table(&self) -> Vec<u8> {
+        let entry = |(n, site): (usize, &Site)| {
+            let slow = if site.thunk.values & self.forgotten != 0 { site.thunk.slow } else { 0 };
+            CODE + n as u64 * u64::from(BLOCK) + u64::from(slow)
+        };
+        self.sites.iter().enumerate().map(entry).flat_map(u64::to_le_bytes).collect()
+    }
+
+    fn site_of_code(&self, ip: u64) -> Option<(&Site, u16)> {
+        let offset = u16::try_from(ip.checked_sub(CODE)?).ok().filter(|offset| *offset < CODE_SIZE)?;
+        let site = self.sites.get(usize::from(offset / BLOCK))?;
+        let offset = offset % BLOCK;
+        site.thunk.span().contains(&offset).then_some((site, offset))
+    }
+
+    /// Where the program is whose thread is stopped at `ip`.
+    pub(super) fn seen(&self, ip: u64) -> u64 {
+        self.site_of_code(ip).map_or(ip, |(site, offset)| site.at + site.thunk.seen_at(offset))
+    }
+
+    /// Someone jumped to `ip`, into the middle of a site: where the call is now that he wanted to make, provided
+    /// that the site still looks as it was rewritten (its address, and its bytes).
+    pub(super) fn moved(&self, ip: u64) -> Option<(u64, u64, [u8; SITE as usize])> {
+        let (n, site) = self.sites.iter().enumerate().find(|(_, s)| s.at + HEAD == ip)?;
+        let to = CODE + n as u64 * u64::from(BLOCK) + u64::from(site.thunk.slow) + HEAD;
+        Some((to, site.at, thunk::jump(TABLE + 8 * n as u64)))
+    }
+}
+
+impl HostProcess {
+    /// Writes the table as it is to be. No lock is held over the copy; who changes the table meanwhile writes it again.
+    pub(super) fn write_table(&self) -> bool {
+        loop {
+            let (generation, table) = {
+                let local = self.space.local.lock();
+                (local.generation, local.table())
+            };
+            if !table.is_empty() && !self.write_all(TABLE, &table) {
+                return false;
+            }
+            if self.space.local.lock().generation == generation {
+                return true;
+            }
+        }
+    }
+
+    /// From now on the guest has to ask about this.
+    pub(super) fn forget_fact(&self, fact: Fact) {
+        self.space.local.lock().forget(fact);
+        // If this fails the guest has unmapped its table, and jumps through nothing.
+        self.write_table();
+    }
+
+    /// The values of a process none of whose code has run since they were last true.
+    pub(super) fn write_known(&self, known: &Known) -> bool {
+        let values = [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid];
+        let bytes: Vec<u8> = values.into_iter().flat_map(u32::to_le_bytes).collect();
+        self.write_all(DATA, &bytes)
+    }
+
+    /// Gives a forked child that has not run values of its own.
+    pub(super) fn renew_known(&self, known: &Known) -> bool {
+        let is_used = !self.space.local.lock().sites.is_empty();
+        !is_used || self.write_known(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(nr: u8) -> Local {
+        let mut local = Local::default();
+        let text = [0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        let rewrite = local.plan(0x40_1007, &text).unwrap();
+        assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
+        local.add(&rewrite);
+        assert!(local.plan(0x40_1007, &text).is_none());
+        local
+    }
+
+    #[test]
+    fn a_stop_in_the_code_is_shown_at_the_site() {
+        let local = rewritten(39);
+        assert_eq!(local.seen(CODE), 0x40_1000);
+        assert_eq!(local.seen(CODE + 7), 0x40_1007);
+        assert_eq!(local.seen(CODE + 37), 0x40_1000);
+        assert_eq!(local.seen(CODE + 39), 0x40_1007);
+        assert_eq!(local.seen(CODE + 256), CODE + 256);
+        assert_eq!(local.seen(0x40_1234), 0x40_1234);
+        assert_eq!(local.moved(0x40_1005), Some((CODE + 37, 0x40_1000, thunk::jump(TABLE))));
+        assert_eq!(local.moved(0x40_1000), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_asked_for() {
+        let mut local = rewritten(110);
+        assert_eq!(local.table(), CODE.to_le_bytes());
+        local.forget(Fact::Owner);
+        assert_eq!(local.table(), CODE.to_le_bytes());
+        local.forget(Fact::Parent);
+        assert_eq!(local.table(), (CODE + 32).to_le_bytes());
+    }
+
+    #[test]
+    fn only_frequent_calls_of_the_right_kind_count() {
+        let mut local = Local::default();
+        let at: Vec<u32> = (1..=300).filter(|_| local.count(39, 1)).collect();
+        assert_eq!(at, [64, 128, 256]);
+        assert!((0..1000).all(|_| !local.count(0, 2)));
+    }
+}

@@ -1,0 +1,123 @@
+//! Rewriting a call site of a stopped thread (see [`super::super::local`]).
+
+use super::super::local::{CODE, DATA, Rewrite};
+use super::NotifyThread;
+use crate::{Call, Gone, Known, Process, Syscall};
+
+const PAGE: u64 = 4096;
+/// Bytes of a site, and some behind it that tell its kind.
+const BEFORE: u64 = 7;
+const BEHIND: u64 = 6;
+const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+const READ_EXEC: u64 = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+
+fn protect(page: u64, prot: u64) -> Call {
+    Call { nr: libc::SYS_mprotect as u32, args: [page, PAGE, prot, 0, 0, 0] }
+}
+
+fn map(page: u64) -> Call {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    Call { nr: libc::SYS_mmap as u32, args: [page, PAGE, READ_WRITE, flags as u64, u64::MAX, 0] }
+}
+
+impl NotifyThread {
+    /// Where the program is whose thread is at `ip`.
+    pub(super) fn seen(&self, ip: u64) -> u64 {
+        // Nearly always elsewhere: no lock for that.
+        if ip & !(PAGE - 1) == CODE { self.host.space.local.lock().seen(ip) } else { ip }
+    }
+
+    /// Whether the site of a call should be rewritten now.
+    pub(super) fn wants_rewrite(&self, call: &Syscall) -> bool {
+        let is_frequent = self.shared.local_answers && self.host.space.local.lock().count(call.nr, call.ip);
+        is_frequent && self.is_alone() && self.plan(call.ip).is_some()
+    }
+
+    /// Whether nobody else runs in this memory.
+    fn is_alone(&self) -> bool {
+        self.host.live_threads() == 1 && std::sync::Arc::strong_count(&self.host.space) == 1
+    }
+
+    /// Rewrites the site of `call`, if it can be.
+    pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
+        let Some(rewrite) = self.plan(call.ip) else { return Ok(()) };
+        let text = rewrite.at & !(PAGE - 1);
+        let is_mapped = self.host.space.local.lock().is_mapped;
+        let mut open = if is_mapped { vec![protect(CODE, READ_WRITE)] } else { vec![map(DATA), map(CODE)] };
+        open.push(protect(text, READ_WRITE));
+        let close = [protect(text, READ_EXEC), protect(CODE, READ_EXEC)];
+        let opened = self.run_batch(&open, &[]).await?;
+        let is_open = open.iter().zip(&opened).all(|(order, result)| match i64::from(order.nr) {
+            libc::SYS_mmap => *result == order.args[0] as i64,
+            _ => *result == 0,
+        });
+        if !is_open {
+            self.host.space.local.lock().is_refused = true;
+            self.run_batch(&close, &[]).await?;
+            return Ok(());
+        }
+        // In an order in which a site never leads to what is not there yet.
+        let is_written = (is_mapped || self.host.write_known(known))
+            && self.host.write_all(rewrite.code_at, &rewrite.code)
+            && self.add(&rewrite)
+            && self.host.write_all(rewrite.at, &rewrite.jump);
+        let closed = self.run_batch(&close, &[]).await?;
+        if !is_written || closed.iter().any(|result| *result != 0) {
+            // Half of a site is worse than none.
+            self.host.kill();
+            return Err(Gone);
+        }
+        Ok(())
+    }
+
+    fn add(&self, rewrite: &Rewrite) -> bool {
+        {
+            let mut local = self.host.space.local.lock();
+            local.add(rewrite);
+            local.is_mapped = true;
+        }
+        self.host.write_table()
+    }
+
+    /// What to do to the site that returns to `ip`; `None` unless it is in one page of a private mapping of a file's
+    /// text and of a known kind.
+    fn plan(&self, ip: u64) -> Option<Rewrite> {
+        let (start, end) = (ip.checked_sub(BEFORE)?, ip.checked_add(BEHIND)?);
+        let mut text = [0u8; (BEFORE + BEHIND) as usize];
+        let got = self.host.read(start, &mut text);
+        let rewrite = self.host.space.local.lock().plan(ip, text.get(..got)?)?;
+        let maps = self.host.proc_file("maps").ok()?;
+        let in_one_page = start / PAGE == (ip - 1) / PAGE;
+        (in_one_page && is_text(&String::from_utf8_lossy(&maps), start, end.min(ip))).then_some(rewrite)
+    }
+}
+
+/// Whether `/proc/PID/maps` has the range in a private, executable, unwritable mapping of a file.
+fn is_text(maps: &str, start: u64, end: u64) -> bool {
+    maps.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let range = fields.next().and_then(|r| r.split_once('-'));
+        let (Some((from, to)), Some("r-xp")) = (range, fields.next()) else { return false };
+        let inode = fields.nth(2).unwrap_or("0");
+        let hex = |s| u64::from_str_radix(s, 16).ok();
+        inode != "0" && hex(from).is_some_and(|from| from <= start) && hex(to).is_some_and(|to| end <= to)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text;
+
+    #[test]
+    fn only_private_text_of_files_is_rewritten() {
+        let maps = "00400000-00401000 r-xp 00000000 08:01 42 /bin/x\n\
+                    00401000-00402000 r-xp 00000000 00:00 0 \n\
+                    00402000-00403000 r-xs 00000000 08:01 42 /bin/x\n\
+                    00403000-00404000 rwxp 00000000 08:01 42 /bin/x\n";
+        assert!(is_text(maps, 0x400100, 0x400107));
+        assert!(is_text(maps, 0x400ff9, 0x401000));
+        for at in [0x400ffa, 0x401100, 0x402100, 0x403100, 0x404100] {
+            assert!(!is_text(maps, at, at + 7));
+        }
+    }
+}
