@@ -6,7 +6,7 @@ set -eu
 wanted="bash:bash find:findutils grep:grep sed:sed awk:gawk tar:tar gzip:gzip xz:xz-utils make:make cc:build-essential
 git:git perl:perl python3:python3 sqlite3:sqlite3 node:nodejs javac:default-jdk-headless go:golang-go
 redis-server:redis-server redis-benchmark:redis-tools nginx:nginx-light wrk:wrk tmux:tmux setpriv:util-linux ps:procps
-script:bsdutils"
+script:bsdutils busybox:busybox-static"
 
 missing=
 for pair in $wanted; do

@@ -1,8 +1,10 @@
 //! What integration tests share: running a program natively and in the sandbox, in time, and comparing.
 
+mod bundle;
 mod run;
 mod scratch;
 
+pub use bundle::{Bundle, eventually};
 pub use run::{Outcome, Program, Status, sandboxed};
 pub use scratch::Scratch;
 

@@ -1,0 +1,181 @@
+//! Bundles with a root of one static program, and the containers made of them.
+
+use crate::{Scratch, runsc};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Programs of busybox that tests use.
+const APPLETS: [&str; 22] = [
+    "cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "mount", "ps", "pwd",
+    "sh", "sleep", "stty", "tail", "true", "tty", "wc",
+];
+
+/// A bundle in a directory of its own, with a state directory beside it.
+#[derive(Debug)]
+pub struct Bundle {
+    scratch: Scratch,
+    runtime: PathBuf,
+    /// `config.json`, written by [`save`](Bundle::save).
+    pub config: Value,
+}
+
+impl Bundle {
+    /// One that runs `script` in a shell, for our own runtime.
+    pub fn new(name: &str, script: &str) -> Result<Bundle> {
+        Bundle::for_runtime(&runsc()?, name, script)
+    }
+
+    /// The same for another runtime.
+    pub fn for_runtime(runtime: &Path, name: &str, script: &str) -> Result<Bundle> {
+        let scratch = Scratch::new(name)?;
+        let root = scratch.path().join("rootfs");
+        for dir in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
+            fs::create_dir_all(root.join(dir))?;
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        fs::copy(busybox.context("busybox is missing; tests/setup.sh installs it")?, root.join("bin/busybox"))?;
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet))?;
+        }
+        let caps = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_CHOWN"]);
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": { "uid": 0, "gid": 0 },
+                "args": ["sh", "-c", script],
+                "env": ["PATH=/bin", "TERM=xterm"],
+                "cwd": "/",
+                "capabilities": { "bounding": caps, "effective": caps, "permitted": caps },
+            },
+            "root": { "path": "rootfs" },
+            "hostname": "box",
+            "mounts": [
+                { "destination": "/proc", "type": "proc", "source": "proc" },
+                { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] },
+                { "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec"] },
+            ],
+            "linux": {
+                "namespaces": [{ "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
+            },
+        });
+        let bundle = Bundle { scratch, runtime: runtime.to_owned(), config };
+        bundle.save()?;
+        Ok(bundle)
+    }
+
+    /// Writes `config.json`.
+    pub fn save(&self) -> Result<()> {
+        Ok(fs::write(self.path().join("config.json"), self.config.to_string())?)
+    }
+
+    /// The bundle's directory.
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A file in the container's root.
+    pub fn in_root(&self, path: &str) -> PathBuf {
+        self.path().join("rootfs").join(path)
+    }
+
+    /// A command of the runtime, with the state directory of this bundle.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "5", "60"]).arg(&self.runtime).arg("--root").arg(self.path().join("state"));
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the runtime and takes its output.
+    pub fn run(&self, args: &[&str]) -> Result<Output> {
+        Ok(self.command(args).output()?)
+    }
+
+    /// Runs one that must succeed; its standard output.
+    pub fn ok(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args)?;
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        anyhow::ensure!(output.status.success(), "{args:?}: {} {stdout} {stderr}", output.status);
+        Ok(stdout)
+    }
+
+    /// Runs one that must succeed and leaves a process behind, which keeps its standard output open.
+    pub fn detached(&self, args: &[&str]) -> Result<()> {
+        let status = self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "{args:?}: {status}");
+        Ok(())
+    }
+
+    /// Runs one that must fail with status 1; its standard error.
+    pub fn fails(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args)?;
+        let stderr = text(&output.stderr);
+        anyhow::ensure!(output.status.code() == Some(1), "{args:?}: {} {stderr}", output.status);
+        Ok(stderr)
+    }
+
+    /// `create`, with the output of the container into files that [`stdout`](Bundle::stdout) reads.
+    pub fn create(&self, id: &str, options: &[&str]) -> Result<()> {
+        let out = fs::File::create(self.path().join(format!("{id}.out")))?;
+        let err = fs::File::create(self.path().join(format!("{id}.err")))?;
+        let args = [&["create", "--bundle", "."], options, &[id]].concat();
+        let status = self.command(&args).stdout(out).stderr(err).status()?;
+        anyhow::ensure!(status.success(), "create: {status} {}", self.stderr(id)?);
+        Ok(())
+    }
+
+    /// What the container has written to its standard output so far.
+    pub fn stdout(&self, id: &str) -> Result<String> {
+        Ok(fs::read_to_string(self.path().join(format!("{id}.out")))?)
+    }
+
+    /// The same of its standard error.
+    pub fn stderr(&self, id: &str) -> Result<String> {
+        Ok(fs::read_to_string(self.path().join(format!("{id}.err")))?)
+    }
+
+    /// `state`, parsed.
+    pub fn state(&self, id: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.ok(&["state", id])?)?)
+    }
+
+    /// The status in the state.
+    pub fn status(&self, id: &str) -> Result<String> {
+        Ok(self.state(id)?["status"].as_str().context("no status")?.to_owned())
+    }
+
+    /// Waits until the container has this status.
+    pub fn wait_for(&self, id: &str, status: &str) -> Result<()> {
+        eventually(&format!("{id} is {status}"), || Ok(self.status(id)? == status))
+    }
+}
+
+impl Drop for Bundle {
+    /// Leaves no container behind, whatever a test has done.
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.path().join("state")).into_iter().flatten().flatten() {
+            if let Some(id) = entry.file_name().to_str() {
+                let _ = self.run(&["delete", "--force", id]);
+            }
+        }
+    }
+}
+
+/// Waits, for ten seconds at most, until something holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds()? {
+        anyhow::ensure!(Instant::now() < end, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
