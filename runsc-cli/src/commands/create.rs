@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the bundle
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    bundle: PathBuf,
+    /// Directory of the bundle; the working directory if not given
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
     /// Send the master of the container's terminal to this socket
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     no_new_keyring: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: String,
+    pub(crate) id: String,
 }
 
 impl Args {
@@ -36,7 +36,7 @@ impl Args {
         Ok(Options {
             preserved: preserved_fds(self.preserve_fds)?,
             id: self.id,
-            bundle: self.bundle,
+            bundle: self.bundle.unwrap_or_else(|| ".".into()),
             console_socket: self.console_socket,
             pid_file: self.pid_file,
             is_detached,

@@ -3,6 +3,7 @@
 use super::create;
 use crate::{Globals, container};
 use anyhow::Result;
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -19,6 +20,12 @@ pub(crate) struct Args {
     no_subreaper: bool,
 }
 
-pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8> {
+pub(crate) fn run(mut args: Args, globals: &Globals) -> Result<u8> {
+    // For people: the directory of a bundle in place of a name.
+    let named = PathBuf::from(&args.create.id);
+    if args.create.bundle.is_none() && named.join("config.json").is_file() {
+        args.create.bundle = Some(named);
+        args.create.id = format!("run-{}", std::process::id());
+    }
     container::run(args.create.options(args.detach, args.keep)?, globals)
 }

@@ -198,7 +198,6 @@ fn furnish(
     }
     monitor.place().map_err(failed)?;
     let state = container.state(ContainerState::Creating);
-    #[expect(deprecated, reason = "engines still use prestart hooks")]
     let first = [("prestart", configured.prestart()), ("createRuntime", configured.create_runtime())];
     for (stage, hooks) in first {
         hooks::run(stage, hooks.as_deref().unwrap_or_default(), &state, &container.saved.bundle)?;

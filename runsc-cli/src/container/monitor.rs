@@ -61,7 +61,8 @@ pub(super) struct Monitor {
     pub(super) pidfd: OwnedFd,
     sync: OwnedFd,
     /// Restores the caller's terminal when dropped.
-    pub(super) terminal: Option<RawTerminal>,
+    #[expect(dead_code, reason = "kept for its end")]
+    terminal: Option<RawTerminal>,
     spaces: Spaces,
 }
 
