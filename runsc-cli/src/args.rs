@@ -82,7 +82,8 @@ mod tests {
     use clap::CommandFactory;
 
     fn normalized(args: &[&str]) -> Vec<String> {
-        let cli = crate::Cli::command();
+        let mut cli = crate::Cli::command();
+        cli.build();
         let out = normalize(&cli, args.iter().map(OsString::from));
         out.into_iter().map(|arg| arg.into_string().expect("text")).collect()
     }

@@ -217,7 +217,16 @@ fn a_bundle_runs() -> Result<()> {
         .replace("\"path\": \"rootfs\"", "\"path\": \"/\"")
         .replace("\"sh\"", "\"sh\", \"-c\", \"hostname; touch /x 2>/dev/null || echo read-only; exit 5\"");
     fs::write(&path, config)?;
-    let output = Command::new("timeout").arg("60").arg(runsc()?).arg("run").arg(scratch.path()).output()?;
+    let id = format!("cli-{}", std::process::id());
+    let mut run = Command::new("timeout");
+    run.arg("60")
+        .arg(runsc()?)
+        .arg("--root")
+        .arg(scratch.path())
+        .args(["run", "--bundle"])
+        .arg(scratch.path())
+        .arg(&id);
+    let output = run.output()?;
     assert_eq!(stdout(&output), "runsc\nread-only", "{}", stderr(&output));
     assert_eq!(output.status.code(), Some(5));
     Ok(())

@@ -57,7 +57,8 @@ pub fn sysinfo() -> Sysinfo {
             info.totalram = limit;
             info.freeram = info.freeram.min(limit.saturating_sub(used));
             info.sharedram = info.sharedram.min(used);
-            info.bufferram = info.bufferram.min(used);
+            info.bufferram = 0;
+            (info.totalswap, info.freeswap) = (0, 0);
         }
     }
     info

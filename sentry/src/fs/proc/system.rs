@@ -91,6 +91,9 @@ impl Share {
             "MemFree" | "MemAvailable" => host.min(self.limit - self.used),
             "CommitLimit" => host.min(self.limit),
             "VmallocTotal" | "Hugepagesize" => host,
+            // How much of the use these are is not known; with MemFree they must not be more than there is.
+            "Buffers" | "Cached" | "SwapCached" | "Slab" | "SReclaimable" | "SUnreclaim" => 0,
+            "SwapTotal" | "SwapFree" => 0,
             _ => host.min(self.used),
         }
     }
