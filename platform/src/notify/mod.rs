@@ -66,12 +66,12 @@ struct BirthState {
 
 impl Birth {
     /// Waits for the child to show itself.
-    async fn wait(&self, claimed: i32) -> Option<Arc<dyn Thread>> {
+    async fn wait(&self, claimed: i32) -> Option<Arc<NotifyThread>> {
         self.state.lock().claimed = claimed;
         poll_fn(|cx| {
             let mut state = self.state.lock();
             if let Some(child) = state.child.take() {
-                return Poll::Ready(Some(child as Arc<dyn Thread>));
+                return Poll::Ready(Some(child));
             }
             if state.failed || self.host.is_gone_now() {
                 return Poll::Ready(None);
@@ -301,6 +301,7 @@ fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
 
 /// Waits for host processes to die, and reaps them.
 fn reaper(shared: Arc<Shared>) {
+    placement::i_am_the_reaper();
     loop {
         let dead = match sys::wait_dead() {
             Ok(dead) => dead,

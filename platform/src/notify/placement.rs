@@ -1,11 +1,13 @@
 //! Which core guest threads wake on, where the host's own choice costs more than the work itself.
 //!
 //! A wake-up on another core that sleeps takes longer than all of a program's mappings. So a process that is handed
-//! its program stays on the core of who hands it, and one that dies does so elsewhere, out of the way of its parent.
+//! its program stays on the core of who hands it, a new thread or process starts on its creator's (where the answer to
+//! its first hypercall would bring it anyway), and a program dies elsewhere, out of the way of its parent.
 
 use super::process::HostProcess;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use std::sync::atomic::{AtomicI32, AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The cores that the sandbox may use: those of the sentry, whose threads never change theirs.
@@ -14,39 +16,73 @@ fn allowed() -> Option<CpuSet> {
     *ALLOWED.get_or_init(|| sched_getaffinity(None).ok())
 }
 
-/// Has a sleeping process of one thread wake on the calling thread's core until the guard is dropped.
-pub(super) fn keep_here(host: &Arc<HostProcess>) -> Option<Kept> {
-    let before = host.with_pid(|pid| {
-        let pid = Pid::from_raw(pid);
-        let before = sched_getaffinity(pid).ok()?;
+/// Has a sleeping thread of `host`, and what it clones, wake on the calling thread's core until the guard is dropped.
+pub(super) fn keep_here(host: &Arc<HostProcess>, tid: i32) -> Option<Kept> {
+    let before = host.with_pid(|_| {
+        let tid = Pid::from_raw(tid);
+        let before = sched_getaffinity(tid).ok()?;
         let mut here = CpuSet::new();
         here.set(sched_getcpu());
-        sched_setaffinity(pid, &here).ok()?;
+        sched_setaffinity(tid, &here).ok()?;
         Some(before)
     });
-    Some(Kept { host: host.clone(), before: before?? })
+    Some(Kept { host: host.clone(), tid, before: before?? })
 }
 
 /// See [`keep_here`].
 #[derive(Debug)]
 pub(super) struct Kept {
     host: Arc<HostProcess>,
+    tid: i32,
     before: CpuSet,
+}
+
+impl Kept {
+    /// Lets a clone go where it may.
+    pub(super) fn release(&self, host: &HostProcess, tid: i32) {
+        host.with_pid(|_| {
+            let _ = sched_setaffinity(Pid::from_raw(tid), &self.before);
+        });
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.host.with_pid(|pid| {
-            let _ = sched_setaffinity(Pid::from_raw(pid), &self.before);
-        });
+        self.release(&self.host, self.tid);
     }
+}
+
+/// The thread that reaps, and where it is to wake: a core, or (its complement) the others.
+static REAPER: AtomicI32 = AtomicI32::new(0);
+static REAPS_ON: AtomicIsize = AtomicIsize::new(isize::MAX);
+
+/// The calling thread reaps.
+pub(super) fn i_am_the_reaper() {
+    REAPER.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+}
+
+fn reap_on(place: isize, cores: &CpuSet) {
+    if REAPS_ON.swap(place, Ordering::Relaxed) != place {
+        let _ = sched_setaffinity(Pid::from_raw(REAPER.load(Ordering::Relaxed)), cores);
+    }
+}
+
+/// A process is about to die on this core. To wake the reaper on another one would wake that core, for the host to
+/// spread on it what is quicker on one.
+pub(super) fn die_here() {
+    let cpu = sched_getcpu();
+    let mut here = CpuSet::new();
+    here.set(cpu);
+    reap_on(cpu.cast_signed(), &here);
 }
 
 /// Has a thread that is about to die wake on another core, if there is one. It must not have been reaped.
 pub(super) fn die_elsewhere(tid: i32) {
     let (Some(mut others), Some(tid)) = (allowed(), Pid::from_raw(tid)) else { return };
-    others.unset(sched_getcpu());
+    let cpu = sched_getcpu();
+    others.unset(cpu);
     if others.count() > 0 {
         let _ = sched_setaffinity(Some(tid), &others);
+        reap_on(!cpu.cast_signed(), &others);
     }
 }

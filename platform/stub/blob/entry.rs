@@ -13,6 +13,7 @@ const SYS_MUNMAP: u64 = 11;
 const SYS_RT_SIGACTION: u64 = 13;
 const SYS_SIGALTSTACK: u64 = 131;
 const SYS_FUTEX: u64 = 202;
+const SYS_EXIT_GROUP: u64 = 231;
 const SYS_MSEAL: u64 = 462;
 
 const AT_EXECFN: u64 = 31;
@@ -158,6 +159,11 @@ fn obey(mut op: u64, signo: u64, info: u64, uc: u64, mut nonce: u64) {
     let mut result = info;
     loop {
         let answer = hypercall(op, uc, result, buffer as u64, signo, nonce);
+        if answer > -4096i64 as u64 {
+            // The platform is gone, or was never there.
+            // SAFETY: ends this process.
+            unsafe { syscall(SYS_EXIT_GROUP, [1, 0, 0, 0, 0, 0]) };
+        }
         let operand = answer >> 8;
         result = 0;
         nonce = 0;

@@ -142,6 +142,7 @@ impl NotifyThread {
         }
         let exit_signal = if spec.kind == CloneKind::Thread { 0 } else { libc::SIGCHLD };
         let args = [(flags | exit_signal) as u64, 0, 0, spec.clear_tid.unwrap_or(0), spec.tls.unwrap_or(0), nonce];
+        let kept = placement::keep_here(&self.host, self.tid);
         let result = self.run_clone_for(spec, args, stack).await;
         let claimed = match result {
             Ok(tid) if tid > 0 => tid,
@@ -155,7 +156,12 @@ impl NotifyThread {
             }
         };
         match birth.wait(claimed as i32).await {
-            Some(child) => Ok(Ok(child)),
+            Some(child) => {
+                if let Some(kept) = &kept {
+                    kept.release(&child.host, child.tid);
+                }
+                Ok(Ok(child))
+            }
             None => {
                 self.shared.cancel_birth(nonce);
                 Ok(Err(libc::EAGAIN))
@@ -221,9 +227,9 @@ impl Thread for NotifyThread {
         let mut st = self.lock();
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
-            // A forked child shares page tables' locks with its parent: to end at the same time slows both.
-            if i64::from(call.nr) == libc::SYS_exit_group && self.family.root == self.tid {
-                placement::die_elsewhere(self.tid);
+            if i64::from(call.nr) == libc::SYS_exit_group {
+                // A forked child shares page tables' locks with its parent: to end at the same time slows both.
+                if self.family.root == self.tid { placement::die_elsewhere(self.tid) } else { placement::die_here() }
             }
             self.let_through(&mut st);
             return;
@@ -357,7 +363,7 @@ impl Thread for NotifyThread {
             let close = |fd: u32| Call { nr: libc::SYS_close as u32, args: [u64::from(fd), 0, 0, 0, 0, 0] };
             let closes: Vec<Call> = (WINDOW_FD..).take(files.len()).map(close).collect();
             let mut results = Vec::with_capacity(calls.len());
-            let _kept = placement::keep_here(&self.host);
+            let _kept = placement::keep_here(&self.host, self.tid);
             for batch in calls.chunks(abi::ORDERS_MAX - closes.len()) {
                 let orders: Vec<Call> = batch.iter().chain(&closes).copied().collect();
                 let mut done = self.run_batch(&orders, files).await?;
