@@ -10,6 +10,7 @@ use crate::executor;
 use crate::fs;
 use crate::fs::devpts::relay::Relay;
 use crate::kernel::{Kernel, Uts, machine};
+use crate::net;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
@@ -139,6 +140,7 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let files =
         process::files(&root, config.stdio, config.preserved, terminal.as_ref().map(|relay| (relay, is_terminal)))
             .map_err(|e| failed("cannot take over standard input, output and error", e))?;
+    net::stack::start(config.network).map_err(|e| failed("cannot serve the network", e))?;
     confine(config.seccomp)?;
     let start =
         Start { fs: root.clone(), files, terminal: terminal.clone(), on_exit: Box::new(|status| end(Ok(status))) };

@@ -1,7 +1,7 @@
 //! Sockets.
 //!
 //! A [`Socket`](socket::Socket) is the file; below it each family implements [`SocketOps`](socket::SocketOps):
-//! [`unix`], [`inet`] (loopback only: what would leave the sandbox is unreachable) and [`netlink`].
+//! [`unix`], [`inet`] (over the [`stack`] where the sandbox has a network) and [`netlink`].
 
 pub mod address;
 pub mod inet;
@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod options;
 pub mod rights;
 pub mod socket;
+pub mod stack;
 pub mod unix;
 
 use crate::errno::{Errno, SysResult};

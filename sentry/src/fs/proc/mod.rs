@@ -13,7 +13,7 @@ mod sysctl_dir;
 mod system;
 
 pub use host::set_host;
-pub use sysctl_dir::{given_number, set_sysctls};
+pub use sysctl_dir::{given, given_number, set_sysctls};
 
 /// The process whose directory `file` is.
 pub fn process_of(file: &super::file::File) -> Option<Arc<crate::kernel::ThreadGroup>> {

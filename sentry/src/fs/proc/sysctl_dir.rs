@@ -25,9 +25,14 @@ pub fn set_sysctls(given: &[(String, String)]) -> Result<(), String> {
     Ok(())
 }
 
+/// The value that the configuration gives to a parameter.
+pub fn given(path: &str) -> Option<&'static str> {
+    GIVEN.get()?.get(path).map(|value| value.trim())
+}
+
 /// The value that the configuration gives to a parameter, as a number.
 pub fn given_number(path: &str) -> Option<u64> {
-    GIVEN.get()?.get(path)?.trim().parse().ok()
+    given(path)?.parse().ok()
 }
 
 fn exists(path: &str) -> bool {

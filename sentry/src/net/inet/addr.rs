@@ -5,6 +5,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::net::address::SockAddr;
+use crate::net::stack;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Shortest `struct sockaddr_in6` (RFC 2133: without `sin6_scope_id`).
@@ -67,23 +68,54 @@ pub(super) fn any(family: i32) -> IpAddr {
     if family == libc::AF_INET { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-/// Whether packets to it come back: all there is in a sandbox without a network.
+/// Whether packets to it come back: they go through memory, not over an interface.
 pub(super) fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback()
+    ip.is_loopback() || stack::get().is_some_and(|stack| stack.is_own(ip))
 }
 
-/// The address that packets to `ip` come from.
-pub(super) fn source_for(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+/// Whether it means more than one host.
+pub(super) fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || is_broadcast(ip)
+}
+
+/// Whether it means all of a network.
+pub(super) fn is_broadcast(ip: IpAddr) -> bool {
+    ip == IpAddr::V4(Ipv4Addr::BROADCAST) || stack::get().is_some_and(|stack| stack.is_broadcast(ip))
+}
+
+/// Whether a socket may have it as its own address.
+pub(super) fn may_be_bound(ip: IpAddr) -> bool {
+    ip.is_unspecified() || is_local(ip)
+}
+
+/// The address of the loopback interface.
+fn loopback(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
+}
+
+/// The address that packets to `ip` come from: `ENETUNREACH` if none can go there.
+pub(super) fn source_for(ip: IpAddr) -> SysResult<IpAddr> {
+    match stack::get() {
+        _ if ip.is_loopback() => Ok(loopback(ip)),
+        Some(stack) if stack.is_own(ip) => Ok(ip),
+        Some(stack) => stack.route(ip).map(|hop| hop.source),
+        None => Err(Errno::NETUNREACH),
     }
 }
 
-/// Where a connection to `to` goes: to this host if it says nowhere; `ENETUNREACH` if not to this host.
+/// Where a connection to `to` goes: to this host if it says nowhere; `ENETUNREACH` if there is no way.
 pub(super) fn route(to: SocketAddr) -> SysResult<SocketAddr> {
-    let ip = if to.ip().is_unspecified() { source_for(to.ip()) } else { to.ip() };
-    if is_local(ip) { Ok(SocketAddr::new(ip, to.port())) } else { Err(Errno::NETUNREACH) }
+    let ip = if to.ip().is_unspecified() { loopback(to.ip()) } else { to.ip() };
+    source_for(ip).map(|_| SocketAddr::new(ip, to.port()))
+}
+
+/// Index of the interface that packets to the own address `ip` come over.
+pub(super) fn interface_of(ip: IpAddr) -> u32 {
+    /// Index of the loopback interface.
+    const LOOPBACK: u32 = 1;
+    let Some(stack) = stack::get().filter(|_| !ip.is_loopback()) else { return LOOPBACK };
+    let first = || stack.links().first().filter(|_| is_group(ip));
+    stack.link_of(ip).or_else(first).map_or(LOOPBACK, |link| link.index)
 }
 
 #[cfg(test)]

@@ -1,23 +1,31 @@
-//! `AF_INET` and `AF_INET6` over the loopback interface.
+//! `AF_INET` and `AF_INET6`.
 //!
-//! There are no packets: the two ends of a connection know each other, and a datagram goes straight into the
-//! receiver's queue.
+//! On the loopback interface, and to own addresses, there are no packets: the two ends of a connection know each other,
+//! and a datagram goes straight into the receiver's queue. What is for others goes through the [`stack`](super::stack),
+//! and comes from it.
 
 mod addr;
 pub mod device;
+pub(super) mod icmp;
 mod options;
 mod ports;
-mod tcp;
-mod udp;
+pub(super) mod tcp;
+pub(super) mod udp;
 
 use super::socket::Socket;
+use super::stack::icmp::Quoted;
+use super::stack::packet;
 use crate::errno::{Errno, SysResult};
+use crate::fs;
 use crate::kernel::{Cap, Task};
+use std::sync::Arc;
+use tcp::Flow;
 
 /// `IPPROTO_MAX`.
 const PROTOCOL_MAX: i32 = 263;
-/// Ports below need `CAP_NET_BIND_SERVICE` (`net.ipv4.ip_unprivileged_port_start`).
-const UNPRIVILEGED_PORT: u16 = 1024;
+/// Ports below need `CAP_NET_BIND_SERVICE`, if the configuration does not say otherwise
+/// (`net.ipv4.ip_unprivileged_port_start`).
+const UNPRIVILEGED_PORT: u64 = 1024;
 
 /// A new socket.
 pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
@@ -28,9 +36,9 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
     match (kind, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(tcp::create(family, creds.uid)),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(udp::create(family, creds.uid)),
-        // Nobody is in the default net.ipv4.ping_group_range.
-        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => Err(Errno::ACCES),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => icmp::create(t, family, kind, protocol),
         (libc::SOCK_RAW, _) if !creds.has(Cap::NetRaw) => Err(Errno::PERM),
+        (libc::SOCK_RAW, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => icmp::create(t, family, kind, protocol),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => Err(Errno::PROTONOSUPPORT),
         _ => Err(Errno::SOCKTNOSUPPORT),
     }
@@ -38,6 +46,35 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
 
 /// `EACCES` if `t` may not bind to `port`.
 fn may_bind(t: &Task, port: u16) -> SysResult<()> {
-    let privileged = port > 0 && port < UNPRIVILEGED_PORT;
+    let first = fs::proc::given_number("net/ipv4/ip_unprivileged_port_start").unwrap_or(UNPRIVILEGED_PORT);
+    let privileged = port > 0 && u64::from(port) < first;
     if privileged && !t.creds().has(Cap::NetBindService) { Err(Errno::ACCES) } else { Ok(()) }
+}
+
+/// Connections that packets came for, of which each is acted on once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    flows: Vec<Arc<Flow>>,
+}
+
+impl Batch {
+    fn add(&mut self, flow: Arc<Flow>) {
+        if !self.flows.iter().any(|known| Arc::ptr_eq(known, &flow)) {
+            self.flows.push(flow);
+        }
+    }
+
+    /// All packets are in.
+    pub(super) fn finish(self) {
+        self.flows.iter().for_each(Flow::settle);
+    }
+}
+
+/// A packet that a socket sent did not arrive. `hard`: nor will the next one.
+pub(super) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
+    match quoted.protocol {
+        packet::TCP => tcp::failed(quoted, errno, hard),
+        packet::UDP => udp::failed(quoted, errno, hard),
+        _ => {}
+    }
 }

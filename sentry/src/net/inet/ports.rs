@@ -1,6 +1,7 @@
 //! Who has which port.
 
 use crate::errno::{Errno, SysResult};
+use crate::net::stack::random;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -75,11 +76,9 @@ impl<T> Default for Ports<T> {
     }
 }
 
-/// Where the search for a free port starts: not the same in each sandbox.
+/// Where the search for a free port starts.
 fn first_ephemeral() -> u16 {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    EPHEMERAL.start() + (random % EPHEMERAL.len() as u64) as u16
+    EPHEMERAL.start() + (random() % EPHEMERAL.len() as u32) as u16
 }
 
 impl<T: Holder> Ports<T> {
@@ -113,6 +112,8 @@ impl<T: Holder> Ports<T> {
     }
 
     fn free_port(&mut self, claim: &Claim) -> SysResult<u16> {
+        // Who could guess the next one could speak in another's name.
+        self.next = first_ephemeral();
         for _ in EPHEMERAL {
             let port = self.next;
             self.next = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
@@ -143,6 +144,12 @@ impl<T: Holder> Ports<T> {
                 held.claim.ip = ip;
             }
         }
+    }
+
+    /// All holders for packets that reach many.
+    pub(super) fn all(&self, to: SocketAddr) -> Vec<Arc<T>> {
+        let held = self.held.get(&to.port()).into_iter().flatten();
+        held.filter(|held| held.claim.takes(to.ip())).filter_map(|held| held.holder.upgrade()).collect()
     }
 
     /// The best holder for packets to `to`: most `score`, then an exact address, then turns. `score` leaves out

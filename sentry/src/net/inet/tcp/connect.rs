@@ -4,6 +4,8 @@ use super::super::addr;
 use super::super::ports::Claim;
 use super::PORTS;
 use super::endpoint::{Phase, Tcp, abandon};
+use super::flow::{Flow, Key};
+use super::flows;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::options::Options;
@@ -56,24 +58,30 @@ impl Tcp {
                 state.phase = Phase::Listening { backlog, pending: VecDeque::new(), waiting: VecDeque::new() };
             }
             Phase::Listening { backlog: old, .. } => *old = backlog,
-            Phase::Connecting | Phase::Established => return Err(Errno::INVAL),
+            Phase::Connecting | Phase::Established | Phase::Remote(_) => return Err(Errno::INVAL),
         }
         Ok(())
     }
 
     /// Connects to `to`, which is local: see [`SocketOps::connect`](crate::net::socket::SocketOps::connect).
     pub(super) fn connect(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
+        if let Some(flow) = self.flow() {
+            return self.connect_again(&flow, nonblocking);
+        }
         {
             let mut state = self.state.lock();
             let state = &mut *state;
             match state.phase {
                 Phase::Established if std::mem::take(&mut state.unreported) => return Ok(()),
-                Phase::Established | Phase::Listening { .. } => return Err(Errno::ISCONN),
+                Phase::Established | Phase::Listening { .. } | Phase::Remote(_) => return Err(Errno::ISCONN),
                 Phase::Connecting => return Err(if nonblocking { Errno::ALREADY } else { Errno::AGAIN }),
                 Phase::Closed => self.options.take_error()?,
             }
         }
         self.take_local_address(to)?;
+        if !addr::is_local(to.ip()) {
+            return self.connect_out(to, nonblocking);
+        }
         let listener = PORTS.lock().find(to, |end| {
             let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
             listens.then_some(0)
@@ -94,8 +102,66 @@ impl Tcp {
         if nonblocking { Err(Errno::INPROGRESS) } else { self.connect_outcome() }
     }
 
+    /// Connects over an interface.
+    fn connect_out(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
+        let local = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
+        let flow = flows::connect(self, Key { local, remote: to }, nonblocking)?;
+        let mut state = self.state.lock();
+        state.phase = Phase::Remote(flow);
+        state.remote = Some(to);
+        drop(state);
+        if nonblocking { Err(Errno::INPROGRESS) } else { self.connect_outcome() }
+    }
+
+    /// `connect` of a socket that has or had a connection over an interface.
+    fn connect_again(self: &Arc<Self>, flow: &Arc<Flow>, nonblocking: bool) -> SysResult<()> {
+        match flow.outcome() {
+            Ok(()) if flow.take_unreported() => Ok(()),
+            Ok(()) => Err(Errno::ISCONN),
+            Err(Errno::AGAIN) if nonblocking => Err(Errno::ALREADY),
+            Err(error) => {
+                if error != Errno::AGAIN {
+                    // It failed: the next one tries anew.
+                    self.state.lock().phase = Phase::Closed;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The socket of a connection that this listener gets over an interface.
+    pub(super) fn adopt(&self, flow: &Arc<Flow>) -> Arc<Tcp> {
+        let end = Tcp::new(self.family, self.uid, flow.options(), self.ints.inherit());
+        let mut state = end.state.lock();
+        state.local = Some(flow.key.local);
+        state.remote = Some(flow.key.remote);
+        state.phase = Phase::Remote(flow.clone());
+        drop(state);
+        end
+    }
+
+    /// Puts a connection into the queue of those to be accepted.
+    pub(super) fn arrived(&self, end: Arc<Tcp>) {
+        let mut state = self.state.lock();
+        if let Phase::Listening { pending, .. } = &mut state.phase {
+            pending.push_back(end);
+            drop(state);
+            self.queue.notify(Events::IN | Events::RDNORM);
+        } else {
+            drop(state);
+            end.close();
+        }
+    }
+
     /// What a blocking `connect` says now.
     fn connect_outcome(&self) -> SysResult<()> {
+        if let Some(flow) = self.flow() {
+            let outcome = flow.outcome();
+            if outcome.is_err_and(|error| error != Errno::AGAIN) {
+                self.state.lock().phase = Phase::Closed;
+            }
+            return outcome;
+        }
         let state = self.state.lock();
         match state.phase {
             Phase::Established => Ok(()),
@@ -115,7 +181,7 @@ impl Tcp {
 
     /// Gives an unbound socket an address towards `to`.
     fn take_local_address(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
-        let source = addr::source_for(to.ip());
+        let source = addr::source_for(to.ip())?;
         let local = self.state.lock().local;
         match local {
             None => {
@@ -206,6 +272,9 @@ impl Tcp {
         drop(state);
         if let Some(peer) = peer {
             peer.reset();
+        }
+        if let Phase::Remote(flow) = &phase {
+            flow.close(true);
         }
         abandon(phase);
         self.notify_all();

@@ -2,6 +2,7 @@
 
 use super::super::options::IntOptions;
 use super::super::ports::Holder;
+use super::flow::Flow;
 use super::{PORTS, RCVBUF_DEFAULT, SNDBUF_DEFAULT};
 use crate::errno::Errno;
 use crate::executor::{Events, WaitQueue};
@@ -34,6 +35,8 @@ pub(super) enum Phase {
     Connecting,
     /// It has a peer.
     Established,
+    /// It has, had or is to get a connection over an interface, which knows the rest.
+    Remote(Arc<Flow>),
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +80,28 @@ impl Holder for Tcp {
 impl Tcp {
     pub(super) fn new(family: i32, uid: u32, options: Arc<Options>, ints: IntOptions) -> Arc<Tcp> {
         Arc::new(Tcp { family, uid, options, ints, queue: WaitQueue::new(), state: Mutex::default() })
+    }
+
+    /// Its connection over an interface.
+    pub(super) fn flow(&self) -> Option<Arc<Flow>> {
+        match &self.state.lock().phase {
+            Phase::Remote(flow) => Some(flow.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether a `connect` is under way.
+    pub(super) fn is_connecting(&self) -> bool {
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Connecting => true,
+            Phase::Remote(flow) => {
+                let flow = flow.clone();
+                drop(state);
+                flow.outcome_is_open()
+            }
+            _ => false,
+        }
     }
 
     /// How much may wait at `to` of what this socket sends.
@@ -152,9 +177,12 @@ impl Tcp {
         if let Some(port) = port {
             PORTS.lock().release(port, self);
         }
+        let abort = self.options.linger().is_some_and(|time| time.is_zero());
         if let Some(peer) = peer {
-            let abort = unread || self.options.linger().is_some_and(|time| time.is_zero());
-            if abort { peer.reset() } else { peer.fin() }
+            if unread || abort { peer.reset() } else { peer.fin() }
+        }
+        if let Phase::Remote(flow) = &phase {
+            flow.close(unread || abort);
         }
         abandon(phase);
     }
@@ -169,6 +197,12 @@ impl Tcp {
                 return if pending.is_empty() { Events::empty() } else { Events::IN | Events::RDNORM };
             }
             Phase::Connecting => return ready,
+            Phase::Remote(flow) => {
+                let flow = flow.clone();
+                let unread = if state.inbox.is_empty() { Events::empty() } else { Events::IN | Events::RDNORM };
+                drop(state);
+                return flow.poll() | unread;
+            }
             Phase::Closed => false,
             Phase::Established => true,
         };

@@ -1,13 +1,17 @@
-//! TCP between sockets of the sandbox.
+//! TCP: between sockets of the sandbox by memory, with others over interfaces.
 //!
-//! Each [`Tcp`](endpoint::Tcp) has a queue of received bytes; its peer puts bytes there. What on a wire would be a FIN
-//! or a RST is a call of [`Tcp::fin`](endpoint::Tcp::fin) or [`Tcp::reset`](endpoint::Tcp::reset) on the peer. Lock order: the ports, then one endpoint; no
-//! two endpoints at once.
+//! Of the first, each [`Tcp`](endpoint::Tcp) has a queue of received bytes; its peer puts bytes there. What on a wire would be a FIN
+//! or a RST is a call of [`Tcp::fin`](endpoint::Tcp::fin) or [`Tcp::reset`](endpoint::Tcp::reset) on the peer. Connections of
+//! the second kind are [`Flow`](flow::Flow)s. Lock order: the ports, then one endpoint; no two endpoints at once; the table of
+//! flows, then a flow; no endpoint's lock with a flow's.
 
 mod connect;
 mod endpoint;
+mod flow;
+mod flows;
 mod socket;
 mod transfer;
+mod wire;
 
 use super::options::IntOptions;
 use super::ports::Ports;
@@ -15,6 +19,8 @@ use crate::net::options::Options;
 use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Tcp;
+pub(in crate::net) use flow::Flow;
+pub(in crate::net) use flows::{failed, input};
 use socket::TcpSocket;
 use std::sync::{Arc, LazyLock};
 

@@ -21,6 +21,7 @@ const MSS: i32 = 65483;
 const MSS_DEFAULT: i32 = 536;
 /// The one congestion control there is to speak of.
 const CONGESTION: &[u8; 16] = b"cubic\0\0\0\0\0\0\0\0\0\0\0";
+const LOOPBACK_MTU: i32 = 65536;
 const SIOCATMARK: u32 = 0x8905;
 
 /// A TCP socket: closes its endpoint when it goes.
@@ -51,7 +52,8 @@ impl TcpSocket {
         if let Some(state) = info.first_mut() {
             *state = self.tcp_state();
         }
-        for (at, value) in [(16, MSS as u32), (20, MSS as u32), (12, 200_000), (8, 40_000), (80, 10)] {
+        let mss = self.mss() as u32;
+        for (at, value) in [(16, mss), (20, mss), (12, 200_000), (8, 40_000), (80, 10)] {
             if let Some(field) = info.get_mut(at..at + 4) {
                 field.copy_from_slice(&value.to_ne_bytes());
             }
@@ -65,12 +67,36 @@ impl TcpSocket {
             Phase::Listening { .. } => 10,
             Phase::Connecting => 2,
             Phase::Closed => 7,
+            Phase::Remote(ref flow) => {
+                let flow = flow.clone();
+                drop(state);
+                flow.linux_state()
+            }
             Phase::Established => match (state.fin_received, state.snd_shut) {
                 (false, false) => 1,
                 (false, true) => 5,
                 (true, false) => 8,
                 (true, true) => 7,
             },
+        }
+    }
+}
+
+impl TcpSocket {
+    /// Whether it has a connection.
+    fn is_connected(&self) -> bool {
+        match self.end.flow() {
+            Some(flow) => flow.is_connected(),
+            None => matches!(self.end.state.lock().phase, Phase::Established),
+        }
+    }
+
+    /// Bytes of data in a segment.
+    fn mss(&self) -> i32 {
+        match self.end.flow() {
+            Some(flow) => flow.mtu() as i32 - if flow.key.local.is_ipv4() { 40 } else { 60 },
+            None if self.is_connected() => MSS,
+            None => MSS_DEFAULT,
         }
     }
 }
@@ -88,7 +114,7 @@ impl SocketOps for TcpSocket {
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && v6only {
             return Err(Errno::INVAL);
         }
-        if !address.ip().is_unspecified() && !addr::is_local(address.ip()) {
+        if !addr::may_be_bound(address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
         may_bind(t, address.port())?;
@@ -100,11 +126,15 @@ impl SocketOps for TcpSocket {
             self.end.disconnect();
             return Ok(());
         }
-        let waits = !nonblocking && matches!(self.end.state.lock().phase, Phase::Connecting);
+        let waits = !nonblocking && self.end.is_connecting();
         if waits {
             return self.end.resume_connect();
         }
-        self.end.connect(addr::route(self.parse(address)?)?, nonblocking)
+        let to = addr::route(self.parse(address)?)?;
+        if addr::is_group(to.ip()) {
+            return Err(Errno::NETUNREACH);
+        }
+        self.end.connect(to, nonblocking)
     }
 
     fn listen(&self, _: &Task, backlog: usize) -> SysResult<()> {
@@ -142,23 +172,22 @@ impl SocketOps for TcpSocket {
     }
 
     fn peer_address(&self) -> SysResult<SockAddr> {
-        let state = self.end.state.lock();
-        match (&state.phase, state.remote) {
-            (Phase::Established, Some(remote)) => Ok(addr::to_guest(self.end.family, remote)),
-            _ => Err(Errno::NOTCONN),
-        }
+        let remote = self.end.state.lock().remote.ok_or(Errno::NOTCONN)?;
+        if self.is_connected() { Ok(addr::to_guest(self.end.family, remote)) } else { Err(Errno::NOTCONN) }
     }
 
     fn get_option(&self, _: &Task, level: i32, name: i32, room: usize) -> SysResult<Value> {
-        let connected = matches!(self.end.state.lock().phase, Phase::Established);
+        let connected = self.is_connected();
         match (level, name) {
             (libc::IPPROTO_TCP, libc::TCP_INFO) => Ok(self.info()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Ok(CONGESTION.as_slice().into()),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if self.end.ints.value(level, name) == 0 => {
-                Ok(if connected { MSS } else { MSS_DEFAULT }.as_bytes().into())
+                Ok(self.mss().as_bytes().into())
             }
             (libc::IPPROTO_IP, libc::IP_MTU) if !connected => Err(Errno::NOTCONN),
-            (libc::IPPROTO_IP, libc::IP_MTU) => Ok(65536i32.as_bytes().into()),
+            (libc::IPPROTO_IP, libc::IP_MTU) => {
+                Ok(self.end.flow().map_or(LOOPBACK_MTU, |flow| flow.mtu() as i32).as_bytes().into())
+            }
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
             _ => self.end.ints.get(level, name, room),
         }
@@ -172,7 +201,13 @@ impl SocketOps for TcpSocket {
             },
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
-            _ => self.end.ints.set(level, name, value),
+            _ => {
+                self.end.ints.set(level, name, value)?;
+                if let Some(flow) = self.end.flow() {
+                    flow.configure(&self.end);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -180,10 +215,11 @@ impl SocketOps for TcpSocket {
         if self.is_listening() {
             return Err(Errno::INVAL);
         }
+        // Between sockets of the sandbox nothing is ever on a wire.
+        let (received, sent) = self.end.flow().map_or((0, 0), |flow| flow.queues());
         let value = match u64::from(cmd) {
-            libc::FIONREAD => self.end.state.lock().inbox.len() as i32,
-            // Nothing is ever on the wire.
-            libc::TIOCOUTQ => 0,
+            libc::FIONREAD => (self.end.state.lock().inbox.len() + received) as i32,
+            libc::TIOCOUTQ => sent as i32,
             _ if cmd == SIOCATMARK => i32::from(self.end.state.lock().urgent.is_some()),
             _ => return Err(Errno::NOTTY),
         };

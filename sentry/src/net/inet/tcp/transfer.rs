@@ -1,6 +1,7 @@
 //! Sending and receiving.
 
 use super::endpoint::{Phase, Tcp};
+use super::flow::Flow;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::message::{Incoming, Outgoing};
@@ -8,6 +9,9 @@ use std::sync::Arc;
 
 impl Tcp {
     pub(super) fn send(&self, message: &Outgoing<'_>) -> SysResult<usize> {
+        if let Some(flow) = self.flow() {
+            return flow.send(message);
+        }
         let peer = self.peer_to_send()?;
         if message.data.is_empty() {
             return Ok(0);
@@ -64,6 +68,13 @@ impl Tcp {
         if buf.is_empty() {
             return Ok(Incoming::default());
         }
+        if let Phase::Remote(flow) = &state.phase
+            && state.inbox.is_empty()
+        {
+            let flow = flow.clone();
+            drop(state);
+            return receive_remote(&flow, buf, flags);
+        }
         if state.inbox.is_empty() {
             if !state.fin_received {
                 self.options.take_error()?;
@@ -109,6 +120,11 @@ impl Tcp {
     }
 
     pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
+        if let Some(flow) = self.flow() {
+            let done = flow.shutdown(how);
+            self.notify_all();
+            return done;
+        }
         let mut state = self.state.lock();
         match state.phase {
             Phase::Closed => return Err(Errno::NOTCONN),
@@ -120,7 +136,7 @@ impl Tcp {
                 self.notify_all();
                 return Ok(());
             }
-            Phase::Established => {}
+            Phase::Established | Phase::Remote(_) => {}
         }
         let ends_sending = how != libc::SHUT_RD && !state.snd_shut;
         state.rcv_shut |= how != libc::SHUT_WR;
@@ -133,4 +149,10 @@ impl Tcp {
         self.notify_all();
         Ok(())
     }
+}
+
+/// What came over an interface.
+fn receive_remote(flow: &Arc<Flow>, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+    let count = flow.receive(buf, flags & libc::MSG_PEEK != 0)?;
+    Ok(Incoming { count, full: count, ends: count == 0, ..Incoming::default() })
 }

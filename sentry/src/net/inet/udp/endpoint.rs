@@ -52,7 +52,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Udp {
     pub(super) family: i32,
-    uid: u32,
+    pub(super) uid: u32,
     pub(super) options: Arc<Options>,
     pub(super) ints: IntOptions,
     pub(super) queue: WaitQueue,
@@ -124,7 +124,7 @@ impl Udp {
         let local = self.autobind()?;
         let mut source = local.ip();
         if source.is_unspecified() {
-            source = addr::source_for(to.ip());
+            source = addr::source_for(to.ip())?;
             PORTS.lock().narrow(local.port(), self, source);
         }
         let mut state = self.state.lock();
@@ -161,8 +161,14 @@ impl Udp {
             return Err(Errno::PIPE);
         }
         let local = self.autobind()?;
-        let ip = if local.ip().is_unspecified() { addr::source_for(to.ip()) } else { local.ip() };
+        let ip = if local.ip().is_unspecified() { addr::source_for(to.ip())? } else { local.ip() };
         let from = SocketAddr::new(ip, local.port());
+        if !addr::is_local(to.ip()) {
+            return self.send_out(data, from, to, marks);
+        }
+        if self.ask_resolver(data, to) {
+            return Ok(data.len());
+        }
         let target = PORTS.lock().find(to, |end| end.score(from));
         match target {
             Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks }),
@@ -178,7 +184,7 @@ impl Udp {
 
     /// How well datagrams from `from` fit: those connected there are preferred, those connected elsewhere
     /// do not take them.
-    fn score(&self, from: SocketAddr) -> Option<u32> {
+    pub(super) fn score(&self, from: SocketAddr) -> Option<u32> {
         match self.state.lock().remote {
             None => Some(0),
             Some(remote) if remote == from => Some(1),
@@ -187,7 +193,7 @@ impl Udp {
     }
 
     /// Puts a datagram into the queue; without room it is lost.
-    fn deliver(&self, data: &[u8], envelope: Envelope) {
+    pub(super) fn deliver(&self, data: &[u8], envelope: Envelope) {
         let mut state = self.state.lock();
         let used = state.bytes.len() + state.envelopes.len() * OVERHEAD;
         if used > self.options.rcvbuf() as usize {
@@ -226,7 +232,8 @@ impl Udp {
         if connected { Ok(()) } else { Err(Errno::NOTCONN) }
     }
 
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Self>) {
+        self.forget_resolver();
         let local = self.state.lock().local.take();
         if let Some(local) = local {
             PORTS.lock().release(local.port(), self);

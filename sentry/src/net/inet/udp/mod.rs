@@ -1,6 +1,9 @@
-//! UDP between sockets of the sandbox: a datagram goes straight into the receiver's queue, or nowhere.
+//! UDP. Between sockets of the sandbox a datagram goes straight into the receiver's queue, or nowhere; others come and go
+//! over interfaces.
+
 
 mod endpoint;
+mod remote;
 mod socket;
 
 use super::ports::Ports;
@@ -8,6 +11,7 @@ use crate::net::options::{BUFFER_DEFAULT, Options};
 use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Udp;
+pub(in crate::net) use remote::{failed, input};
 use socket::UdpSocket;
 use std::sync::{Arc, LazyLock};
 

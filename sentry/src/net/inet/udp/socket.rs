@@ -15,8 +15,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
-/// Index of the loopback interface.
-const LOOPBACK: u32 = 1;
 const UDP_CORK: i32 = 1;
 
 /// A UDP socket: gives its port back when it goes.
@@ -59,7 +57,7 @@ impl UdpSocket {
                 (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     marks.class = byte(data, 0, marks.class)?;
                 }
-                // There is one interface, and its addresses are as good as any other.
+                // The route says over which interface, and from which address.
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {}
                 (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => return Err(Errno::INVAL),
                 _ => {}
@@ -88,7 +86,7 @@ impl UdpSocket {
         let on = |level, name| self.end.ints.is_on(level, name);
         if let IpAddr::V4(ip) = to {
             if on(libc::IPPROTO_IP, libc::IP_PKTINFO) {
-                let info = [LOOPBACK.to_ne_bytes(), ip.octets(), ip.octets()];
+                let info = [addr::interface_of(ip.into()).to_ne_bytes(), ip.octets(), ip.octets()];
                 put(libc::IPPROTO_IP, libc::IP_PKTINFO, info.as_bytes());
             }
             if on(libc::IPPROTO_IP, libc::IP_RECVTTL) {
@@ -104,7 +102,7 @@ impl UdpSocket {
                 IpAddr::V6(ip) => ip,
             };
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
-                let info = [ip.octets().as_slice(), &LOOPBACK.to_ne_bytes()].concat();
+                let info = [ip.octets().as_slice(), &addr::interface_of(to).to_ne_bytes()].concat();
                 put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) {
@@ -144,7 +142,7 @@ impl SocketOps for UdpSocket {
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && self.end.is_v6only() {
             return Err(Errno::INVAL);
         }
-        if !address.ip().is_unspecified() && !addr::is_local(address.ip()) {
+        if !addr::may_be_bound(address.ip()) && !addr::is_group(address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
         may_bind(t, address.port())?;
@@ -156,7 +154,11 @@ impl SocketOps for UdpSocket {
             self.end.disconnect();
             return Ok(());
         }
-        self.end.connect(addr::route(self.parse(address)?)?)
+        let to = addr::route(self.parse(address)?)?;
+        if addr::is_broadcast(to.ip()) && !self.end.options.is_on(libc::SO_BROADCAST) {
+            return Err(Errno::ACCES);
+        }
+        self.end.connect(to)
     }
 
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {

@@ -1,0 +1,347 @@
+//! ICMP for guests: raw sockets, which get all messages, and ping sockets, which get answers to their own.
+
+use super::addr;
+use super::options::IntOptions;
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::fs;
+use crate::kernel::Task;
+use crate::net::address::SockAddr;
+use crate::net::message::{Control, Incoming, Outgoing};
+use crate::net::options::{BUFFER_DEFAULT, Options, Value};
+use crate::net::socket::{Socket, SocketOps};
+use crate::net::stack::packet::{HEADROOM, Head, ICMP, ICMPV6, Packet, put_checksum, u16_at};
+use crate::net::stack::{self, icmp::echo_answer};
+use crate::sync::Mutex;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock, Weak};
+use zerocopy::IntoBytes;
+
+/// Longest message.
+const MESSAGE_MAX: usize = 65507;
+/// What a message is charged beyond its data.
+const OVERHEAD: usize = 768;
+/// `ICMP_ECHO` and `ICMP6_ECHO_REQUEST`, with their answers.
+const ECHO: (u8, u8) = (8, 0);
+const ECHO6: (u8, u8) = (128, 129);
+/// `ICMP_FILTER` of `SOL_RAW`, and `ICMP6_FILTER` of `IPPROTO_ICMPV6`: bits of types that are not wanted.
+const SOL_RAW: i32 = 255;
+const FILTER: i32 = 1;
+/// `IPV6_CHECKSUM` of `SOL_RAW` or `IPPROTO_IPV6`.
+const CHECKSUM: i32 = 7;
+
+/// All sockets of the family: few, as each needs a privilege or a group.
+static SOCKETS: LazyLock<Mutex<Vec<Weak<Ping>>>> = LazyLock::new(Mutex::default);
+
+/// A new socket: `EACCES` if the task's group may not ping.
+pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
+    let of_family = if family == libc::AF_INET { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 };
+    if protocol != of_family {
+        return Err(Errno::PROTONOSUPPORT);
+    }
+    if kind == libc::SOCK_DGRAM && !may_ping(t) {
+        return Err(Errno::ACCES);
+    }
+    let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
+    let end = Arc::new(Ping {
+        family,
+        raw: kind == libc::SOCK_RAW,
+        options: options.clone(),
+        ints: IntOptions::default(),
+        queue: WaitQueue::new(),
+        state: Mutex::default(),
+    });
+    let mut sockets = SOCKETS.lock();
+    sockets.retain(|socket| socket.strong_count() > 0);
+    sockets.push(Arc::downgrade(&end));
+    drop(sockets);
+    Ok(Socket::new((family, kind, protocol), options, PingSocket(end)))
+}
+
+/// `net.ipv4.ping_group_range`, in which nobody is by default.
+fn may_ping(t: &Task) -> bool {
+    let range = fs::proc::given("net/ipv4/ping_group_range").unwrap_or("1 0");
+    let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u32>().ok());
+    let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return false };
+    let creds = t.creds();
+    std::iter::once(&creds.egid).chain(creds.groups.iter()).any(|group| (first..=last).contains(group))
+}
+
+#[derive(Debug, Default)]
+struct State {
+    local: Option<IpAddr>,
+    remote: Option<IpAddr>,
+    /// The id of its echo requests, which is its port.
+    id: u16,
+    inbox: VecDeque<Message>,
+    used: usize,
+    /// Types that are not wanted, as guests write them.
+    filter: [u32; 8],
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    from: IpAddr,
+    hops: u8,
+    data: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Ping {
+    family: i32,
+    raw: bool,
+    options: Arc<Options>,
+    ints: IntOptions,
+    queue: WaitQueue,
+    state: Mutex<State>,
+}
+
+/// A message came: all sockets that want it get it.
+pub(in crate::net) fn input(packet: &Packet<'_>) {
+    let sockets: Vec<_> = SOCKETS.lock().iter().filter_map(Weak::upgrade).collect();
+    sockets.iter().for_each(|socket| socket.deliver(packet));
+}
+
+impl Ping {
+    fn echo(&self) -> (u8, u8) {
+        if self.family == libc::AF_INET { ECHO } else { ECHO6 }
+    }
+
+    fn deliver(&self, packet: &Packet<'_>) {
+        let message = packet.payload();
+        let Some(kind) = message.first().copied().filter(|_| packet.dst.is_ipv4() == (self.family == libc::AF_INET))
+        else {
+            return;
+        };
+        let mut state = self.state.lock();
+        let mine = state.local.is_none_or(|ip| ip == packet.dst) && state.remote.is_none_or(|ip| ip == packet.src);
+        let wanted = if self.raw {
+            let word = state.filter.get(usize::from(kind / 32)).copied().unwrap_or(0);
+            word & 1 << (kind % 32) == 0
+        } else {
+            kind == self.echo().1 && u16_at(message, 4) == Some(state.id)
+        };
+        let data = if self.raw && packet.dst.is_ipv4() { packet.bytes } else { message };
+        if !mine || !wanted || state.used + data.len() + OVERHEAD > self.options.rcvbuf() as usize {
+            return;
+        }
+        state.used += data.len() + OVERHEAD;
+        state.inbox.push_back(Message { from: packet.src, hops: packet.hops, data: data.to_vec() });
+        drop(state);
+        self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
+    fn send(&self, data: &[u8], to: IpAddr) -> SysResult<()> {
+        if data.len() > MESSAGE_MAX {
+            return Err(Errno::MSGSIZE);
+        }
+        let own = self.state.lock().local;
+        let source = own.map_or_else(|| addr::source_for(to), Ok)?;
+        if addr::is_broadcast(to) && !self.options.is_on(libc::SO_BROADCAST) {
+            return Err(Errno::ACCES);
+        }
+        let mut message = data.to_vec();
+        let v4 = self.family == libc::AF_INET;
+        if !self.raw {
+            self.complete(&mut message)?;
+        }
+        let (hops, class, protocol) = if v4 {
+            (self.ints.value(libc::IPPROTO_IP, libc::IP_TTL), self.ints.value(libc::IPPROTO_IP, libc::IP_TOS), ICMP)
+        } else {
+            let value = |name| self.ints.value(libc::IPPROTO_IPV6, name);
+            (value(libc::IPV6_UNICAST_HOPS), value(libc::IPV6_TCLASS), ICMPV6)
+        };
+        let head = Head { src: source, dst: to, protocol, hops: hops as u8, class: class as u8 };
+        // Over IPv4 a raw socket's checksum is the guest's own.
+        if !self.raw || !v4 {
+            message.get_mut(2..4).ok_or(Errno::INVAL)?.fill(0);
+            put_checksum(&head, &mut message, 2);
+        }
+        if addr::is_local(to) {
+            loop_back(&head, &message);
+            return Ok(());
+        }
+        stack::get().ok_or(Errno::NETUNREACH)?.send(&head, &message)
+    }
+
+    /// Ping sockets send echo requests with their own id, and nothing else.
+    fn complete(&self, message: &mut [u8]) -> SysResult<()> {
+        let [kind, code, ..] = *message.first_chunk::<8>().ok_or(Errno::INVAL)?;
+        if (kind, code) != (self.echo().0, 0) {
+            return Err(Errno::INVAL);
+        }
+        let id = self.take_id();
+        message.get_mut(4..6).ok_or(Errno::INVAL)?.copy_from_slice(&id.to_be_bytes());
+        Ok(())
+    }
+
+    fn take_id(&self) -> u16 {
+        let mut state = self.state.lock();
+        while state.id == 0 {
+            state.id = stack::random() as u16;
+        }
+        state.id
+    }
+}
+
+/// A message to this host itself.
+fn loop_back(head: &Head, message: &[u8]) {
+    let frame = head.frame(message, None);
+    let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) else { return };
+    input(&packet);
+    if let Some((head, answer)) = echo_answer(&packet).filter(|_| packet.has_valid_checksum()) {
+        let frame = head.frame(&answer, None);
+        if let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) {
+            input(&packet);
+        }
+    }
+}
+
+/// The socket.
+#[derive(Debug)]
+struct PingSocket(Arc<Ping>);
+
+impl PingSocket {
+    fn address(&self, ip: Option<IpAddr>, port: u16) -> SockAddr {
+        addr::to_guest(self.0.family, SocketAddr::new(ip.unwrap_or(addr::any(self.0.family)), port))
+    }
+
+    fn set_filter(&self, value: &[u8]) {
+        let mut state = self.0.state.lock();
+        for (word, bytes) in state.filter.iter_mut().zip(value.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+    }
+
+    /// What options ask to be told with each message.
+    fn control(&self, hops: u8) -> Vec<Control> {
+        let (level, option, kind) = if self.0.family == libc::AF_INET {
+            (libc::IPPROTO_IP, libc::IP_RECVTTL, libc::IP_TTL)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, libc::IPV6_HOPLIMIT)
+        };
+        let wanted = self.0.ints.is_on(level, option);
+        wanted.then(|| Control { level, kind, data: i32::from(hops).as_bytes().to_vec() }).into_iter().collect()
+    }
+}
+
+impl SocketOps for PingSocket {
+    fn bind(&self, _: &Task, address: &SockAddr) -> SysResult<()> {
+        let address = addr::parse(self.0.family, address)?;
+        if !addr::may_be_bound(address.ip()) {
+            return Err(Errno::ADDRNOTAVAIL);
+        }
+        let mut state = self.0.state.lock();
+        state.local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
+        if !self.0.raw {
+            state.id = address.port();
+        }
+        Ok(())
+    }
+
+    fn connect(&self, _: &Task, address: &SockAddr, _: bool) -> SysResult<()> {
+        let to = match address.family()? {
+            libc::AF_UNSPEC => None,
+            _ => Some(addr::route(addr::parse(self.0.family, address)?)?.ip()),
+        };
+        self.0.state.lock().remote = to;
+        Ok(())
+    }
+
+    fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
+        let remote = self.0.state.lock().remote;
+        let to = match message.to {
+            Some(to) => addr::route(addr::parse(self.0.family, to)?)?.ip(),
+            None => remote.ok_or(Errno::DESTADDRREQ)?,
+        };
+        self.0.options.take_error()?;
+        self.0.send(message.data, to).map(|()| message.data.len())
+    }
+
+    fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        self.0.options.take_error()?;
+        let mut state = self.0.state.lock();
+        let message = state.inbox.front().cloned().ok_or(Errno::AGAIN)?;
+        if flags & libc::MSG_PEEK == 0 {
+            state.inbox.pop_front();
+            state.used -= message.data.len() + OVERHEAD;
+        }
+        drop(state);
+        let (full, count) = (message.data.len(), message.data.len().min(buf.len()));
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), message.data.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(Incoming {
+            count,
+            full,
+            from: Some(self.address(Some(message.from), 0)),
+            control: self.control(message.hops),
+            flags: if count < full { libc::MSG_TRUNC } else { 0 },
+            ends: true,
+            ..Incoming::default()
+        })
+    }
+
+    fn shutdown(&self, _: i32) -> SysResult<()> {
+        let connected = self.0.state.lock().remote.is_some();
+        if connected { Ok(()) } else { Err(Errno::NOTCONN) }
+    }
+
+    fn local_address(&self) -> SysResult<SockAddr> {
+        let state = self.0.state.lock();
+        let port = if self.0.raw { self.0.echo_protocol() } else { state.id };
+        Ok(self.address(state.local, port))
+    }
+
+    fn peer_address(&self) -> SysResult<SockAddr> {
+        let remote = self.0.state.lock().remote.ok_or(Errno::NOTCONN)?;
+        Ok(self.address(Some(remote), 0))
+    }
+
+    fn get_option(&self, _: &Task, level: i32, name: i32, room: usize) -> SysResult<Value> {
+        match (level, name) {
+            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.raw => {
+                let len = if level == SOL_RAW { 4 } else { 32 };
+                let filter = self.0.state.lock().filter;
+                Ok(filter.as_bytes().get(..len).unwrap_or_default().into())
+            }
+            _ => self.0.ints.get(level, name, room),
+        }
+    }
+
+    fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        match (level, name) {
+            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.raw => {
+                self.set_filter(value);
+                Ok(())
+            }
+            // The place where ICMPv6 has its checksum: there is no other.
+            (SOL_RAW | libc::IPPROTO_IPV6, CHECKSUM) if self.0.raw && value.starts_with(&2i32.to_ne_bytes()) => Ok(()),
+            _ => self.0.ints.set(level, name, value),
+        }
+    }
+
+    fn poll(&self) -> Events {
+        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
+        ready.set(Events::IN | Events::RDNORM, !self.0.state.lock().inbox.is_empty());
+        ready.set(Events::ERR, self.0.options.has_error());
+        ready
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.0.queue
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Ping {
+    /// What a raw socket has in the place of a port.
+    fn echo_protocol(&self) -> u16 {
+        if self.family == libc::AF_INET { ICMP.into() } else { ICMPV6.into() }
+    }
+}

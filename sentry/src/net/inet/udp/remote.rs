@@ -1,0 +1,115 @@
+//! Datagrams over interfaces, and to an engine's resolver.
+
+use super::super::addr;
+use super::PORTS;
+use super::endpoint::{Envelope, Marks, Udp};
+use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
+use crate::net::stack;
+use crate::net::stack::icmp::Quoted;
+use crate::net::stack::packet::{Head, Packet, UDP, put_checksum, u16_at};
+use crate::net::stack::resolver::Asker;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Length of UDP's header.
+const HEADER: usize = 8;
+/// Time to live of datagrams to groups.
+const GROUP_HOPS: (i32, i32) = (libc::IP_MULTICAST_TTL, libc::IPV6_MULTICAST_HOPS);
+
+impl Udp {
+    /// Sends a datagram over an interface.
+    pub(super) fn send_out(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) -> SysResult<usize> {
+        let stack = stack::get().ok_or(Errno::NETUNREACH)?;
+        if addr::is_broadcast(to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
+            return Err(Errno::ACCES);
+        }
+        if from.ip().is_loopback() || from.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::INVAL);
+        }
+        let hops = if to.ip().is_multicast() { self.group_hops(to) } else { marks.hops };
+        let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class: marks.class };
+        let mut datagram = Vec::with_capacity(HEADER + data.len());
+        datagram.extend(from.port().to_be_bytes());
+        datagram.extend(to.port().to_be_bytes());
+        datagram.extend(((HEADER + data.len()) as u16).to_be_bytes());
+        datagram.extend([0, 0]);
+        datagram.extend_from_slice(data);
+        put_checksum(&head, &mut datagram, 6);
+        stack.send(&head, &datagram).map(|()| data.len())
+    }
+
+    fn group_hops(&self, to: SocketAddr) -> u8 {
+        let hops = if to.is_ipv4() {
+            self.ints.value(libc::IPPROTO_IP, GROUP_HOPS.0)
+        } else {
+            self.ints.value(libc::IPPROTO_IPV6, GROUP_HOPS.1)
+        };
+        hops as u8
+    }
+
+    /// Sends a query to the engine's resolver, if `to` is where it is.
+    pub(super) fn ask_resolver(self: &Arc<Self>, data: &[u8], to: SocketAddr) -> bool {
+        let Some(stack) = stack::get().filter(|stack| stack.resolver.serves(to)) else { return false };
+        stack.resolver.ask(self, data);
+        true
+    }
+
+    /// The socket is closed: no answer is for it.
+    pub(super) fn forget_resolver(self: &Arc<Self>) {
+        if let Some(stack) = stack::get() {
+            stack.resolver.forget(self);
+        }
+    }
+}
+
+impl Asker for Udp {
+    fn answer(&self, from: SocketAddr, data: &[u8]) {
+        let Some(local) = self.state.lock().local else { return };
+        if self.score(from).is_some() {
+            let to = if local.ip().is_unspecified() { from.ip() } else { local.ip() };
+            self.deliver(data, Envelope { len: data.len(), from, to, marks: Marks { hops: 64, class: 0 } });
+        }
+    }
+}
+
+/// A UDP packet to this host, or several datagrams of a size; whether anybody has the port.
+pub(in crate::net) fn input(packet: &Packet<'_>, datagrams: Option<usize>) -> bool {
+    let udp = packet.payload();
+    let (Some(source), Some(port), Some(len)) = (u16_at(udp, 0), u16_at(udp, 2), u16_at(udp, 4)) else { return true };
+    // Of several at once only the packet's length counts.
+    let end = if datagrams.is_some() { udp.len() } else { usize::from(len) };
+    let Some(data) = udp.get(HEADER..end) else { return true };
+    let (from, to) = (SocketAddr::new(packet.src, source), SocketAddr::new(packet.dst, port));
+    let is_group = addr::is_group(packet.dst);
+    let targets = if is_group {
+        PORTS.lock().all(to).into_iter().filter(|end| end.score(from).is_some()).collect()
+    } else {
+        Vec::from_iter(PORTS.lock().find(to, |end| end.score(from)))
+    };
+    let marks = Marks { hops: packet.hops, class: packet.class };
+    for target in &targets {
+        let size = datagrams.unwrap_or(data.len()).max(1);
+        if data.is_empty() {
+            target.deliver(data, Envelope { len: 0, from, to: to.ip(), marks });
+        }
+        for part in data.chunks(size) {
+            target.deliver(part, Envelope { len: part.len(), from, to: to.ip(), marks });
+        }
+    }
+    is_group || !targets.is_empty()
+}
+
+/// A datagram did not arrive: only a socket that is connected to where it went hears of it.
+pub(in crate::net) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
+    let Some((local, remote)) = quoted.ports() else { return };
+    let remote = SocketAddr::new(quoted.dst, remote);
+    let found = PORTS.lock().find(SocketAddr::new(quoted.src, local), |end| {
+        let is_connected = end.state.lock().remote == Some(remote);
+        is_connected.then_some(0)
+    });
+    if let Some(end) = found.filter(|_| hard) {
+        end.options.set_error(errno);
+        end.queue.notify(Events::READABLE | Events::WRITABLE);
+    }
+}

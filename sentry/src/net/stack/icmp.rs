@@ -1,0 +1,153 @@
+//! ICMP and ICMPv6: echo, and what routers and hosts say of packets that did not arrive.
+
+use super::Stack;
+use super::packet::{Head, ICMP, ICMPV6, IPV4_LEN, IPV6_LEN, Packet, put_checksum, u16_at};
+use crate::errno::Errno;
+use crate::net::inet;
+use crate::sync::Mutex;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// `ICMP_ECHO`.
+const ECHO: u8 = 8;
+/// `ICMP6_ECHO_REQUEST`.
+const ECHO6: u8 = 128;
+/// `ICMP6_ECHO_REPLY`.
+const ECHO_REPLY6: u8 = 129;
+const UNREACHABLE: u8 = 3;
+const TIME_EXCEEDED: u8 = 11;
+const UNREACHABLE6: u8 = 1;
+const TIME_EXCEEDED6: u8 = 3;
+/// Bytes of a packet that an error quotes: what fits into any link's packets.
+const QUOTE4: usize = 548;
+const QUOTE6: usize = 1232;
+/// Errors in a second, so that nobody makes the sandbox flood another (`icmp_msgs_per_sec`).
+const ERRORS_PER_SECOND: u32 = 1000;
+
+/// A packet that an error is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Quoted<'a> {
+    /// From whom: this host.
+    pub src: IpAddr,
+    /// To whom.
+    pub dst: IpAddr,
+    /// What follows.
+    pub protocol: u8,
+    /// At least the ports.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Quoted<'a> {
+    /// Reads a packet, of which there may be only the start.
+    pub fn parse(bytes: &'a [u8]) -> Option<Quoted<'a>> {
+        if bytes.first()? >> 4 == 4 {
+            let head = bytes.first_chunk::<IPV4_LEN>()?;
+            let address = |at| Some(Ipv4Addr::from(*head.get(at..)?.first_chunk::<4>()?).into());
+            let payload = bytes.get(usize::from(bytes.first()? & 0xf) * 4..)?;
+            return Some(Quoted { src: address(12)?, dst: address(16)?, protocol: *head.get(9)?, payload });
+        }
+        let head = bytes.first_chunk::<IPV6_LEN>()?;
+        let address = |at| Some(Ipv6Addr::from(*head.get(at..)?.first_chunk::<16>()?).into());
+        Some(Quoted { src: address(8)?, dst: address(24)?, protocol: *head.get(6)?, payload: bytes.get(IPV6_LEN..)? })
+    }
+
+    /// Both ports.
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        Some((u16_at(self.payload, 0)?, u16_at(self.payload, 2)?))
+    }
+}
+
+/// A message of ICMP or ICMPv6 to this host.
+pub(super) fn input(stack: &Stack, packet: &Packet<'_>) {
+    inet::icmp::input(packet);
+    let message = packet.payload();
+    let Some(([kind, code], rest)) = message.split_first_chunk::<2>() else { return };
+    let v4 = packet.protocol == ICMP;
+    match *kind {
+        ECHO if v4 => echo_reply(stack, packet, 0),
+        ECHO6 if !v4 => echo_reply(stack, packet, ECHO_REPLY6),
+        UNREACHABLE if v4 => error(rest, unreachable(*code), true),
+        TIME_EXCEEDED if v4 => error(rest, Some(Errno::HOSTUNREACH), false),
+        UNREACHABLE6 if !v4 => error(rest, unreachable6(*code), true),
+        TIME_EXCEEDED6 if !v4 => error(rest, Some(Errno::HOSTUNREACH), false),
+        _ => {}
+    }
+}
+
+/// What the packet that an error quotes means to its sender.
+fn error(rest: &[u8], errno: Option<Errno>, hard: bool) {
+    let quoted = rest.get(6..).and_then(Quoted::parse);
+    if let Some((quoted, errno)) = quoted.zip(errno) {
+        inet::failed(&quoted, errno, hard);
+    }
+}
+
+fn unreachable(code: u8) -> Option<Errno> {
+    match code {
+        0 | 6 | 9 | 11 => Some(Errno::NETUNREACH),
+        1 | 5 | 10 | 12 | 13 | 14 | 15 => Some(Errno::HOSTUNREACH),
+        2 => Some(Errno::NOPROTOOPT),
+        3 => Some(Errno::CONNREFUSED),
+        _ => None,
+    }
+}
+
+fn unreachable6(code: u8) -> Option<Errno> {
+    match code {
+        0 => Some(Errno::NETUNREACH),
+        1 | 5 | 6 => Some(Errno::ACCES),
+        2 | 3 => Some(Errno::HOSTUNREACH),
+        4 => Some(Errno::CONNREFUSED),
+        _ => None,
+    }
+}
+
+/// What an echo request is answered with; `None` if it is none.
+pub fn echo_answer(packet: &Packet<'_>) -> Option<(Head, Vec<u8>)> {
+    let reply = match (packet.protocol, packet.payload().first()?) {
+        (ICMP, &ECHO) => 0,
+        (ICMPV6, &ECHO6) => ECHO_REPLY6,
+        _ => return None,
+    };
+    let head =
+        Head { src: packet.dst, dst: packet.src, protocol: packet.protocol, hops: 64, class: packet.class };
+    let mut message = packet.payload().to_vec();
+    *message.first_mut()? = reply;
+    message.get_mut(2..4)?.fill(0);
+    put_checksum(&head, &mut message, 2);
+    Some((head, message))
+}
+
+fn echo_reply(stack: &Stack, packet: &Packet<'_>, _: u8) {
+    // Nobody answers to a broadcast: that would let one packet cause many.
+    if !stack.is_own(packet.dst) {
+        return;
+    }
+    if let Some((head, message)) = echo_answer(packet) {
+        let _ = stack.send(&head, &message);
+    }
+}
+
+/// Tells the sender of `packet` that nobody has the port it is for.
+pub(super) fn port_unreachable(stack: &Stack, packet: &Packet<'_>) {
+    if !stack.is_own(packet.dst) || !may_send_error() {
+        return;
+    }
+    let v4 = packet.dst.is_ipv4();
+    let (protocol, kind, code, quote) =
+        if v4 { (ICMP, UNREACHABLE, 3, QUOTE4) } else { (ICMPV6, UNREACHABLE6, 4, QUOTE6) };
+    let head = Head { src: packet.dst, dst: packet.src, protocol, hops: 64, class: 0 };
+    let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(packet.bytes.get(..quote.min(packet.bytes.len())).unwrap_or_default());
+    put_checksum(&head, &mut message, 2);
+    let _ = stack.send(&head, &message);
+}
+
+fn may_send_error() -> bool {
+    static SECOND: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut second = SECOND.lock();
+    let (began, count) = second.filter(|(began, _)| now.duration_since(*began) < Duration::from_secs(1)).unwrap_or((now, 0));
+    *second = Some((began, count + 1));
+    count < ERRORS_PER_SECOND
+}
