@@ -39,8 +39,7 @@ impl Fragments {
         }
         let key = (packet.src, packet.dst, packet.protocol, fragment.id);
         self.make_room(&key, now);
-        let partial =
-            self.partial.entry(key).or_insert_with(|| Partial { began: now, parts: Vec::new(), total: None });
+        let partial = self.partial.entry(key).or_insert_with(|| Partial { began: now, parts: Vec::new(), total: None });
         if !fragment.more {
             partial.total = Some(end);
         }

@@ -109,8 +109,7 @@ pub fn echo_answer(packet: &Packet<'_>) -> Option<(Head, Vec<u8>)> {
         (ICMPV6, &ECHO6) => ECHO_REPLY6,
         _ => return None,
     };
-    let head =
-        Head { src: packet.dst, dst: packet.src, protocol: packet.protocol, hops: 64, class: packet.class };
+    let head = Head { src: packet.dst, dst: packet.src, protocol: packet.protocol, hops: 64, class: packet.class };
     let mut message = packet.payload().to_vec();
     *message.first_mut()? = reply;
     message.get_mut(2..4)?.fill(0);
@@ -147,7 +146,8 @@ fn may_send_error() -> bool {
     static SECOND: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
     let now = Instant::now();
     let mut second = SECOND.lock();
-    let (began, count) = second.filter(|(began, _)| now.duration_since(*began) < Duration::from_secs(1)).unwrap_or((now, 0));
+    let (began, count) =
+        second.filter(|(began, _)| now.duration_since(*began) < Duration::from_secs(1)).unwrap_or((now, 0));
     *second = Some((began, count + 1));
     count < ERRORS_PER_SECOND
 }

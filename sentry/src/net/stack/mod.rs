@@ -189,11 +189,8 @@ impl Stack {
         }
         match packet.protocol {
             packet::TCP => inet::tcp::input(self, packet, batch),
-            packet::UDP => {
-                if !inet::udp::input(packet, received.datagrams) {
-                    icmp::port_unreachable(self, packet);
-                }
-            }
+            packet::UDP if inet::udp::input(packet, received.datagrams) => {}
+            packet::UDP => icmp::port_unreachable(self, packet),
             packet::ICMPV6 if arp::input_ndp(link, packet) => {}
             packet::ICMP | packet::ICMPV6 if packet.dst.is_ipv4() == (packet.protocol == packet::ICMP) => {
                 icmp::input(self, packet);
@@ -206,12 +203,12 @@ impl Stack {
     pub fn send(&self, head: &Head, payload: &[u8]) -> SysResult<()> {
         let hop = self.route(head.dst)?;
         let mtu = self.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu;
-        if head.len() + payload.len() <= mtu {
+        if head.header_len() + payload.len() <= mtu {
             self.transmit(&hop, Outgoing { frame: head.frame(payload, None), offload: Offload::None });
             return Ok(());
         }
         // Each part but the last has a multiple of 8 bytes; IPv6 needs room for one more header.
-        let size = (mtu - head.len() - 8) & !7;
+        let size = (mtu - head.header_len() - 8) & !7;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         for (n, part) in payload.chunks(size).enumerate() {
             let offset = n * size;

@@ -197,14 +197,14 @@ pub struct Head {
 
 impl Head {
     /// The length that the header has.
-    pub fn len(&self) -> usize {
+    pub fn header_len(&self) -> usize {
         if self.dst.is_ipv4() { IPV4_LEN } else { IPV6_LEN }
     }
 
     /// A frame with room for the link's headers, the IP header, and `payload`.
     pub fn frame(&self, payload: &[u8], fragment: Option<Fragment>) -> Vec<u8> {
         let extension = if fragment.is_some() && self.dst.is_ipv6() { 8 } else { 0 };
-        let mut frame = Vec::with_capacity(HEADROOM + self.len() + extension + payload.len());
+        let mut frame = Vec::with_capacity(HEADROOM + self.header_len() + extension + payload.len());
         frame.resize(HEADROOM, 0);
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -227,8 +227,26 @@ impl Head {
         let [total, id, place] = [(IPV4_LEN + len) as u16, id, place].map(u16::to_be_bytes);
         let ([a, b, c, d], [e, f, g, h]) = (src.octets(), dst.octets());
         let mut head = [
-            0x45, self.class, total[0], total[1], id[0], id[1], place[0], place[1], self.hops, self.protocol, 0, 0, a,
-            b, c, d, e, f, g, h,
+            0x45,
+            self.class,
+            total[0],
+            total[1],
+            id[0],
+            id[1],
+            place[0],
+            place[1],
+            self.hops,
+            self.protocol,
+            0,
+            0,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
         ];
         [head[10], head[11]] = (!fold(sum(&head, 0))).to_be_bytes();
         head
@@ -252,8 +270,7 @@ impl Head {
 
 /// Puts the checksum of a transport protocol into `payload` at `at`, where there is a zero.
 pub fn put_checksum(head: &Head, payload: &mut [u8], at: usize) {
-    let initial =
-        if head.protocol == ICMP { 0 } else { pseudo_sum(head.src, head.dst, head.protocol, payload.len()) };
+    let initial = if head.protocol == ICMP { 0 } else { pseudo_sum(head.src, head.dst, head.protocol, payload.len()) };
     let checksum = match !fold(sum(payload, initial)) {
         // Zero would say that there is none.
         0 if head.protocol == UDP => 0xffff,

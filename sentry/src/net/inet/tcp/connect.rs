@@ -105,7 +105,7 @@ impl Tcp {
     /// Connects over an interface.
     fn connect_out(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
         let local = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
-        let flow = flows::connect(self, Key { local, remote: to }, nonblocking)?;
+        let flow = flows::connect(self, Key { local, remote: to })?;
         let mut state = self.state.lock();
         state.phase = Phase::Remote(flow);
         state.remote = Some(to);

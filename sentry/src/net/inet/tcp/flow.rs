@@ -61,7 +61,7 @@ struct Inner {
     orphan: Option<Instant>,
     /// It was seen at its end, and is in the table no more.
     ended: bool,
-    /// A non-blocking `connect` succeeded and the next one is to say so.
+    /// The `connect` that began it has not yet been told of its success.
     unreported: bool,
     timer: Option<(TimerId, Instant)>,
     keep_alive: Option<Duration>,
@@ -113,9 +113,9 @@ impl Flow {
     }
 
     /// Sends the first packet of a connection.
-    pub(super) fn connect(self: &Arc<Self>, nonblocking: bool) -> SysResult<()> {
+    pub(super) fn connect(self: &Arc<Self>) -> SysResult<()> {
         let mut inner = self.inner.lock();
-        inner.unreported = nonblocking;
+        inner.unreported = true;
         if !inner.wire.connect(self.key.local, self.key.remote) {
             return Err(Errno::ADDRNOTAVAIL);
         }
@@ -195,11 +195,7 @@ impl Flow {
         if timed_out {
             self.options.set_error(Errno::TIMEDOUT);
         }
-        let seen = Seen {
-            state,
-            received: inner.wire.look().recv_queue(),
-            writable: inner.is_writable(),
-        };
+        let seen = Seen { state, received: inner.wire.look().recv_queue(), writable: inner.is_writable() };
         let events = events(inner.seen, seen);
         inner.seen = seen;
         let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
@@ -317,7 +313,11 @@ impl Flow {
         inner.orphan = Some(Instant::now());
         let unread = inner.wire.look().recv_queue() > 0;
         let socket = inner.wire.tcp();
-        if abort || unread { socket.abort() } else { socket.close() }
+        if abort || unread {
+            socket.abort()
+        } else {
+            socket.close()
+        }
         self.pump(inner);
     }
 
@@ -353,7 +353,7 @@ impl Flow {
         under_way || (self.state() == State::Closed && self.options.has_error())
     }
 
-    /// Whether a non-blocking `connect` is to be told of its success; it is told once.
+    /// Whether a `connect` is to be told of its success; it is told once.
     pub(super) fn take_unreported(&self) -> bool {
         std::mem::take(&mut self.inner.lock().unreported)
     }

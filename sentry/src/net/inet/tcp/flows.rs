@@ -35,7 +35,7 @@ const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// Begins a connection of `end`.
-pub(super) fn connect(end: &Arc<Tcp>, key: Key, nonblocking: bool) -> SysResult<Arc<Flow>> {
+pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
     let flow = Flow::new(key, end, false)?;
     let mut table = TABLE.lock();
     if table.flows.get(&key).is_some_and(|old| old.state() != State::TimeWait) {
@@ -44,7 +44,7 @@ pub(super) fn connect(end: &Arc<Tcp>, key: Key, nonblocking: bool) -> SysResult<
     let old = table.flows.insert(key, flow.clone());
     drop(table);
     drop(old);
-    flow.connect(nonblocking)?;
+    flow.connect()?;
     Ok(flow)
 }
 
@@ -69,11 +69,6 @@ pub(super) fn linger(flow: &Arc<Flow>) {
     if let Some(flow) = surplus.and_then(|flow| flow.upgrade()) {
         remove(&flow);
     }
-}
-
-/// All connections, for lists of sockets: those of closed sockets too.
-pub(super) fn all() -> Vec<Arc<Flow>> {
-    TABLE.lock().flows.values().cloned().collect()
 }
 
 /// A TCP packet to this host.

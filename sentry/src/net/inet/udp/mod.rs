@@ -1,7 +1,6 @@
 //! UDP. Between sockets of the sandbox a datagram goes straight into the receiver's queue, or nowhere; others come and go
 //! over interfaces.
 
-
 mod endpoint;
 mod remote;
 mod socket;
