@@ -58,6 +58,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
         network: NetworkSpec::default(),
         hold: false,
         preserved: Vec::new(),
+        fresh: Namespaces::empty(),
     };
     let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;
     release_stdio();
@@ -139,6 +140,8 @@ pub(crate) struct Beside {
     pub(crate) hold: bool,
     /// Descriptors from 3 on that the first process gets.
     pub(crate) preserved: Vec<OwnedFd>,
+    /// Namespaces that were made for this sandbox already, and that nothing else uses.
+    pub(crate) fresh: Namespaces,
 }
 
 /// A running sandbox, seen by its parent.
@@ -187,7 +190,7 @@ impl Sandbox {
             seccomp: globals.sentry_seccomp.into(),
             user_namespace,
         };
-        match clone_into_namespaces(walls)? {
+        match clone_into_namespaces(walls, ALL - beside.fresh)? {
             Clone::Parent { pidfd, .. } => Ok(Sandbox { process: pidfd, control }),
             Clone::Child => {
                 drop(control);
@@ -319,9 +322,9 @@ fn child(plan: Plan, walls: Walls, terminal: Option<&RawTerminal>, handles: Hand
     std::process::exit(code)
 }
 
-fn clone_into_namespaces(walls: Walls) -> Result<Clone> {
+fn clone_into_namespaces(walls: Walls, wanted: Namespaces) -> Result<Clone> {
     let user = if walls.user_namespace.is_some() { Namespaces::USER } else { Namespaces::empty() };
-    match host::clone(ALL | user) {
+    match host::clone(wanted | user) {
         Ok(side) => Ok(side),
         Err(e) => {
             let missing = missing_namespaces(user);
@@ -330,7 +333,7 @@ fn clone_into_namespaces(walls: Walls) -> Result<Clone> {
                 return Err(e.context(format!("refusing to start: the host gives no new {}", names(missing))));
             }
             eprintln!("runsc: warning: going on without a new {} (--allow-weaker)", names(missing));
-            host::clone((ALL | user) - missing).context("cannot make the sandbox's process")
+            host::clone((wanted | user) - missing).context("cannot make the sandbox's process")
         }
     }
 }

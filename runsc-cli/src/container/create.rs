@@ -12,6 +12,7 @@ use crate::terminal::RawTerminal;
 use crate::{Globals, log, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
+use platform::host::Namespaces;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use sentry::boot::config::NetworkSpec;
@@ -179,6 +180,7 @@ fn furnish(
             network: NetworkSpec::default(),
             hold: true,
             preserved: options.preserved,
+            fresh: Namespaces::empty(),
         },
         console,
         terminal,

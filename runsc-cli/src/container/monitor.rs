@@ -167,6 +167,11 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
             false => NetworkSpec::default(),
         };
     }
+    // Those that were made for the container and hold nothing are the sentry's as well: making them costs time.
+    beside.fresh = parts.spaces.new & (Namespaces::IPC | Namespaces::UTS);
+    if beside.network.interfaces.is_empty() && network::is_own(parts.network_of_command) {
+        beside.fresh |= parts.spaces.new & Namespaces::NET;
+    }
     let terminal = terminal.as_ref().or(parts.terminal.as_ref());
     let view = parts.spaces.new.contains(Namespaces::MOUNT).then(|| View::of(&parts.plan.mounts));
     let sandbox = Sandbox::start(parts.plan, globals, beside, terminal).map_err(failed)?;

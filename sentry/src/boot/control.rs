@@ -94,8 +94,9 @@ impl Connection {
                     break;
                 }
             };
-            let reply = self.obey(request, fds).unwrap_or_else(|e| Reply::Failed { what: e.what, status: e.status });
-            if protocol::send(&*self.socket, &reply, &[]).is_err() {
+            let reply = self.obey(request, fds);
+            let reply = reply.unwrap_or_else(|e| Some(Reply::Failed { what: e.what, status: e.status }));
+            if reply.is_some_and(|reply| protocol::send(&*self.socket, &reply, &[]).is_err()) {
                 break;
             }
             executor::run_local();
@@ -106,15 +107,21 @@ impl Connection {
         }
     }
 
-    fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
-        match request {
-            Request::Start => self.control.start(),
-            Request::Exec(request) => self.exec(*request, fds),
-            Request::Signal { signo, all: true } => Ok(self.control.signal_all(signo)),
-            Request::Signal { signo, all: false } => match &self.exec {
-                Some(exec) => Ok(signal(&self.control.kernel, &exec.group, signo)),
-                None => Ok(self.control.signal_main(signo)),
-            },
+    /// Carries out a request; returns the reply that is still to be given.
+    fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<Option<Reply>, Failure> {
+        Ok(Some(match request {
+            Request::Start => return self.start().map(|()| None),
+            Request::Exec(request) => return self.exec(*request, fds).map(|()| None),
+            Request::Signal { signo, all } => {
+                // Told before it is done, for the sandbox may end of it.
+                protocol::send(&*self.socket, &Reply::Done, &[]).map_err(|e| super::failed("signal", e))?;
+                match (&self.exec, all) {
+                    (_, true) => self.control.signal_all(signo),
+                    (Some(exec), false) => signal(&self.control.kernel, &exec.group, signo),
+                    (None, false) => self.control.signal_main(signo),
+                }
+                return Ok(None);
+            }
             Request::WindowSize => {
                 let terminal = match &self.exec {
                     Some(exec) => &exec.terminal,
@@ -123,22 +130,36 @@ impl Connection {
                 if let Some(terminal) = terminal {
                     terminal.resize();
                 }
-                Ok(Reply::Done)
+                Reply::Done
             }
-            Request::Processes => Ok(self.control.processes()),
+            Request::Processes => self.control.processes(),
             Request::Pause(is_paused) => {
                 self.control.kernel.platform.pause(is_paused);
-                Ok(Reply::Done)
+                Reply::Done
             }
             Request::Limits { pids } => {
                 self.control.kernel.tree.lock().max_tasks = pids;
-                Ok(Reply::Done)
+                Reply::Done
             }
+        }))
+    }
+
+    /// Lets the first process run. The caller hears of it before: the process may end, and the sandbox with it,
+    /// before anything else could be said.
+    fn start(&self) -> Result<(), Failure> {
+        match std::mem::replace(&mut *self.control.main.lock(), Main::Started) {
+            Main::Held(prepared) => {
+                protocol::send(&*self.socket, &Reply::Done, &[]).map_err(|e| super::failed("start", e))?;
+                prepared.go();
+                executor::run_local();
+                Ok(())
+            }
+            Main::Started => Err(Failure { what: "the container runs already".into(), status: 1 }),
         }
     }
 
     /// Starts a process; its end is told over the same connection.
-    fn exec(&mut self, request: ExecRequest, fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
+    fn exec(&mut self, request: ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
         if self.exec.is_some() {
             return Err(Failure { what: "this connection has its process".into(), status: 1 });
         }
@@ -162,7 +183,8 @@ impl Connection {
         // The caller hears of the start before it can hear of the end.
         protocol::send(&*self.socket, &Reply::Started { pid }, &[]).map_err(|e| super::failed("exec", e))?;
         prepared.go();
-        Ok(Reply::Done)
+        executor::run_local();
+        Ok(())
     }
 
     fn start_of(
@@ -198,32 +220,21 @@ impl Connection {
 }
 
 impl Control {
-    fn start(&self) -> Result<Reply, Failure> {
-        match std::mem::replace(&mut *self.main.lock(), Main::Started) {
-            Main::Held(prepared) => {
-                prepared.go();
-                Ok(Reply::Done)
-            }
-            Main::Started => Err(Failure { what: "the container runs already".into(), status: 1 }),
-        }
-    }
-
-    fn signal_main(&self, signo: i32) -> Reply {
+    fn signal_main(&self, signo: i32) {
         if matches!(*self.main.lock(), Main::Held(_)) {
             // It has no handlers yet; what would end it ends the sandbox.
             if matches!(default_action(signo), DefaultAction::Terminate | DefaultAction::Core) {
                 super::end(Ok(signo));
             }
-            return Reply::Done;
+            return;
         }
         let main = self.kernel.main.load(std::sync::atomic::Ordering::Relaxed);
         if let Some(group) = self.kernel.group(main) {
             signal(&self.kernel, &group, signo);
         }
-        Reply::Done
     }
 
-    fn signal_all(&self, signo: i32) -> Reply {
+    fn signal_all(&self, signo: i32) {
         if matches!(*self.main.lock(), Main::Held(_)) {
             return self.signal_main(signo);
         }
@@ -231,7 +242,6 @@ impl Control {
         for group in groups {
             signal(&self.kernel, &group, signo);
         }
-        Reply::Done
     }
 
     fn processes(&self) -> Reply {
@@ -244,10 +254,9 @@ impl Control {
 }
 
 /// From outside the container: SIGKILL and SIGSTOP work on process 1 too.
-fn signal(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, signo: i32) -> Reply {
+fn signal(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, signo: i32) {
     match signo {
         libc::SIGKILL => group.kill(signo),
         _ => group.send_signal(kernel, SigInfo::new(signo, libc::SI_USER)),
     }
-    Reply::Done
 }
