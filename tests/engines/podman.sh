@@ -1,0 +1,63 @@
+#!/bin/bash
+# Podman, with runsc as its runtime.
+cd "$(dirname "$0")" && . ./lib.sh
+need podman conmon umoci skopeo nsenter
+begin podman
+image || exit 1
+mkdir -p "$WORK/cni"
+cat >"$WORK/containers.conf" <<-END
+	[containers]
+	default_ulimits = ["nofile=1024:4096", "nproc=4096:8192"]
+	[engine]
+	cgroup_manager = "cgroupfs"
+	events_logger = "file"
+	runtime = "runsc"
+	tmp_dir = "$WORK/tmp"
+	runtime_supports_json = ["runsc"]
+	[engine.runtimes]
+	runsc = ["$WORK/runsc"]
+	[network]
+	network_backend = "cni"
+	network_config_dir = "$WORK/cni"
+END
+cat >"$WORK/storage.conf" <<-END
+	[storage]
+	driver = "overlay"
+	graphroot = "$WORK/root"
+	runroot = "$WORK/run"
+END
+P() {
+	inside env -i PATH="$PATH" HOME="$WORK" TERM=xterm CONTAINERS_CONF="$WORK/containers.conf" \
+		CONTAINERS_STORAGE_CONF="$WORK/storage.conf" podman "$@"
+}
+export -f P inside
+export WORK HOLDER
+P load -q -i "$WORK/image/oci.tar" >/dev/null || exit 1
+
+p() { name=$1 status=$2 pattern=$3; shift 3; check "$name" "$status" "$pattern" bash -c 'P "$@"' P "$@"; }
+mkdir -p "$WORK/volume"
+p 'run gives output and status' 7 'uid=0' run --rm --network none bb sh -c 'id; exit 7'
+p 'run detached' 0 '^[0-9a-f]{64}' run -d --name t --network none -v "$WORK/volume:/data" bb \
+	sh -c 'echo started; mkdir /www; echo web > /www/f; trap "exit 4" TERM; while :; do sleep 0.1; done'
+check 'logs' 0 'started' bash -c 'for i in $(seq 20); do P logs t | grep started && exit; sleep 0.1; done'
+p 'it is up' 0 't Up' ps -a --format '{{.Names}} {{.Status}}'
+p 'exec gives output and status' 5 'in it' exec t sh -c 'echo in it; exit 5'
+p 'exec as a user' 0 'uid=1000.*/tmp b' exec -u 1000:1000 -w /tmp -e A=b t sh -c 'id; pwd; echo $A'
+p 'stats' 0 't ' stats --no-stream t
+p 'top shows the processes' 0 'sleep' top t
+p 'pause' 0 '' pause t
+p 'it is paused' 0 't Paused' ps -a --format '{{.Names}} {{.Status}}'
+p 'unpause' 0 '' unpause t
+p 'cp from the container' 0 'web' cp t:/www/f -
+p 'stop' 0 '' stop -t 3 t
+p 'the status of the end' 0 'exited 4 false' inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' t
+p 'start again' 0 '' start t
+p 'kill' 0 '' kill -s KILL t
+p 'remove' 0 '' rm -f t
+p 'a read-only root' 0 'ro-ok' run --rm --network none --read-only bb sh -c 'echo x > /f || echo ro-ok'
+p 'privileged may mount' 0 'mounted' run --rm --network none --privileged bb sh -c 'mount -t tmpfs t /mnt && echo mounted'
+p 'a missing program is 127' 127 'no such file' run --rm --network none bb /nonexistent
+p 'one that cannot run is 126' 126 'permission denied' run --rm --network none bb /etc/passwd
+check 'standard input' 0 'cat me' bash -c 'echo cat me | P run --rm -i --network none bb cat'
+p 'another' 0 '' run -d --name box2 --network none bb sleep 100
+p 'checkpoint is refused' 125 'does not support checkpoint' container checkpoint box2
