@@ -6,7 +6,8 @@ set -eu
 wanted="bash:bash find:findutils grep:grep sed:sed awk:gawk tar:tar gzip:gzip xz:xz-utils make:make cc:build-essential
 git:git perl:perl python3:python3 sqlite3:sqlite3 node:nodejs javac:default-jdk-headless go:golang-go
 redis-server:redis-server redis-benchmark:redis-tools nginx:nginx-light wrk:wrk tmux:tmux setpriv:util-linux ps:procps
-script:bsdutils busybox:busybox-static"
+script:bsdutils busybox:busybox-static containerd:containerd dockerd:docker.io podman:podman
+conmon:conmon runc:runc iptables:iptables ip:iproute2 nsenter:util-linux umoci:umoci skopeo:skopeo"
 
 missing=
 for pair in $wanted; do

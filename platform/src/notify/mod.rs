@@ -35,6 +35,9 @@ const READY: usize = 3;
 /// How much higher the `oom_score_adj` of guests is than the sentry's: a fifth of the limit that memory ran into, which
 /// is more than a sentry uses.
 const GUEST_OOM_BONUS: i32 = 200;
+/// `oom_score_adj` of ready processes, the highest: the host may ask for memory again while what it has just killed is
+/// still on its way out, and nobody misses a ready process.
+const READY_OOM_SCORE: i32 = 1000;
 
 /// The processes behind one listener.
 #[derive(Debug)]
@@ -110,7 +113,7 @@ pub(crate) struct Shared {
     spawner: SpawnerHandle,
     procfs: Arc<OwnedFd>,
     /// `oom_score_adj` of guests: when memory runs out they are killed before the sentry.
-    oom_score_adj: String,
+    oom_score_adj: i32,
     dummy: OwnedFd,
     threads: RwLock<HashMap<i32, Arc<NotifyThread>>>,
     processes: Mutex<HashMap<i32, Arc<HostProcess>>>,
@@ -163,12 +166,31 @@ impl Shared {
         nursery.under_way = nursery.under_way.saturating_sub(1);
         match thread {
             Some(thread) if nursery.is_paused => crate::Process::kill(thread.host.as_ref()),
-            thread => nursery.ready.extend(thread),
+            Some(thread) => {
+                // Not before: while it starts it shares its memory, and so the score, with the spawner.
+                self.set_oom_score(thread.host.pid, READY_OOM_SCORE);
+                nursery.ready.push(thread);
+            }
+            None => {}
         }
         let waiting = std::mem::take(&mut nursery.waiting);
         self.nursery_changed.notify_one();
         drop(nursery);
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whom the host kills first when memory runs out.
+    fn set_oom_score(&self, pid: i32, score: i32) {
+        if let Err(e) = process::write_proc(&self.procfs, &format!("{pid}/oom_score_adj"), &score.to_string()) {
+            tracing::warn!("the host may kill the sentry before guests when memory runs out: {e}");
+        }
+    }
+
+    /// A ready process has died before it was used.
+    fn forget_ready(&self, pid: i32) {
+        let mut nursery = self.nursery.lock();
+        nursery.ready.retain(|thread| thread.host.pid != pid);
+        self.nursery_changed.notify_one();
     }
 
     /// The watcher should look at threads again.
@@ -193,8 +215,8 @@ impl NotifyPlatform {
         fatal: fn(&str),
     ) -> io::Result<NotifyPlatform> {
         let own = process::read_proc(&procfs, "self/oom_score_adj").unwrap_or_default();
-        let own = String::from_utf8_lossy(&own).trim().parse().unwrap_or(0);
-        let oom_score_adj = (own + GUEST_OOM_BONUS).min(1000).to_string();
+        let own: i32 = String::from_utf8_lossy(&own).trim().parse().unwrap_or(0);
+        let oom_score_adj = (own + GUEST_OOM_BONUS).min(READY_OOM_SCORE);
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
         let shared = Arc::new(Shared {
             spawner,
@@ -227,6 +249,8 @@ impl Platform for NotifyPlatform {
             let mut nursery = self.shared.nursery.lock();
             if let Some(thread) = nursery.ready.pop() {
                 self.shared.nursery_changed.notify_one();
+                drop(nursery);
+                self.shared.set_oom_score(thread.host.pid, self.shared.oom_score_adj);
                 return Poll::Ready(Ok(thread as Arc<dyn Thread>));
             }
             if let Some(errno) = nursery.broken {
@@ -286,9 +310,6 @@ fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
     if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
         tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
     }
-    if let Err(e) = process::write_proc(&shared.procfs, &format!("{pid}/oom_score_adj"), &shared.oom_score_adj) {
-        tracing::warn!("the host may kill the sentry before guests when memory runs out: {e}");
-    }
     let family = Arc::new(Family { listener, root: pid });
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
@@ -310,7 +331,10 @@ fn reaper(shared: Arc<Shared>) {
         };
         let host = shared.processes.lock().remove(&dead.pid);
         match host {
-            Some(host) => host.reap(),
+            Some(host) => {
+                host.reap();
+                shared.forget_ready(dead.pid);
+            }
             None => {
                 let _ = sys::reap(dead.pid);
                 if dead.pid == shared.spawner.pid() {
