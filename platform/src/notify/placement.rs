@@ -21,12 +21,18 @@ pub(super) fn keep_here(host: &Arc<HostProcess>, tid: i32) -> Option<Kept> {
     let before = host.with_pid(|_| {
         let tid = Pid::from_raw(tid);
         let before = sched_getaffinity(tid).ok()?;
-        let mut here = CpuSet::new();
-        here.set(sched_getcpu());
+        let here = only(sched_getcpu());
         sched_setaffinity(tid, &here).ok()?;
-        Some(before)
+        Some((before, here))
     });
-    Some(Kept { host: host.clone(), tid, before: before?? })
+    let (before, here) = before??;
+    Some(Kept { host: host.clone(), tid, before, here })
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
 }
 
 /// See [`keep_here`].
@@ -35,6 +41,7 @@ pub(super) struct Kept {
     host: Arc<HostProcess>,
     tid: i32,
     before: CpuSet,
+    here: CpuSet,
 }
 
 impl Kept {
@@ -48,7 +55,11 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.release(&self.host, self.tid);
+        // Unless somebody has changed it meanwhile.
+        let is_here = |_| sched_getaffinity(Pid::from_raw(self.tid)).is_ok_and(|now| now == self.here);
+        if self.host.with_pid(is_here) == Some(true) {
+            self.release(&self.host, self.tid);
+        }
     }
 }
 
@@ -58,6 +69,8 @@ static REAPS_ON: AtomicIsize = AtomicIsize::new(isize::MAX);
 
 /// The calling thread reaps.
 pub(super) fn i_am_the_reaper() {
+    // Before its own affinity changes.
+    allowed();
     REAPER.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
 }
 
@@ -71,9 +84,7 @@ fn reap_on(place: isize, cores: &CpuSet) {
 /// spread on it what is quicker on one.
 pub(super) fn die_here() {
     let cpu = sched_getcpu();
-    let mut here = CpuSet::new();
-    here.set(cpu);
-    reap_on(cpu.cast_signed(), &here);
+    reap_on(cpu.cast_signed(), &only(cpu));
 }
 
 /// Has a thread that is about to die wake on another core, if there is one. It must not have been reaped.
