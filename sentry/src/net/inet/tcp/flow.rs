@@ -314,9 +314,9 @@ impl Flow {
         let unread = inner.wire.look().recv_queue() > 0;
         let socket = inner.wire.tcp();
         if abort || unread {
-            socket.abort()
+            socket.abort();
         } else {
-            socket.close()
+            socket.close();
         }
         self.pump(inner);
     }
