@@ -212,6 +212,52 @@ fn large_output_is_not_lost() -> Result<()> {
 }
 
 #[test]
+fn ordinary_users_run_bundles() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    const USER: u32 = 1000;
+    let b = Bundle::new("user", "id -u; echo x > /made; ls -ln /made")?;
+    let runtime = b.path().join("runsc");
+    fs::copy(tests::runsc()?, &runtime)?;
+    let chown = std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(b.path()).status()?;
+    assert!(chown.success());
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+        .arg(&runtime)
+        .arg("--root")
+        .arg(b.path().join("of-user"))
+        .args(["run", "--bundle", ".", "user-1"])
+        .current_dir(b.path())
+        .stdin(Stdio::null())
+        .output()?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.starts_with("0\n-rw-r--r--    1 0        0 "), "{out} {err}");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&b.in_root("made").metadata()?), USER);
+    Ok(())
+}
+
+#[test]
+fn ids_are_mapped() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let mut b = Bundle::new("mapped", "cat /proc/self/uid_map; echo x > /tmp/made; ls -ln /tmp/made")?;
+    let world = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o1777);
+    fs::set_permissions(b.in_root("tmp"), world)?;
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    b.config["linux"]["uidMappings"] = map.clone();
+    b.config["linux"]["gidMappings"] = map;
+    b.config["linux"]["namespaces"].as_array_mut().context("namespaces")?.push(json!({ "type": "user" }));
+    b.save()?;
+    let output = b.run(&["run", "--bundle", ".", "mapped-1"])?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("0     100000      65536") && out.contains("1 0        0 "), "{out} {err}");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&b.in_root("tmp/made").metadata()?), 100_000);
+    Ok(())
+}
+
+#[test]
 fn damaged_state_is_deleted_by_force() -> Result<()> {
     let b = Bundle::new("damaged", "true")?;
     let dir = b.path().join("state/damaged-1");

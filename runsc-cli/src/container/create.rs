@@ -12,7 +12,7 @@ use crate::terminal::RawTerminal;
 use crate::{Globals, log, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
-use platform::host::Namespaces;
+use platform::host::{self, Caps, Namespaces};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use sentry::boot::config::NetworkSpec;
@@ -117,7 +117,10 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     let spec = oci::load(&bundle)?;
     let globals = &settings::overridden(globals, &spec)?;
     let plan = oci::plan(&spec, &bundle, id.clone())?;
-    let spaces = Spaces::of(&spec)?;
+    let mut spaces = Spaces::of(&spec)?;
+    if !spaces.maps_ids() && !host::has_cap(Caps::SYS_ADMIN) {
+        spaces = spaces.without_privileges()?;
+    }
     let wants_terminal = plan.terminal == Terminal::Required;
     check_terminal(wants_terminal, options.is_detached, options.console_socket.as_deref())?;
     let request = cgroup::Placement {

@@ -225,9 +225,8 @@ fn run_inside(container: &Container, hook: &Hook, state: &[u8]) -> Result<()> {
     let request = ExecRequest { process, stdio: [Stdio::Given; 3], terminal: None, preserved: 0 };
     client.send(&Request::Exec(Box::new(request)), &[stdin.as_fd(), null.as_fd(), null.as_fd()])?;
     drop(stdin);
-    match client.receive()?.context("the sentry died")? {
-        Reply::Failed { what, .. } => bail!("{what}"),
-        _ => {}
+    if let Reply::Failed { what, .. } = client.receive()?.context("the sentry died")? {
+        bail!("{what}");
     }
     // One that does not read it may have closed it.
     let _ = writer.write_all(state);

@@ -51,10 +51,21 @@ impl Spaces {
         if is_user_new && (spaces.uid_map.is_empty() || spaces.gid_map.is_empty()) {
             bail!("user namespaces enabled, but no uid or gid mappings found");
         }
-        if !seen.contains(Namespaces::USER) && !(spaces.uid_map.is_empty() && spaces.gid_map.is_empty()) {
+        let has_maps = !spaces.uid_map.is_empty() || !spaces.gid_map.is_empty();
+        if has_maps && !seen.contains(Namespaces::USER) {
             bail!("user namespace mappings specified, but user namespace isn't enabled in the config");
         }
         Ok(spaces)
+    }
+
+    /// Without the right to make namespaces the monitor stays in those of its caller: the sentry makes its own in a user
+    /// namespace, as for `do`.
+    pub(super) fn without_privileges(mut self) -> Result<Spaces> {
+        if let Some((kind, _)) = self.joined.first() {
+            bail!("cannot join the {} given without privileges", crate::supervise::names(*kind));
+        }
+        self.new = Namespaces::empty();
+        Ok(self)
     }
 
     /// Whether ids are mapped by a user namespace of the container's own.
