@@ -2,6 +2,7 @@
 
 use super::message::Ucred;
 use super::socket::Socket;
+use super::stack;
 use crate::abi::Timeval;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
@@ -295,5 +296,6 @@ fn bind_to_device(t: &Task, value: &[u8]) -> SysResult<()> {
         return Err(Errno::PERM);
     }
     let name = value.split(|b| *b == 0).next().unwrap_or_default();
-    if name.is_empty() || name == b"lo" { Ok(()) } else { Err(Errno::NODEV) }
+    let is_link = stack::get().is_some_and(|stack| stack.links().iter().any(|link| link.name.as_bytes() == name));
+    if name.is_empty() || name == b"lo" || is_link { Ok(()) } else { Err(Errno::NODEV) }
 }

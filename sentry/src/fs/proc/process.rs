@@ -9,6 +9,7 @@ use crate::fs::path::PathRef;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
 use crate::kernel::inspect::{Ids, may_inspect};
 use crate::kernel::{Task, ThreadGroup, machine};
+use crate::net::stack::show;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -98,14 +99,12 @@ const ENTRIES: &[(&str, Entry)] = &[
 ];
 
 /// `/proc/PID/net`: the interfaces there are.
-const NET: &[(&str, Fixed)] = &[("dev", Fixed::Text(NET_DEV)), ("if_inet6", Fixed::Text(IF_INET6))];
-
-const NET_DEV: &str = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-";
-const IF_INET6: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
+const NET: &[(&str, Fixed)] = &[
+    ("arp", Fixed::File(0o444, |_| Ok(show::arp()))),
+    ("dev", Fixed::File(0o444, |_| Ok(show::dev()))),
+    ("if_inet6", Fixed::File(0o444, |_| Ok(show::if_inet6()))),
+    ("route", Fixed::File(0o444, |_| Ok(show::route()))),
+];
 
 /// The directory.
 pub(super) struct ProcessDir {

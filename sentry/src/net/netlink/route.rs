@@ -1,7 +1,8 @@
-//! What `rtnetlink(7)` says of a sandbox that has a loopback interface and nothing else.
+//! What `rtnetlink(7)` says of the sandbox's interfaces: the loopback one, and those of the stack.
 
 use super::message::{Reply, Request, attributes};
 use crate::errno::{Errno, SysResult};
+use crate::net::stack::{self, link::Link, route as routing};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -14,6 +15,8 @@ const FLAGS: u32 = 0x10049;
 const MTU: u32 = 65536;
 /// `RT_SCOPE_HOST`.
 const SCOPE_HOST: u8 = 254;
+/// `RT_SCOPE_LINK`.
+const SCOPE_LINK: u8 = 253;
 /// `IFA_F_PERMANENT`.
 const PERMANENT: u32 = 0x80;
 const IFA_FLAGS: u16 = 8;
@@ -93,7 +96,13 @@ fn links(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> 
             attributes(request.payload, size_of::<Ifinfomsg>()).filter(|(kind, _)| *kind == libc::IFLA_IFNAME);
         let by_name = names.any(|(_, name)| name.strip_suffix(&[0]).unwrap_or(name) == b"lo");
         if asked.index != INDEX && !(asked.index == 0 && by_name) {
-            return Err(Errno::NODEV);
+            let name = attributes(request.payload, size_of::<Ifinfomsg>()).find(|(kind, _)| *kind == libc::IFLA_IFNAME);
+            let name = name.map(|(_, name)| name.strip_suffix(&[0]).unwrap_or(name));
+            let is_asked = |link: &&Link| {
+                asked.index as u32 == link.index || (asked.index == 0 && name == Some(link.name.as_bytes()))
+            };
+            link(reply, interfaces().find(is_asked).ok_or(Errno::NODEV)?);
+            return Ok(());
         }
     }
     let info = Ifinfomsg { family: 0, pad: 0, kind: ARPHRD_LOOPBACK, index: INDEX, flags: FLAGS, change: 0 };
@@ -112,7 +121,39 @@ fn links(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> 
         reply.attribute(libc::IFLA_ADDRESS, &[0; 6]);
         reply.attribute(libc::IFLA_BROADCAST, &[0; 6]);
     });
+    if dump {
+        interfaces().for_each(|interface| link(reply, interface));
+    }
     Ok(())
+}
+
+/// The interfaces of the stack.
+fn interfaces() -> impl Iterator<Item = &'static Link> {
+    stack::get().into_iter().flat_map(|stack| stack.links())
+}
+
+fn link(reply: &mut Reply, link: &Link) {
+    /// `IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST | IFF_LOWER_UP`.
+    const FLAGS: u32 = 0x11043;
+    /// `IF_OPER_UP`.
+    const UP: u8 = 6;
+    let info =
+        Ifinfomsg { family: 0, pad: 0, kind: libc::ARPHRD_ETHER, index: link.index as i32, flags: FLAGS, change: 0 };
+    reply.message(libc::RTM_NEWLINK, info.as_bytes(), |reply| {
+        reply.attribute(libc::IFLA_IFNAME, &[link.name.as_bytes(), b"\0"].concat());
+        reply.attribute(libc::IFLA_TXQLEN, &1000u32.to_ne_bytes());
+        reply.attribute(libc::IFLA_OPERSTATE, &[UP]);
+        reply.attribute(libc::IFLA_LINKMODE, &[0]);
+        reply.attribute(libc::IFLA_MTU, &(link.mtu as u32).to_ne_bytes());
+        reply.attribute(libc::IFLA_GROUP, &0u32.to_ne_bytes());
+        reply.attribute(libc::IFLA_PROMISCUITY, &0u32.to_ne_bytes());
+        reply.attribute(libc::IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes());
+        reply.attribute(libc::IFLA_NUM_RX_QUEUES, &1u32.to_ne_bytes());
+        reply.attribute(IFLA_CARRIER, &[1]);
+        reply.attribute(libc::IFLA_QDISC, b"noqueue\0");
+        reply.attribute(libc::IFLA_ADDRESS, &link.mac);
+        reply.attribute(libc::IFLA_BROADCAST, &stack::link::BROADCAST);
+    });
 }
 
 /// The loopback addresses of a family (0: all), with the length of their networks.
@@ -137,20 +178,37 @@ fn addresses(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<
         return Err(Errno::OPNOTSUPP);
     }
     let family = request.payload.first().copied().unwrap_or(0);
-    for (ip, prefix) in loopback(family) {
-        let fixed = [[family_of(ip), prefix, PERMANENT as u8, SCOPE_HOST], INDEX.to_ne_bytes()].concat();
-        reply.message(libc::RTM_NEWADDR, &fixed, |reply| {
-            reply.attribute(libc::IFA_ADDRESS, &octets(ip));
-            if ip.is_ipv4() {
-                reply.attribute(libc::IFA_LOCAL, &octets(ip));
-                reply.attribute(libc::IFA_LABEL, b"lo\0");
-            }
-            reply.attribute(IFA_FLAGS, &PERMANENT.to_ne_bytes());
-            // Preferred and valid for ever; made and changed at the start.
-            reply.attribute(libc::IFA_CACHEINFO, [u32::MAX, u32::MAX, 0, 0].as_bytes());
-        });
+    for own in loopback(family) {
+        address(reply, own, "lo", INDEX);
+    }
+    for link in interfaces() {
+        for own in link.addresses.iter().filter(|(ip, _)| family == 0 || family == family_of(*ip)) {
+            address(reply, *own, &link.name, link.index as i32);
+        }
     }
     Ok(())
+}
+
+fn address(reply: &mut Reply, (ip, prefix): routing::Address, name: &str, index: i32) {
+    let scope = match ip {
+        _ if ip.is_loopback() => SCOPE_HOST,
+        _ if routing::is_link_local(ip) => SCOPE_LINK,
+        _ => 0,
+    };
+    let fixed = [[family_of(ip), prefix, PERMANENT as u8, scope], index.to_ne_bytes()].concat();
+    reply.message(libc::RTM_NEWADDR, &fixed, |reply| {
+        reply.attribute(libc::IFA_ADDRESS, &octets(ip));
+        if ip.is_ipv4() {
+            reply.attribute(libc::IFA_LOCAL, &octets(ip));
+            if let Some(broadcast) = routing::broadcast((ip, prefix)).filter(|_| !ip.is_loopback()) {
+                reply.attribute(libc::IFA_BROADCAST, &octets(broadcast));
+            }
+            reply.attribute(libc::IFA_LABEL, &[name.as_bytes(), b"\0"].concat());
+        }
+        reply.attribute(IFA_FLAGS, &PERMANENT.to_ne_bytes());
+        // Preferred and valid for ever; made and changed at the start.
+        reply.attribute(libc::IFA_CACHEINFO, [u32::MAX, u32::MAX, 0, 0].as_bytes());
+    });
 }
 
 fn routes(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
@@ -159,6 +217,7 @@ fn routes(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()>
         for (ip, prefix) in loopback(asked.family) {
             local_route(reply, ip, prefix, ip);
         }
+        main_routes(reply, asked.family);
         return Ok(());
     }
     let mut destinations = attributes(request.payload, size_of::<Rtmsg>()).filter(|(kind, _)| *kind == libc::RTA_DST);
@@ -168,12 +227,72 @@ fn routes(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()>
         (_, Ok(ip)) => IpAddr::from(ip),
         _ => return Err(Errno::INVAL),
     };
-    if !to.is_loopback() {
+    let stack = stack::get().filter(|_| !to.is_loopback());
+    if let Some(stack) = stack.filter(|stack| !stack.is_own(to)) {
+        let hop = stack.route(to)?;
+        let prefix = if to.is_ipv4() { 32 } else { 128 };
+        let gateway = Some(hop.via).filter(|via| *via != to);
+        main_route(reply, (to, prefix), gateway, Some(hop.source), (hop.interface, 0));
+        return Ok(());
+    }
+    if stack.is_none() && !to.is_loopback() {
         return Err(Errno::NETUNREACH);
     }
     let source = if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { to };
     local_route(reply, to, if to.is_ipv4() { 32 } else { 128 }, source);
     Ok(())
+}
+
+/// Routes of the main table: those that follow from addresses, and those that the engine set.
+fn main_routes(reply: &mut Reply, family: u8) {
+    let is_asked = |ip: IpAddr| family == 0 || family == family_of(ip);
+    for link in interfaces() {
+        for (ip, prefix) in link.addresses.iter().filter(|(ip, _)| is_asked(*ip)) {
+            let network = (routing::network(*ip, *prefix), *prefix);
+            main_route(reply, network, None, Some(*ip), (link.index, 0));
+        }
+    }
+    let set = stack::get().into_iter().flat_map(|stack| stack.routes());
+    for route in set.filter(|route| is_asked(route.destination)) {
+        let to = (route.destination, route.prefix);
+        main_route(reply, to, route.gateway, route.source, (route.interface, route.metric));
+    }
+}
+
+/// `TO via GATEWAY dev INTERFACE src SOURCE metric METRIC`.
+fn main_route(
+    reply: &mut Reply,
+    (to, prefix): routing::Address,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    (interface, metric): (u32, u32),
+) {
+    let (protocol, scope) = if gateway.is_some() { (libc::RTPROT_BOOT, 0) } else { (libc::RTPROT_KERNEL, SCOPE_LINK) };
+    let route = Rtmsg {
+        family: family_of(to),
+        dst_len: prefix,
+        table: libc::RT_TABLE_MAIN,
+        protocol,
+        scope: if to.is_ipv4() { scope } else { 0 },
+        kind: libc::RTN_UNICAST,
+        ..Rtmsg::default()
+    };
+    reply.message(libc::RTM_NEWROUTE, route.as_bytes(), |reply| {
+        reply.attribute(libc::RTA_TABLE, &u32::from(libc::RT_TABLE_MAIN).to_ne_bytes());
+        if prefix > 0 {
+            reply.attribute(libc::RTA_DST, &octets(to));
+        }
+        if let Some(gateway) = gateway {
+            reply.attribute(libc::RTA_GATEWAY, &octets(gateway));
+        }
+        if let Some(source) = source.filter(|_| to.is_ipv4()) {
+            reply.attribute(libc::RTA_PREFSRC, &octets(source));
+        }
+        if metric > 0 {
+            reply.attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes());
+        }
+        reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+    });
 }
 
 /// `local TO/PREFIX dev lo src SOURCE` in the local table.

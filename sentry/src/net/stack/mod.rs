@@ -12,6 +12,7 @@ mod neighbour;
 pub mod packet;
 pub mod resolver;
 pub mod route;
+pub mod show;
 
 pub use neighbour::Outgoing;
 

@@ -142,7 +142,8 @@ impl Device for Port {
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(PACKET_MAX);
-        capabilities.segmentation.tcpv6 = NonZeroUsize::new(PACKET_MAX);
+        // Of IPv6 smoltcp drops what is longer than a link's packets.
+        capabilities.segmentation.tcpv6 = None;
         capabilities
     }
 

@@ -1,0 +1,228 @@
+//! The network of a container: the sentry drives the interface of a namespace whose other end is a host of its own.
+//! All namespaces are made here and end with the test.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tests::{Bundle, eventually};
+
+/// Programs of busybox beyond those that a bundle has.
+const APPLETS: [&str; 8] = ["wget", "nc", "httpd", "ping", "ip", "ifconfig", "sha256sum", "cut"];
+/// What is sent through: a pattern, since chance would not be better.
+const LARGE: usize = 64 << 20;
+
+/// Two network namespaces with a cable between them: the container's end is 10.77.0.2 and fd77::2, the other 10.77.0.1
+/// and fd77::1.
+struct Cable {
+    host: String,
+    container: String,
+}
+
+impl Cable {
+    fn new(name: &str) -> Result<Cable> {
+        let cable = Cable { host: format!("runsc-{name}-h"), container: format!("runsc-{name}-c") };
+        let (host, container) = (cable.host.as_str(), cable.container.as_str());
+        cable.remove();
+        ip(&["netns", "add", host])?;
+        ip(&["netns", "add", container])?;
+        ip(&["-n", host, "link", "add", "out0", "type", "veth", "peer", "name", "eth0", "netns", container])?;
+        for (space, link, end) in [(host, "out0", 1), (container, "eth0", 2)] {
+            ip(&["-n", space, "link", "set", "lo", "up"])?;
+            ip(&["-n", space, "link", "set", link, "up"])?;
+            ip(&["-n", space, "addr", "add", &format!("10.77.0.{end}/24"), "dev", link])?;
+            ip(&["-n", space, "addr", "add", &format!("fd77::{end}/64"), "dev", link, "nodad"])?;
+        }
+        ip(&["-n", container, "route", "add", "default", "via", "10.77.0.1"])?;
+        Ok(cable)
+    }
+
+    fn remove(&self) {
+        let _ = ip(&["netns", "del", &self.host]);
+        let _ = ip(&["netns", "del", &self.container]);
+    }
+
+    /// A program on the other end.
+    fn command(&self, program: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "5", "60", "ip", "netns", "exec", &self.host]).args(program);
+        command
+    }
+
+    /// The output of one that must succeed.
+    fn ok(&self, program: &[&str]) -> Result<String> {
+        let output = self.command(program).output()?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{program:?}: {stdout} {}", String::from_utf8_lossy(&output.stderr));
+        Ok(stdout)
+    }
+
+    /// A container on this end.
+    fn bundle(&self, name: &str, script: &str) -> Result<Bundle> {
+        let mut bundle = Bundle::new(name, script)?;
+        for applet in APPLETS {
+            symlink("busybox", bundle.in_root("bin").join(applet))?;
+        }
+        for space in bundle.config["linux"]["namespaces"].as_array_mut().context("namespaces")? {
+            if space["type"] == "network" {
+                space["path"] = json!(format!("/run/netns/{}", self.container));
+            }
+        }
+        let caps = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
+        bundle.config["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+        bundle.save()?;
+        Ok(bundle)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// A program that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), nix::sys::signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(args).output().context("iproute2 is missing; tests/setup.sh installs it")?;
+    ensure!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn may_make_namespaces() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: network namespaces are made by root alone");
+    }
+    root
+}
+
+fn large() -> Vec<u8> {
+    (0..LARGE as u32 / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+fn sum(data: &[u8]) -> Result<String> {
+    let mut child = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    child.stdin.take().context("stdin")?.write_all(data)?;
+    let mut text = String::new();
+    child.stdout.take().context("stdout")?.read_to_string(&mut text)?;
+    child.wait()?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// Waits until somebody listens on a port of a host's.
+fn listens(cable: &Cable, port: u16) -> Result<()> {
+    eventually("it listens", || {
+        Ok(cable.ok(&["ss", "-Hlnt", &format!("sport = :{port}")])?.contains(&format!(":{port}")))
+    })
+}
+
+#[test]
+fn echo_reaches_both_ways_and_interfaces_are_shown() -> Result<()> {
+    if !may_make_namespaces() {
+        return Ok(());
+    }
+    let cable = Cable::new("echo")?;
+    let script = "ping -c 2 -W 2 10.77.0.1 && ping -c 1 -W 2 fd77::1 && ping -c 1 127.0.0.1 && ip addr && ip route \
+                  && cat /proc/net/route && ifconfig eth0 && echo up && sleep 30";
+    let bundle = cable.bundle("echo", script)?;
+    bundle.create("echo-1", &[])?;
+    bundle.ok(&["start", "echo-1"])?;
+    eventually("it has pinged", || Ok(bundle.stdout("echo-1")?.contains("up\n")))
+        .with_context(|| format!("{:?} {:?}", bundle.stdout("echo-1"), bundle.stderr("echo-1")))?;
+    let shown = bundle.stdout("echo-1")?;
+    for text in ["inet 10.77.0.2/24", "fd77::2/64", "default via 10.77.0.1 dev eth0", "10.77.0.0/24 dev eth0"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+    cable
+        .ok(&["ping", "-c", "2", "-W", "2", "10.77.0.2"])
+        .or_else(|_| cable.ok(&["busybox", "ping", "-c", "2", "10.77.0.2"]))?;
+    cable.ok(&["busybox", "ping", "-c", "1", "fd77::2"])?;
+    Ok(())
+}
+
+#[test]
+fn a_server_in_the_container_sends_and_receives_whole_files() -> Result<()> {
+    if !may_make_namespaces() {
+        return Ok(());
+    }
+    let cable = Cable::new("server")?;
+    let script = "httpd -p [::]:80 -h /tmp; nc -l -p 81 | sha256sum | cut -c1-64; echo done; sleep 60";
+    let bundle = cable.bundle("server", script)?;
+    let data = large();
+    std::fs::write(bundle.in_root("tmp/large"), &data)?;
+    bundle.create("server-1", &[])?;
+    bundle.ok(&["start", "server-1"])?;
+    for address in ["10.77.0.2", "[fd77::2]"] {
+        let url = format!("http://{address}/large");
+        let fetch = ["curl", "-sS", "--noproxy", "*", "--retry-connrefused", "--retry", "5", "-o", "-", &url];
+        let fetched = cable.command(&fetch).output()?;
+        assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
+        assert!(fetched.stdout == data, "{address}: {} bytes came, or others", fetched.stdout.len());
+    }
+    let mut sender = cable.command(&["busybox", "nc", "10.77.0.2", "81"]).stdin(Stdio::piped()).spawn()?;
+    sender.stdin.take().context("stdin")?.write_all(&data)?;
+    sender.wait()?;
+    eventually("it has received", || Ok(bundle.stdout("server-1")?.contains("done")))?;
+    assert!(bundle.stdout("server-1")?.starts_with(&sum(&data)?), "{}", bundle.stdout("server-1")?);
+    let refused = cable.command(&["curl", "-sS", "--noproxy", "*", "http://10.77.0.2:9/"]).output()?;
+    assert_eq!(refused.status.code(), Some(7), "{}", String::from_utf8_lossy(&refused.stderr));
+    Ok(())
+}
+
+#[test]
+fn a_client_in_the_container_fetches_and_is_refused() -> Result<()> {
+    if !may_make_namespaces() {
+        return Ok(());
+    }
+    let cable = Cable::new("client")?;
+    let script = "for host in 10.77.0.1 [fd77::1]; do wget -q -O - http://$host:8000/large | sha256sum | cut -c1-64; done; \
+                  nc -w 3 10.77.0.1 9 || echo refused; nc -w 5 10.77.0.99 80 || echo unreachable; \
+                  n=0; while [ $n -lt 200 ]; do wget -q -O - http://10.77.0.1:8000/small; n=$((n+1)); done | wc -l";
+    let bundle = cable.bundle("client", script)?;
+    let data = large();
+    let www = bundle.path().join("www");
+    std::fs::create_dir(&www)?;
+    std::fs::write(www.join("large"), &data)?;
+    std::fs::write(www.join("small"), "small\n")?;
+    let www = www.to_string_lossy().into_owned();
+    let _server = Server(cable.command(&["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", &www]).spawn()?);
+    listens(&cable, 8000)?;
+    let output = bundle.run(&["run", "--bundle", ".", "client-1"])?;
+    let sum = sum(&data)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text, format!("{sum}\n{sum}\nrefused\nunreachable\n200\n"), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn datagrams_go_both_ways() -> Result<()> {
+    if !may_make_namespaces() {
+        return Ok(());
+    }
+    let cable = Cable::new("udp")?;
+    let bundle = cable.bundle("udp", "echo answer | nc -u -l -p 5353 -w 5; echo ended")?;
+    bundle.create("udp-1", &[])?;
+    bundle.ok(&["start", "udp-1"])?;
+    std::thread::sleep(Duration::from_millis(300));
+    let mut asker = cable
+        .command(&["busybox", "nc", "-u", "-w", "2", "10.77.0.2", "5353"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    asker.stdin.take().context("stdin")?.write_all(b"question\n")?;
+    let output = asker.wait_with_output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "answer\n");
+    eventually("it heard the question", || Ok(bundle.stdout("udp-1")?.contains("question")))?;
+    Ok(())
+}
