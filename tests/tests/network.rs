@@ -156,7 +156,7 @@ fn a_server_in_the_container_sends_and_receives_whole_files() -> Result<()> {
         return Ok(());
     }
     let cable = Cable::new("server")?;
-    let script = "httpd -p [::]:80 -h /tmp; sleep 3 | nc -l -p 81 | sha256sum | cut -c1-64; echo done; sleep 60";
+    let script = "httpd -p [::]:80 -h /tmp; sleep 30 | nc -l -p 81 | sha256sum | cut -c1-64; sleep 60";
     let bundle = cable.bundle("server", script)?;
     let data = large();
     std::fs::write(bundle.in_root("tmp/large"), &data)?;
@@ -172,8 +172,9 @@ fn a_server_in_the_container_sends_and_receives_whole_files() -> Result<()> {
     let mut sender = cable.command(&["busybox", "nc", "10.77.0.2", "81"]).stdin(Stdio::piped()).spawn()?;
     sender.stdin.take().context("stdin")?.write_all(&data)?;
     sender.wait()?;
-    eventually("it has received", || Ok(bundle.stdout("server-1")?.contains("done")))?;
-    assert!(bundle.stdout("server-1")?.starts_with(&sum(&data)?), "{}", bundle.stdout("server-1")?);
+    let sum = sum(&data)?;
+    eventually("it has received all", || Ok(bundle.stdout("server-1")?.contains(&sum)))
+        .with_context(|| bundle.stdout("server-1").unwrap_or_default())?;
     let refused = cable.command(&["curl", "-sS", "--noproxy", "*", "http://10.77.0.2:9/"]).output()?;
     assert_eq!(refused.status.code(), Some(7), "{}", String::from_utf8_lossy(&refused.stderr));
     Ok(())
