@@ -61,14 +61,14 @@ static uint64_t argument(uint64_t *state)
 	}
 }
 
-/* What would only end or stop the fuzzer, or sleep. */
+/* What would only end or stop the fuzzer, or sleep, or write to its first process. */
 static int is_left_out(long nr)
 {
 	static const long out[] = {SYS_exit, SYS_exit_group, SYS_pause, SYS_rt_sigsuspend, SYS_rt_sigtimedwait, SYS_kill,
 				   SYS_tkill, SYS_tgkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_rt_sigreturn,
 				   SYS_vfork, SYS_alarm, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_brk, SYS_setrlimit,
 				   SYS_prlimit64, SYS_arch_prctl, SYS_nanosleep, SYS_clock_nanosleep, SYS_setitimer,
-				   SYS_timer_settime, 424};
+				   SYS_timer_settime, SYS_process_vm_writev, 424};
 
 	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
 		if (out[i] == nr)

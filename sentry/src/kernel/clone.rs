@@ -173,7 +173,9 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
             () => Arc::new(SigHand::fork(&old)),
         };
         let limits = *t.group.limits.lock();
-        let mut group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, args.exit_signal);
+        // A sibling tells the common parent as its maker would.
+        let exit_signal = if has(PARENT) { t.group.exit_signal.load(Ordering::Relaxed) } else { args.exit_signal };
+        let mut group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, exit_signal);
         group.memory = t.group.memory.fork();
         if !has(VM) {
             crate::ipc::shm::forked(t.group.tgid, tid);

@@ -216,6 +216,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
         field.store(0, std::sync::atomic::Ordering::Relaxed);
     }
     t.group.timers.exec();
+    t.group.exit_signal.store(libc::SIGCHLD, std::sync::atomic::Ordering::Relaxed);
     crate::ipc::shm::forget(t.group.tgid);
     let creds = new_creds(t, &found.program);
     t.group.dumpable.set(u8::from(creds.euid == creds.uid && creds.egid == creds.gid));

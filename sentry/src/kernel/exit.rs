@@ -130,6 +130,10 @@ impl ThreadGroup {
         let (orphans, stopped_groups, parent) = {
             let mut tree = kernel.tree.lock();
             let orphans = tree.reparent_children(self.tgid);
+            for orphan in &orphans {
+                // Nobody may choose the signal that process 1 gets.
+                orphan.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
+            }
             let stopped = self.newly_orphaned(&tree, &orphans);
             let parent = tree.node(self.tgid).and_then(|n| tree.group(n.parent));
             self.state.lock().zombie = true;
@@ -179,16 +183,16 @@ impl ThreadGroup {
     fn report_death(&self, kernel: &Arc<Kernel>, uid: u32, status: i32) {
         let Some(parent) = kernel.parent_of(self.tgid) else { return };
         let action = parent.sighand().get(libc::SIGCHLD);
-        let unwanted =
-            self.exit_signal == libc::SIGCHLD && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
+        let exit_signal = self.exit_signal.load(Ordering::Relaxed);
+        let unwanted = exit_signal == libc::SIGCHLD && (action.handler == SIG_IGN || action.has(libc::SA_NOCLDWAIT));
         // `clone` takes any number for it; one that is no signal is not sent.
-        if (1..=SIGRTMAX).contains(&self.exit_signal) {
+        if (1..=SIGRTMAX).contains(&exit_signal) {
             let (code, value) = match status & 0x7f {
                 0 => (libc::CLD_EXITED, status >> 8 & 0xff),
                 signo => (libc::CLD_KILLED, signo),
             };
             let mut info = SigInfo::child(code, self.tgid, uid, value, 0, 0);
-            info.signo = self.exit_signal;
+            info.signo = exit_signal;
             parent.send_signal(kernel, info);
         }
         if unwanted {

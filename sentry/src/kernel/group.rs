@@ -149,7 +149,7 @@ pub struct ThreadGroup {
     /// Told of each signal that comes, blocked or not (`signalfd`).
     pub signal_wait: WaitQueue,
     /// Signal to the parent at exit; 0 for none.
-    pub exit_signal: i32,
+    pub exit_signal: std::sync::atomic::AtomicI32,
     /// The host process that runs it now.
     pub(super) process: RwLock<Arc<dyn Process>>,
     /// The program it runs.
@@ -215,7 +215,7 @@ impl ThreadGroup {
             child_wait: WaitQueue::new(),
             exit_wait: WaitQueue::new(),
             signal_wait: WaitQueue::new(),
-            exit_signal,
+            exit_signal: exit_signal.into(),
             process: RwLock::new(process),
             exe: Mutex::default(),
             exe_guard: Mutex::default(),

@@ -152,7 +152,7 @@ fn look(t: &Task, which: Which, options: i32) -> SysResult<Option<Report>> {
 }
 
 fn matches(node: &Node, which: Which, options: i32) -> bool {
-    let is_clone = node.group.exit_signal != libc::SIGCHLD;
+    let is_clone = node.group.exit_signal.load(std::sync::atomic::Ordering::Relaxed) != libc::SIGCHLD;
     let kind = options & WALL != 0 || is_clone == (options & WCLONE != 0);
     kind && match which {
         Which::Any => true,

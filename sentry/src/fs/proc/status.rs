@@ -174,7 +174,7 @@ pub(super) fn stat(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
         format!(" {} {resident} {} 0 0 0 0 0", size * 4096, u64::MAX),
         // Signals beyond 31 do not fit into these fields; `status` has them.
         format!(" {} {} {} {}", thread_pending.0 as i32, blocked.0 as i32, ignored as i32, caught as i32),
-        format!(" 0 0 0 {} 0 0 0 0 0 0 0 0 0", subject.group.exit_signal),
+        format!(" 0 0 0 {} 0 0 0 0 0 0 0 0 0", subject.group.exit_signal.load(Ordering::Relaxed)),
         format!(" {} {} {} {} {status}\n", areas.arg_start, areas.arg_end, areas.env_start, areas.env_end),
     ];
     text.extend(rest.concat().into_bytes());
