@@ -1,6 +1,7 @@
 //! The tree of files that a container starts with.
 
 use super::attr::{FileKind, SetAttr, makedev};
+use super::cgroupfs;
 use super::dentry::Dentry;
 use super::dev;
 use super::devpts;
@@ -47,6 +48,8 @@ pub fn register() {
     proc::register();
     devpts::register();
     sysfs::register();
+    cgroupfs::register();
+    crate::ipc::mqueue_fs::register();
     register_type("tmpfs", |source, options| Ok(Tmpfs::mount(source, parsed(Options::default(), options)?)));
     register_type("ramfs", |source, options| {
         // Bounded as a tmpfs is, for it is the host's memory.

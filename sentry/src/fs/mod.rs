@@ -8,6 +8,7 @@ pub mod anon;
 pub mod attr;
 pub mod boot;
 pub mod budget;
+mod cgroupfs;
 pub mod dentry;
 pub mod dev;
 pub mod devpts;

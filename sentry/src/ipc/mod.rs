@@ -3,6 +3,7 @@
 //! Each kind has a [`Table`] of objects by id and by key; the objects are in [`sem`], [`msg`] and [`shm`].
 
 pub mod mqueue;
+pub mod mqueue_fs;
 pub mod msg;
 pub mod sem;
 pub mod shm;

@@ -3,13 +3,16 @@
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::access;
-use crate::fs::attr::Perm;
+use crate::fs::attr::{Attr, FileKind, NewNode, Perm, SetAttr, now};
+use crate::fs::inode::{Caller, Inode, InodeExt};
+use crate::fs::superblock::alloc_dev;
 use crate::fs::{File, FileOps};
 use crate::kernel::signal::SigInfo;
 use crate::kernel::{Cap, Creds, Task, ThreadGroup};
 use crate::sync::Mutex;
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 /// `fs.mqueue.queues_max`.
@@ -22,7 +25,7 @@ const MAX_SIZE: u64 = 8192;
 const MAX_BYTES: u64 = 819_200;
 
 /// The queues that have a name.
-static NAMES: LazyLock<Mutex<HashMap<Vec<u8>, Arc<Queue>>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<BTreeMap<Vec<u8>, Arc<Queue>>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug)]
 struct Notification {
@@ -42,10 +45,20 @@ struct State {
     notification: Option<Notification>,
 }
 
+/// The device of the file system that shows the queues.
+static DEV: LazyLock<u64> = LazyLock::new(alloc_dev);
+
+/// The device number of all queues.
+pub fn dev() -> u64 {
+    *DEV
+}
+
 /// A queue.
 #[derive(Debug)]
 pub struct Queue {
-    perm: Perm,
+    ino: u64,
+    attr: Mutex<Attr>,
+    ext: InodeExt,
     /// Most messages.
     pub max_messages: u64,
     /// Most bytes of a message.
@@ -72,24 +85,79 @@ pub fn open(creds: &Creds, name: &[u8], flags: i32, mode: u32, limits: Option<(u
                 libc::O_RDWR => access::MAY_READ | access::MAY_WRITE,
                 _ => return Err(Errno::INVAL),
             };
-            access::check(&queue.perm, creds, mask)?;
+            access::check(&queue.perm()?, creds, mask)?;
             queue.clone()
         }
         None if flags & libc::O_CREAT == 0 => return Err(Errno::NOENT),
         None => {
-            let (max_messages, max_size) = limits.unwrap_or((MAX_MESSAGES, MAX_SIZE));
-            check_limits(creds, max_messages, max_size)?;
-            if names.len() >= MAX_QUEUES {
-                return Err(Errno::NOSPC);
-            }
-            let perm = Perm { mode: libc::S_IFREG | mode, uid: creds.fsuid, gid: creds.fsgid };
-            let state = Mutex::default();
-            let queue = Arc::new(Queue { perm, max_messages, max_size, state, queue: WaitQueue::new() });
-            names.insert(name.to_vec(), queue.clone());
-            queue
+            let (messages, size) = limits.unwrap_or((MAX_MESSAGES, MAX_SIZE));
+            check_limits(creds, messages, size)?;
+            let owner = Perm { mode, uid: creds.fsuid, gid: creds.fsgid };
+            add(&mut names, name, owner, messages, size)?
         }
     };
     Ok(File::anonymous(MessageQueue { queue }, flags & (libc::O_ACCMODE | libc::O_NONBLOCK)))
+}
+
+fn add(
+    names: &mut BTreeMap<Vec<u8>, Arc<Queue>>,
+    name: &[u8],
+    owner: Perm,
+    max_messages: u64,
+    max_size: u64,
+) -> SysResult<Arc<Queue>> {
+    /// The directory has the first.
+    static NEXT: AtomicU64 = AtomicU64::new(2);
+    /// Bytes that the status of a queue is said to have (`FILENT_SIZE`).
+    const STATUS_SIZE: u64 = 80;
+    if names.len() >= MAX_QUEUES {
+        return Err(Errno::NOSPC);
+    }
+    let ino = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut attr = Attr::new(dev(), ino, libc::S_IFREG | owner.mode, owner.uid, owner.gid).at(now());
+    attr.size = STATUS_SIZE;
+    let queue = Arc::new(Queue {
+        ino,
+        attr: Mutex::new(attr),
+        ext: InodeExt::default(),
+        max_messages,
+        max_size,
+        state: Mutex::default(),
+        queue: WaitQueue::new(),
+    });
+    names.insert(name.to_vec(), queue.clone());
+    Ok(queue)
+}
+
+/// Makes a queue of the usual size by its name's being made in the directory.
+pub fn create(name: &[u8], new: &NewNode) -> SysResult<Arc<Queue>> {
+    if new.kind != FileKind::Regular {
+        return Err(Errno::PERM);
+    }
+    let owner = Perm { mode: new.mode, uid: new.uid, gid: new.gid };
+    add(&mut NAMES.lock(), name, owner, MAX_MESSAGES, MAX_SIZE)
+}
+
+/// The queue `name`.
+pub fn find(name: &[u8]) -> Option<Arc<Queue>> {
+    NAMES.lock().get(name).cloned()
+}
+
+/// All queues with their names.
+pub fn all() -> Vec<(Vec<u8>, Arc<Queue>)> {
+    NAMES.lock().iter().map(|(name, queue)| (name.clone(), queue.clone())).collect()
+}
+
+/// Takes `name` away if it is still that of `queue`.
+pub fn forget(name: &[u8], queue: &dyn Inode) -> SysResult<()> {
+    let mut names = NAMES.lock();
+    let found = names.get(name).ok_or(Errno::NOENT)?;
+    if found.ino != queue.ino() {
+        return Err(Errno::NOENT);
+    }
+    found.attr.lock().nlink = 0;
+    names.remove(name);
+    Ok(())
 }
 
 fn check_limits(creds: &Creds, messages: u64, size: u64) -> SysResult<()> {
@@ -108,9 +176,10 @@ pub fn unlink(creds: &Creds, name: &[u8]) -> SysResult<()> {
     let mut names = NAMES.lock();
     let queue = names.get(name).ok_or(Errno::NOENT)?;
     // The directory is sticky.
-    if creds.fsuid != queue.perm.uid && !creds.has(Cap::Fowner) {
+    if !access::is_owner(&queue.perm()?, creds) {
         return Err(Errno::PERM);
     }
+    queue.attr.lock().nlink = 0;
     names.remove(name);
     Ok(())
 }
@@ -131,6 +200,17 @@ impl Queue {
     /// Messages in it.
     pub fn count(&self) -> u64 {
         self.state.lock().count
+    }
+
+    /// What reading it as a file shows.
+    fn status(&self) -> String {
+        let state = self.state.lock();
+        let bytes: usize = state.messages.values().flatten().map(Vec::len).sum();
+        let notified = state.notification.as_ref().and_then(|n| Some((n.group.upgrade()?.tgid, n.signo)));
+        let (pid, signo) = notified.unwrap_or((0, 0));
+        let is_silent = notified.is_some() && signo == 0;
+        let kind = if is_silent { libc::SIGEV_NONE } else { libc::SIGEV_SIGNAL };
+        format!("QSIZE:{bytes:<10} NOTIFY:{kind:<5} SIGNO:{signo:<5} NOTIFY_PID:{pid:<6}\n")
     }
 
     /// Adds a message; `EAGAIN` without room.
@@ -202,7 +282,74 @@ impl Notification {
     }
 }
 
+impl Inode for Queue {
+    fn attr(&self) -> SysResult<Attr> {
+        Ok(*self.attr.lock())
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Regular
+    }
+
+    fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    fn ext(&self) -> &InodeExt {
+        &self.ext
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn open(self: Arc<Self>, _: &Caller<'_>, _: i32) -> SysResult<Box<dyn FileOps>> {
+        Ok(Box::new(MessageQueue { queue: self }))
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> SysResult<()> {
+        let mut attr = self.attr.lock();
+        attr.mode = change.mode.map_or(attr.mode, |mode| libc::S_IFREG | mode);
+        attr.uid = change.uid.unwrap_or(attr.uid);
+        attr.gid = change.gid.unwrap_or(attr.gid);
+        attr.atime = change.atime.map_or(attr.atime, |time| time.value());
+        attr.mtime = change.mtime.map_or(attr.mtime, |time| time.value());
+        attr.ctime = now();
+        Ok(())
+    }
+}
+
 impl FileOps for MessageQueue {
+    fn read(&self, _: &File, buf: &mut [u8], offset: u64) -> SysResult<usize> {
+        let text = self.queue.status();
+        let rest = usize::try_from(offset).ok().and_then(|at| text.as_bytes().get(at..)).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(count)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> SysResult<u64> {
+        Ok(self.queue.attr.lock().size)
+    }
+
+    fn attr(&self) -> Option<Attr> {
+        Some(*self.queue.attr.lock())
+    }
+
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        Some(self.queue.clone())
+    }
+
+    fn fs_magic(&self) -> u64 {
+        super::mqueue_fs::MAGIC
+    }
+
     fn poll(&self, _: &File) -> Events {
         let count = self.queue.count();
         let mut ready = Events::empty();

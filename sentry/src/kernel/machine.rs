@@ -74,7 +74,12 @@ pub fn total_memory() -> u64 {
 pub fn memory() -> Option<(u64, u64)> {
     let limits = &machine().limits;
     let limit = number(limits.memory_limit.as_ref()?)?;
-    Some((limit, limits.memory_usage.as_ref().and_then(number).unwrap_or(0)))
+    Some((limit, memory_used().unwrap_or(0)))
+}
+
+/// Use in bytes, if the sandbox has a group of its own.
+pub fn memory_used() -> Option<u64> {
+    machine().limits.memory_usage.as_ref().and_then(number)
 }
 
 /// How many processors there are to run on: those that a quota is worth, at least one.
@@ -89,6 +94,12 @@ pub fn host_processors() -> u32 {
 }
 
 fn quota() -> Option<u32> {
+    let (quota, period) = cpu_quota()?;
+    u32::try_from(quota.checked_next_multiple_of(period)?.checked_div(period)?).ok()
+}
+
+/// Microseconds of a processor in each period of so many, if there is a limit.
+pub fn cpu_quota() -> Option<(u64, u64)> {
     let limits = &machine().limits;
     let text = text(limits.cpu_quota.as_ref()?)?;
     let mut words = text.split_whitespace();
@@ -98,7 +109,7 @@ fn quota() -> Option<u32> {
         Some(period) => period.parse().ok()?,
         None => number(limits.cpu_period.as_ref()?)?,
     };
-    u32::try_from(quota.checked_next_multiple_of(period)?.checked_div(period)?).ok()
+    Some((quota, period))
 }
 
 fn number(file: &OwnedFd) -> Option<u64> {

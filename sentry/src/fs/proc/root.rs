@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// What is there besides processes.
 const ENTRIES: &[(&str, Fixed)] = &[
-    ("cgroups", Fixed::Text("#subsys_name\thierarchy\tnum_cgroups\tenabled\n")),
+    ("cgroups", Fixed::Text(CGROUPS)),
     ("cmdline", Fixed::Text("console=none\n")),
     ("cpuinfo", Fixed::File(0o444, system::cpuinfo)),
     ("devices", Fixed::File(0o444, system::devices)),
@@ -31,6 +31,16 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("version", Fixed::File(0o444, system::version)),
     ("vmstat", Fixed::File(0o444, system::vmstat)),
 ];
+
+/// All in the second version's hierarchy, by which programs tell that it is the one in use.
+const CGROUPS: &str = "\
+#subsys_name\thierarchy\tnum_cgroups\tenabled
+cpuset\t0\t1\t1
+cpu\t0\t1\t1
+cpuacct\t0\t1\t1
+memory\t0\t1\t1
+pids\t0\t1\t1
+";
 
 fn own_process(reader: &Reader) -> SysResult<Vec<u8>> {
     Ok(reader.task.group.tgid.to_string().into_bytes())
