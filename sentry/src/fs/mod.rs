@@ -26,6 +26,7 @@ pub mod memfd;
 pub mod mount;
 pub mod namei;
 pub mod notify;
+pub mod nsfs;
 pub mod open;
 pub mod overlay;
 pub mod path;

@@ -4,6 +4,7 @@ use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
 use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
 use crate::errno::{Errno, SysResult};
+use crate::fs::path::FsContext;
 use crate::mm::Addr;
 use platform::{CloneKind, CloneSpec, Thread};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
 const IO: u64 = libc::CLONE_IO as u64;
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 
 const SUPPORTED: u64 = VM
     | FS
@@ -59,13 +61,21 @@ const SUPPORTED: u64 = VM
     | DETACHED
     | UNTRACED
     | IO
-    | CLEAR_SIGHAND;
+    | CLEAR_SIGHAND
+    | NEWNS
+    | NEWUTS;
 
 /// Creates a thread or process. The result is the child's id; the calling thread is left stopped.
 pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     check(t, &args)?;
     let flags = args.flags;
     let is_thread = flags & THREAD != 0;
+    // Before anything has to be undone.
+    let fs = match () {
+        () if flags & FS != 0 => t.fs(),
+        () if flags & NEWNS != 0 => t.fs().fork_namespace()?,
+        () => t.fs().fork(),
+    };
     let child_tid = {
         let mut tree = t.kernel.tree.lock();
         check_count(t, &tree)?;
@@ -95,7 +105,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
             return Err(Errno::from_raw(errno));
         }
     };
-    let child = new_task(t, &args, child_tid, host_child);
+    let child = new_task(t, &args, child_tid, host_child, fs);
     if flags & PARENT_SETTID != 0 {
         let _ = t.mem().write(args.parent_tid, &child_tid);
     }
@@ -141,6 +151,9 @@ fn check(t: &Task, args: &CloneArgs) -> SysResult<()> {
         // Nested namespaces are not there yet; without the capability Linux would say EPERM, as we do to all.
         return Err(Errno::PERM);
     }
+    if flags & (NEWNS | NEWUTS) != 0 && !t.creds().has(Cap::SysAdmin) {
+        return Err(Errno::PERM);
+    }
     Ok(())
 }
 
@@ -160,7 +173,7 @@ fn check_count(t: &Task, tree: &Tree) -> SysResult<()> {
     if all >= TASKS_MAX || is_over { Err(Errno::AGAIN) } else { Ok(()) }
 }
 
-fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Arc<Task> {
+fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: Arc<FsContext>) -> Arc<Task> {
     let has = |flag| args.flags & flag != 0;
     let is_thread = has(THREAD);
     let group = if is_thread {
@@ -188,7 +201,6 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
         Arc::new(group)
     };
     let files = if has(FILES) { t.files() } else { t.files().fork() };
-    let fs = if has(FS) { t.fs() } else { t.fs().fork() };
     let (mask, altstack) = {
         let signals = t.signals.lock();
         (signals.mask, signals.altstack)
@@ -198,6 +210,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>) -> Ar
     let signals = TaskSignals { mask, altstack, ..TaskSignals::default() };
     let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
     let child = Task::new(&t.kernel, &group, parts);
+    child.set_uts(if has(NEWUTS) { t.uts().copy() } else { t.uts() });
     child.seccomp.inherit(&t.seccomp);
     child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     let slack = t.timer_slack.load(Ordering::Relaxed);

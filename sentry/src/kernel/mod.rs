@@ -19,6 +19,7 @@ pub(crate) mod group;
 mod init;
 pub mod inspect;
 pub mod machine;
+pub mod namespaces;
 mod run;
 pub mod signal;
 pub mod start;
@@ -35,7 +36,7 @@ pub use task::{Outcome, Registration, Task, Work};
 pub use traits::{Dumpable, MemoryTraits};
 pub use tree::{Node, Tree};
 
-use crate::sync::{Mutex, RwLock};
+use crate::sync::Mutex;
 use platform::Platform;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -57,8 +58,8 @@ pub struct Kernel {
     pub platform: Arc<dyn Platform>,
     /// Who descends from whom.
     pub tree: Mutex<Tree>,
-    /// Names of the machine.
-    pub uts: RwLock<Uts>,
+    /// The first names of the machine.
+    pub uts: Arc<namespaces::UtsNamespace>,
     /// When the sandbox started.
     pub started: Instant,
     /// When the sandbox started, by the calendar.
@@ -75,7 +76,7 @@ impl Kernel {
         Kernel {
             platform,
             tree: Mutex::default(),
-            uts: RwLock::new(uts),
+            uts: namespaces::UtsNamespace::first(uts),
             started: Instant::now(),
             boot_time: SystemTime::now(),
             forks: AtomicU64::new(0),

@@ -1,5 +1,6 @@
 //! A task: the sentry's side of one guest thread.
 
+use super::namespaces::UtsNamespace;
 use super::signal::{SigInfo, SigSet, TaskSignals};
 use super::traits::{TIMER_SLACK, Traits};
 use super::{Creds, Kernel, ThreadGroup};
@@ -63,6 +64,7 @@ pub struct Task {
     creds: RwLock<Arc<Creds>>,
     files: RwLock<Arc<FdTable>>,
     fs: RwLock<Arc<FsContext>>,
+    uts: RwLock<Arc<UtsNamespace>>,
     mem: RwLock<UserMemory>,
     waker: RwLock<Option<Arc<dyn Observer>>>,
     pub(super) signals: Mutex<TaskSignals>,
@@ -155,6 +157,7 @@ impl Task {
             creds: RwLock::new(parts.creds),
             files: RwLock::new(parts.files),
             fs: RwLock::new(parts.fs),
+            uts: RwLock::new(kernel.uts.clone()),
             waker: RwLock::new(None),
             signals: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
@@ -246,6 +249,16 @@ impl Task {
     /// Replaces root, working directory and umask (`unshare`).
     pub fn set_fs(&self, fs: Arc<FsContext>) {
         *self.fs.write() = fs;
+    }
+
+    /// The names of the machine that it sees.
+    pub fn uts(&self) -> Arc<UtsNamespace> {
+        self.uts.read().clone()
+    }
+
+    /// Has it see other names (`CLONE_NEWUTS`).
+    pub fn set_uts(&self, uts: Arc<UtsNamespace>) {
+        *self.uts.write() = uts;
     }
 
     /// The description behind `fd`, for I/O.

@@ -20,8 +20,19 @@ pub struct Traits {
     pub mce_kill: u8,
     /// `PR_SET_IO_FLUSHER`.
     pub io_flusher: bool,
+    /// `set_mempolicy(2)`.
+    pub memory_policy: MemoryPolicy,
     /// What `PR_SET_TIMERSLACK` with zero goes back to, in nanoseconds.
     pub default_timer_slack: u64,
+}
+
+/// Where memory is to come from, in a machine with one node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// `MPOL_*` with its flags.
+    pub mode: i32,
+    /// The nodes.
+    pub nodes: u64,
 }
 
 /// `PR_MCE_KILL_DEFAULT`.
@@ -37,6 +48,7 @@ impl Default for Traits {
             ioprio: IOPRIO_NONE,
             mce_kill: MCE_KILL_DEFAULT,
             io_flusher: false,
+            memory_policy: MemoryPolicy::default(),
             default_timer_slack: TIMER_SLACK,
         }
     }

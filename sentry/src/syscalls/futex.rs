@@ -1,47 +1,29 @@
 //! `futex(2)`, for the operations that do not run natively, and robust lists.
 
+use super::mm::run_here;
 use crate::errno::{Errno, SysResult};
-use crate::kernel::{Outcome, Task};
+use crate::kernel::Task;
 use crate::mm::Addr;
 use platform::Call;
 use std::sync::atomic::Ordering;
 
 const CMD: u32 = 0x7f;
-const PRIVATE: u32 = 128;
 const REQUEUE: u32 = 3;
 const CMP_REQUEUE: u32 = 4;
 const WAKE: u32 = 1;
 
-/// `futex(2)`: requeueing is answered by waking, which waiters must bear anyway.
+/// `futex(2)`: requeueing, which the filter keeps back so that its list stays short.
 ///
 /// # Differences from Linux
-/// Priority inheritance is `ENOSYS`, as on kernels without it.
-pub async fn futex(t: &Task, addr: u64, op: i32, val: u32, val2: u64, _addr2: u64, val3: u32) -> SysResult {
-    let op = op as u32;
-    match op & CMD {
+/// Priority inheritance is `ENOSYS`, as on kernels without it: the words hold thread ids, and the host's are others.
+pub async fn futex(t: &Task, addr: u64, op: i32, val: u64, val2: u64, addr2: u64, val3: u64) -> SysResult {
+    match op as u32 & CMD {
         REQUEUE | CMP_REQUEUE => {
-            if !addr.is_multiple_of(4) || (val as i32) < 0 || (val2 as i32) < 0 {
-                return Err(Errno::INVAL);
-            }
-            let now: u32 = t.mem().read(Addr(addr))?;
-            if op & CMD == CMP_REQUEUE && now != val3 {
-                return Err(Errno::AGAIN);
-            }
-            let count = (val as u64).saturating_add(val2 & 0x7fff_ffff).min(i32::MAX as u64);
-            wake(t, addr, op & PRIVATE, count).await
+            let args = [addr, u64::from(op as u32), val, val2, addr2, val3];
+            run_here(t, &Call { nr: libc::SYS_futex as u32, args }).await
         }
         _ => Err(Errno::NOSYS),
     }
-}
-
-async fn wake(t: &Task, addr: u64, private: u32, count: u64) -> SysResult {
-    let thread = t.thread();
-    thread.enter(0).await?;
-    t.set_outcome(Outcome::StoppedReturn);
-    let op = u64::from(WAKE | private);
-    let call = Call { nr: libc::SYS_futex as u32, args: [addr, op, count, 0, 0, 0] };
-    let woken = thread.run(&[call]).await?.first().copied().unwrap_or(-1);
-    if woken < 0 { Err(Errno::from_raw(-woken as i32)) } else { Ok(woken) }
 }
 
 const HEAD_SIZE: usize = 24;

@@ -3,8 +3,9 @@
 use super::iovec::{Buffers, IoBuffer};
 use crate::errno::{Errno, SysResult};
 use crate::fs::pidfd::PidFd;
-use crate::kernel::Task;
 use crate::kernel::inspect::{Ids, may_inspect};
+use crate::kernel::{Cap, Task};
+use crate::loader::{PAGE, page_up};
 use crate::mm::Addr;
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, RandomState};
@@ -125,6 +126,63 @@ pub async fn kcmp(t: &Task, pid1: i32, pid2: i32, kind: i32, idx1: u32, idx2: u3
         Ordering::Less => 1,
         _ => 2,
     })
+}
+
+/// `process_madvise(2)`: only advice that changes no content, of which none has to be taken.
+pub async fn process_madvise(
+    t: &Task,
+    pidfd: i32,
+    vector: Addr,
+    count: usize,
+    advice: i32,
+    flags: u32,
+) -> SysResult<usize> {
+    if flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    let ranges = Buffers::vector(t, vector, count)?;
+    let file = t.file(pidfd)?;
+    let group = file.downcast::<PidFd>().ok_or(Errno::BADF)?.group.clone();
+    let target = group.any_task().ok_or(Errno::SRCH)?;
+    let is_own = Arc::ptr_eq(&t.group, &target.group);
+    if !matches!(advice, libc::MADV_COLD | libc::MADV_PAGEOUT | libc::MADV_WILLNEED | libc::MADV_COLLAPSE) {
+        return Err(Errno::INVAL);
+    }
+    may_inspect(t, &target, Ids::File)?;
+    if !is_own && !t.creds().has(Cap::SysNice) {
+        return Err(Errno::PERM);
+    }
+    let mut done = 0;
+    for (addr, len) in ranges.pieces() {
+        let problem = if !addr.0.is_multiple_of(PAGE) {
+            Some(Errno::INVAL)
+        } else if !super::mm::is_mapped(&target, addr.0, addr.0.saturating_add(page_up(len as u64))) {
+            Some(Errno::NOMEM)
+        } else {
+            None
+        };
+        match problem {
+            Some(error) if done == 0 => return Err(error),
+            Some(_) => break,
+            None => done += len,
+        }
+    }
+    Ok(done)
+}
+
+/// `process_mrelease(2)`: takes the memory of a dying process, which the sentry does anyway.
+pub async fn process_mrelease(t: &Task, pidfd: i32, flags: u32) -> SysResult<()> {
+    if flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    let file = t.file(pidfd)?;
+    let group = file.downcast::<PidFd>().ok_or(Errno::BADF)?.group.clone();
+    let state = group.state.lock();
+    match (state.is_zombie(), state.is_exiting()) {
+        (true, _) => Err(Errno::SRCH),
+        (_, true) => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 /// `pidfd_getfd(2)`: a descriptor for what another process has open.

@@ -64,6 +64,11 @@ impl Buffers {
         self.len == 0
     }
 
+    /// The pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = (Addr, usize)> {
+        self.pieces.iter().copied()
+    }
+
     /// The parts of the pieces from byte `skip` on.
     fn parts_from(&self, skip: usize) -> impl Iterator<Item = (Addr, usize)> + '_ {
         let mut skip = skip;

@@ -153,9 +153,7 @@ pub async fn mincore(t: &Task, addr: u64, len: usize, vec: crate::mm::Addr) -> S
     if pages > PAGES_MAX {
         return Err(Errno::NOMEM);
     }
-    let maps = t.thread().process().proc_file("maps").unwrap_or_default();
-    let end = addr.saturating_add(page_up(len as u64));
-    if !is_mapped(&String::from_utf8_lossy(&maps), addr, end) {
+    if !is_mapped(t, addr, addr.saturating_add(page_up(len as u64))) {
         return Err(Errno::NOMEM);
     }
     let ones = [1u8; 4096];
@@ -168,8 +166,14 @@ pub async fn mincore(t: &Task, addr: u64, len: usize, vec: crate::mm::Addr) -> S
     Ok(())
 }
 
+/// Whether all of the range is mapped.
+pub(super) fn is_mapped(t: &Task, addr: u64, end: u64) -> bool {
+    let maps = t.thread().process().proc_file("maps").unwrap_or_default();
+    is_covered(&String::from_utf8_lossy(&maps), addr, end)
+}
+
 /// Whether `/proc/PID/maps` covers the range without a hole.
-fn is_mapped(maps: &str, mut addr: u64, end: u64) -> bool {
+fn is_covered(maps: &str, mut addr: u64, end: u64) -> bool {
     for line in maps.lines() {
         let Some((from, to)) = line.split_ascii_whitespace().next().and_then(|r| r.split_once('-')) else { continue };
         let (Ok(from), Ok(to)) = (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16)) else { continue };

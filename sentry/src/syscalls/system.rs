@@ -14,7 +14,7 @@ pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC runsc";
 
 /// `uname(2)`.
 pub async fn uname(t: &Task, buf: Addr) -> SysResult<()> {
-    let uts = t.kernel.uts.read().clone();
+    let uts = t.uts().names.read().clone();
     let fields: [&[u8]; 6] =
         [b"Linux", &uts.hostname, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &uts.domainname];
     let mut out = Vec::with_capacity(6 * FIELD);
@@ -38,14 +38,14 @@ fn read_name(t: &Task, name: Addr, len: i32) -> SysResult<Vec<u8>> {
 /// `sethostname(2)`.
 pub async fn sethostname(t: &Task, name: Addr, len: i32) -> SysResult<()> {
     let name = read_name(t, name, len)?;
-    t.kernel.uts.write().hostname = name;
+    t.uts().names.write().hostname = name;
     Ok(())
 }
 
 /// `setdomainname(2)`.
 pub async fn setdomainname(t: &Task, name: Addr, len: i32) -> SysResult<()> {
     let name = read_name(t, name, len)?;
-    t.kernel.uts.write().domainname = name;
+    t.uts().names.write().domainname = name;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `/proc/PID/fd`, `/proc/PID/fdinfo`, `/proc/PID/ns`.
+//! `/proc/PID/fd`, `/proc/PID/fdinfo`.
 
 use super::process::Subject;
 use super::root::number;
@@ -190,60 +190,4 @@ fn fdinfo(file: &File, cloexec: bool) -> String {
     }
     text.push_str(&file.ops.fdinfo());
     text
-}
-
-/// `/proc/PID/ns`: the names of the namespaces, all of them the sandbox's.
-pub(super) struct NsDir {
-    pub(super) dev: u64,
-    pub(super) ino: u64,
-}
-
-/// Names, and the inode numbers that Linux gives the first of each.
-const NAMESPACES: [(&str, u32); 8] = [
-    ("cgroup", 0xefff_fffb),
-    ("ipc", 0xefff_ffff),
-    ("mnt", 0xeffffff8),
-    ("net", 0xefff_fff7),
-    ("pid", 0xefff_fffc),
-    ("time", 0xefff_fffa),
-    ("user", 0xefff_fffd),
-    ("uts", 0xefff_fffe),
-];
-
-impl Directory for NsDir {
-    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
-        let mut all = NAMESPACES.iter().enumerate();
-        let (at, (name, number)) = all.find(|(_, (known, _))| known.as_bytes() == name).ok_or(Errno::NOENT)?;
-        let link = NsLink { text: format!("{name}:[{number}]") };
-        Ok(Node::new(self.dev, fd_ino(self.ino, at as u64), 0o777, Body::Link(Box::new(link))))
-    }
-
-    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
-        let listed = NAMESPACES.iter().enumerate().map(|(at, (name, _))| Listed {
-            at: at as u64,
-            name: name.as_bytes().to_vec(),
-            kind: FileKind::Symlink,
-            ino: fd_ino(self.ino, at as u64),
-        });
-        Ok(listed.collect())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-struct NsLink {
-    text: String,
-}
-
-impl Target for NsLink {
-    fn text(&self, _: &Reader) -> SysResult<Vec<u8>> {
-        Ok(self.text.clone().into_bytes())
-    }
-
-    fn follow(&self, _: &Reader) -> SysResult<Link> {
-        // There is nothing to enter.
-        Err(Errno::ACCES)
-    }
 }

@@ -5,6 +5,7 @@
 
 mod fds;
 mod host;
+mod ns;
 mod process;
 mod root;
 mod status;

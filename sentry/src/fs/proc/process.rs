@@ -1,6 +1,6 @@
 //! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
 
-use super::{fds, status};
+use super::{fds, ns, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::file::File;
@@ -82,7 +82,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("mountinfo", Entry::File(0o444, status::mountinfo)),
     ("mounts", Entry::File(0o444, status::mounts)),
     ("net", Entry::Net),
-    ("ns", Entry::Dir(0o511, |_, dev, ino| Box::new(fds::NsDir { dev, ino }))),
+    ("ns", Entry::Dir(0o511, |subject, dev, ino| Box::new(ns::NsDir { subject, dev, ino }))),
     ("oom_score", Entry::File(0o444, |_, subject| status::oom_score(subject))),
     ("oom_score_adj", Entry::Writable(0o644, status::oom_score_adj, status::set_oom_score_adj)),
     ("personality", Entry::File(0o400, status::personality)),

@@ -113,22 +113,22 @@ fn line(value: impl std::fmt::Display) -> SysResult<Vec<u8>> {
 }
 
 fn hostname(reader: &Reader) -> SysResult<Vec<u8>> {
-    Ok([&*reader.kernel().uts.read().hostname, b"\n"].concat())
+    Ok([&*reader.task.uts().names.read().hostname, b"\n"].concat())
 }
 
 fn domainname(reader: &Reader) -> SysResult<Vec<u8>> {
-    Ok([&*reader.kernel().uts.read().domainname, b"\n"].concat())
+    Ok([&*reader.task.uts().names.read().domainname, b"\n"].concat())
 }
 
 fn set_hostname(reader: &Reader, data: &[u8]) -> SysResult<()> {
     let name = name(reader, data)?;
-    reader.kernel().uts.write().hostname = name;
+    reader.task.uts().names.write().hostname = name;
     Ok(())
 }
 
 fn set_domainname(reader: &Reader, data: &[u8]) -> SysResult<()> {
     let name = name(reader, data)?;
-    reader.kernel().uts.write().domainname = name;
+    reader.task.uts().names.write().domainname = name;
     Ok(())
 }
 

@@ -1,0 +1,160 @@
+/* What a careful reading of the design asked for: layouts of successive programs differ, children made at once keep
+ * their own users, a process stays readable to the machinery whoever it becomes, and a storm of short-lived children
+ * and threads mixes nobody up. */
+#include "common.h"
+#include <elf.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+
+/* Programs in a row: their stacks, mappings and vDSOs must not stand where the last ones stood. */
+enum { LAYOUTS = 6, PLACES = 3 };
+
+static void print_layout(void)
+{
+	int here;
+	void *map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	printf("%lx %lx %lx\n", (long)map, (long)&here, getauxval(AT_SYSINFO_EHDR));
+}
+
+static void layouts(const char *self)
+{
+	unsigned long seen[LAYOUTS][PLACES];
+	int same[PLACES] = { 0 };
+	char command[4200];
+
+	snprintf(command, sizeof(command), "exec %s layout", self);
+	for (int n = 0; n < LAYOUTS; n++) {
+		FILE *out = popen(command, "r");
+		if (fscanf(out, "%lx %lx %lx", &seen[n][0], &seen[n][1], &seen[n][2]) != PLACES)
+			exit(1);
+		pclose(out);
+		for (int before = 0; before < n; before++)
+			for (int place = 0; place < PLACES; place++)
+				same[place] += seen[before][place] == seen[n][place];
+	}
+	TRUE("mappings differ", same[0] == 0);
+	TRUE("stacks differ", same[1] == 0);
+	TRUE("vDSOs differ", same[2] == 0);
+}
+
+/* Two users that fork at the same time, over and over: each child must be its own parent's. */
+enum { ROUNDS = 60 };
+
+static int forks_as(uid_t uid, int secret)
+{
+	volatile int mine = secret;
+
+	MUST(setresgid(uid, uid, uid));
+	MUST(setresuid(uid, uid, uid));
+	for (int n = 0; n < ROUNDS; n++) {
+		pid_t parent = getpid(), child = fork();
+		int status;
+
+		if (child == 0) {
+			uid_t r, e, s;
+			getresuid(&r, &e, &s);
+			_exit(mine == secret && r == uid && e == uid && s == uid && getppid() == parent ? 7 : 1);
+		}
+		if (child == -1 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 7)
+			return 1;
+	}
+	return 0;
+}
+
+static void two_users(void)
+{
+	pid_t children[4];
+	int status, good = 0;
+
+	for (int n = 0; n < 4; n++)
+		if ((children[n] = fork()) == 0)
+			_exit(forks_as(1000 + n, n * 1000003));
+	for (int n = 0; n < 4; n++)
+		good += waitpid(children[n], &status, 0) > 0 && status == 0;
+	printf("users that forked at once: %d\n", good);
+}
+
+/* Whoever a process becomes, and however it guards itself, calls with memory go on working; its core is nobody's. */
+static void stays_readable(void)
+{
+	char name[16] = "";
+
+	MUST(setresuid(1000, 1000, 1000));
+	SHOW(prctl(PR_GET_DUMPABLE));
+	CHECK("reads a path", access("/", F_OK));
+	SHOW(prctl(PR_SET_DUMPABLE, 0));
+	CHECK("reads a path", access("/", F_OK));
+	CHECK("writes a name", prctl(PR_GET_NAME, name));
+	int fd = open("/dev/zero", O_RDONLY);
+	CHECK("writes a buffer", read(fd, name, sizeof(name)));
+	IN_CHILD("its child", {
+		CHECK("reads a path", access("/", F_OK));
+		CHECK("dumpable", prctl(PR_GET_DUMPABLE));
+	});
+	signal(SIGSEGV, SIG_DFL);
+	*(volatile int *)8 = 1;
+}
+
+/* Threads and children come and go at once; ids of the living are never shared. */
+enum { STORM_THREADS = 4, STORM_ROUNDS = 50 };
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static void *storm(void *arg)
+{
+	long bad = 0;
+
+	(void)arg;
+	for (long n = 0; n < STORM_ROUNDS; n++) {
+		pthread_t thread;
+		void *back;
+		int status;
+
+		pid_t child = fork();
+		if (child == 0)
+			_exit(n & 0x7f);
+		if (pthread_create(&thread, NULL, nothing, (void *)n) || pthread_join(thread, &back) || back != (void *)n)
+			bad++;
+		if (child == -1 || waitpid(child, &status, 0) != child || status != (n & 0x7f) << 8)
+			bad++;
+		if (child == gettid())
+			bad++;
+	}
+	return (void *)bad;
+}
+
+static void storms(void)
+{
+	pthread_t threads[STORM_THREADS];
+	long bad = 0;
+
+	for (int n = 0; n < STORM_THREADS; n++)
+		pthread_create(&threads[n], NULL, storm, NULL);
+	for (int n = 0; n < STORM_THREADS; n++) {
+		void *one;
+		pthread_join(threads[n], &one);
+		bad += (long)one;
+	}
+	printf("mixed up: %ld\n", bad);
+	CHECK("nobody left", waitpid(-1, NULL, WNOHANG));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1) {
+		print_layout();
+		return 0;
+	}
+	char self[4096] = "";
+	MUST(readlink("/proc/self/exe", self, sizeof(self) - 1));
+	layouts(self);
+	two_users();
+	IN_CHILD("another user", stays_readable());
+	storms();
+	return 0;
+}
