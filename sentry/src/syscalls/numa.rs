@@ -113,7 +113,7 @@ fn write_nodes(t: &Task, addr: Addr, max: u64, set: u64) -> SysResult<()> {
     if addr.is_null() || words == 0 || max == 0 {
         return Ok(());
     }
-    if words > NODES_MAX / 64 && words > PAGE / 8 {
+    if words > PAGE / 8 {
         return Err(Errno::INVAL);
     }
     let mut bytes = vec![0u8; words as usize * 8];
