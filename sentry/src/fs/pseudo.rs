@@ -52,6 +52,12 @@ pub trait Directory: Send + Sync + 'static {
     /// The entry `name`.
     fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node>;
 
+    /// The entry `name`, if it is the same for everybody: what the sentry itself finds, to mount on it.
+    fn lookup_fixed(&self, name: &[u8]) -> SysResult<Node> {
+        let _ = name;
+        Err(Errno::NOENT)
+    }
+
     /// All entries, by position.
     fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>>;
 
@@ -209,7 +215,10 @@ impl Inode for Node {
 
     fn lookup(&self, caller: &Caller<'_>, name: &[u8]) -> SysResult<Arc<dyn Inode>> {
         match &self.body {
-            Body::Dir(dir) => Ok(Arc::new(dir.lookup(&Reader::of(caller)?, name)?)),
+            Body::Dir(dir) => Ok(Arc::new(match Reader::of(caller) {
+                Ok(reader) => dir.lookup(&reader, name)?,
+                Err(_) => dir.lookup_fixed(name)?,
+            })),
             _ => Err(Errno::NOTDIR),
         }
     }
@@ -220,7 +229,9 @@ impl Inode for Node {
     }
 
     fn revalidate(&self, caller: &Caller<'_>, name: &[u8], child: &dyn Inode) -> bool {
-        let (Body::Dir(dir), Ok(reader)) = (&self.body, Reader::of(caller)) else { return false };
+        let Body::Dir(dir) = &self.body else { return false };
+        // Without a reader only fixed entries were found.
+        let Ok(reader) = Reader::of(caller) else { return true };
         child.as_any().downcast_ref().is_some_and(|child| dir.is_current(&reader, name, child))
     }
 
@@ -447,6 +458,10 @@ impl FixedDir {
 
 impl Directory for FixedDir {
     fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
+        self.lookup_fixed(name)
+    }
+
+    fn lookup_fixed(&self, name: &[u8]) -> SysResult<Node> {
         let found = self.entries.iter().enumerate().find(|(_, (known, _))| known.as_bytes() == name);
         found.map(|(at, (_, entry))| self.node(at, entry)).ok_or(Errno::NOENT)
     }

@@ -3,6 +3,7 @@
 //! [`root`] lists processes and the files about the machine ([`system`], [`sysctl`]); [`process`] is the
 //! directory of one process or thread.
 
+mod details;
 mod fds;
 mod host;
 mod ns;
@@ -12,6 +13,7 @@ mod status;
 mod sysctl;
 mod sysctl_dir;
 mod system;
+mod sysvipc;
 
 pub use host::set_host;
 pub use sysctl_dir::{given, given_number, set_sysctls};

@@ -1,6 +1,6 @@
 //! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
 
-use super::{fds, ns, status};
+use super::{details, fds, ns, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::file::File;
@@ -69,6 +69,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("cgroup", Entry::File(0o444, |_, _| Ok(b"0::/\n".to_vec()))),
     ("cmdline", Entry::File(0o444, status::cmdline)),
     ("comm", Entry::Writable(0o644, status::comm, status::set_comm)),
+    ("cpuset", Entry::File(0o444, |_, _| Ok(b"/\n".to_vec()))),
     ("cwd", Entry::Place(|t| Ok(t.fs().cwd()))),
     ("environ", Entry::File(0o400, status::environ)),
     ("exe", Entry::Place(|t| t.group.exe.lock().clone().ok_or(Errno::NOENT))),
@@ -81,12 +82,17 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("maps", Entry::File(0o444, status::maps)),
     ("mountinfo", Entry::File(0o444, status::mountinfo)),
     ("mounts", Entry::File(0o444, status::mounts)),
+    ("mountstats", Entry::File(0o400, details::mountstats)),
     ("net", Entry::Net),
     ("ns", Entry::Dir(0o511, |subject, dev, ino| Box::new(ns::NsDir { subject, dev, ino }))),
+    ("oom_adj", Entry::Writable(0o644, details::oom_adj, details::set_oom_adj)),
     ("oom_score", Entry::File(0o444, |_, subject| status::oom_score(subject))),
     ("oom_score_adj", Entry::Writable(0o644, status::oom_score_adj, status::set_oom_score_adj)),
     ("personality", Entry::File(0o400, status::personality)),
+    ("projid_map", Entry::File(0o444, |_, _| Ok(b"         0          0 4294967295\n".to_vec()))),
     ("root", Entry::Place(|t| Ok(t.fs().root()))),
+    ("schedstat", Entry::File(0o444, details::schedstat)),
+    ("sessionid", Entry::File(0o444, |_, _| Ok(b"4294967295".to_vec()))),
     ("setgroups", Entry::File(0o444, |_, _| Ok(b"allow\n".to_vec()))),
     ("smaps", Entry::File(0o444, status::smaps)),
     ("smaps_rollup", Entry::File(0o444, status::smaps_rollup)),
@@ -94,9 +100,14 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("statm", Entry::File(0o444, status::statm)),
     ("status", Entry::File(0o444, status::status)),
     ("task", Entry::Tasks),
+    ("timens_offsets", Entry::File(0o444, |_, _| Ok(TIMENS_OFFSETS.to_vec()))),
+    ("timerslack_ns", Entry::Writable(0o666, details::timer_slack, details::set_timer_slack)),
     ("uid_map", Entry::File(0o444, |_, _| machine::uid_map())),
     ("wchan", Entry::File(0o444, |_, _| Ok(b"0".to_vec()))),
 ];
+
+/// There is one time namespace, the first.
+const TIMENS_OFFSETS: &[u8] = b"monotonic           0         0\nboottime            0         0\n";
 
 /// `/proc/PID/net`: the interfaces there are.
 const NET: &[(&str, Fixed)] = &[

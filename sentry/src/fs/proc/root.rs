@@ -15,6 +15,7 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("cmdline", Fixed::Text("console=none\n")),
     ("cpuinfo", Fixed::File(0o444, system::cpuinfo)),
     ("devices", Fixed::File(0o444, system::devices)),
+    ("execdomains", Fixed::Text("0-0\tLinux           \t[kernel]\n")),
     ("filesystems", Fixed::File(0o444, system::filesystems)),
     ("loadavg", Fixed::File(0o444, system::loadavg)),
     ("meminfo", Fixed::File(0o444, system::meminfo)),
@@ -26,6 +27,7 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("stat", Fixed::File(0o444, system::stat)),
     ("swaps", Fixed::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
     ("sys", Fixed::Made(SysctlDir::root)),
+    ("sysvipc", Fixed::Dir(super::sysvipc::ENTRIES)),
     ("thread-self", Fixed::LinkTo(own_thread)),
     ("uptime", Fixed::File(0o444, system::uptime)),
     ("version", Fixed::File(0o444, system::version)),
@@ -92,6 +94,10 @@ impl Directory for Root {
             Err(Errno::NOENT) => Ok(ProcessDir::node(self.dev, Arc::new(Self::subject(reader, name)?))),
             found => found,
         }
+    }
+
+    fn lookup_fixed(&self, name: &[u8]) -> SysResult<Node> {
+        self.fixed().lookup_fixed(name)
     }
 
     fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {

@@ -329,7 +329,7 @@ pub(super) fn smaps_rollup(reader: &Reader, subject: &Subject) -> SysResult<Vec<
 }
 
 /// Blanks, tabs, newlines and backslashes as `\ooo`.
-fn escaped(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn escaped(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     for byte in bytes {
         match byte {
