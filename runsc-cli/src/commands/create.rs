@@ -6,6 +6,8 @@ use anyhow::Result;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
+// `run` has these options among its own, and one group of each name.
+#[group(skip)]
 pub(crate) struct Args {
     /// Directory of the bundle; the working directory if not given
     #[arg(short, long, value_name = "DIR")]
