@@ -61,3 +61,4 @@ p 'one that cannot run is 126' 126 'permission denied' run --rm --network none b
 check 'standard input' 0 'cat me' bash -c 'echo cat me | P run --rm -i --network none bb cat'
 p 'another' 0 '' run -d --name box2 --network none bb sleep 100
 p 'checkpoint is refused' 125 'does not support checkpoint' container checkpoint box2
+p 'remove the other' 0 '' rm -f -t 0 box2
