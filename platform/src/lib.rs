@@ -22,6 +22,7 @@ pub mod notify;
 
 pub use auxv::auxv;
 pub use context::Registers;
+pub use filter::native_calls;
 
 /// A boxed future, for the operations that are too rare to be worth a type of their own.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

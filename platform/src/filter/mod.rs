@@ -50,6 +50,39 @@ const ARCH_PRCTL: [u32; 3] = [0x1002, 0x1003, 0x1004];
 /// BOOTTIME, TAI.
 const CLOCKS: [u32; 8] = [0, 1, 3, 4, 5, 6, 7, 11];
 
+/// Calls that are native whatever their arguments are.
+const PLAIN: [libc::c_long; 14] = [
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_brk,
+    libc::SYS_mremap,
+    libc::SYS_sched_yield,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_getrandom,
+    libc::SYS_gettimeofday,
+    libc::SYS_time,
+    libc::SYS_getcpu,
+    libc::SYS_mlock,
+    libc::SYS_munlock,
+    libc::SYS_mlock2,
+];
+
+/// Calls that are native with some of their arguments; [`is_native`] says which.
+const CHECKED: [libc::c_long; 6] = [
+    libc::SYS_futex,
+    libc::SYS_mmap,
+    libc::SYS_madvise,
+    libc::SYS_clock_gettime,
+    libc::SYS_arch_prctl,
+    libc::SYS_membarrier,
+];
+
+/// The calls that a guest may make without the sentry hearing of it.
+pub fn native_calls() -> impl ExactSizeIterator<Item = libc::c_long> + Clone {
+    (0..PLAIN.len() + CHECKED.len()).map(|at| PLAIN.get(at).copied().unwrap_or_else(|| CHECKED[at - PLAIN.len()]))
+}
+
 /// What the stub's own page may do besides. A guest that jumps there can spoil its own signal handling, protect its
 /// own memory from itself, and map, privately, the file at a window descriptor: those have no more rights than the
 /// guest's own, or are of a process that runs no guest code yet.
@@ -70,9 +103,6 @@ pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
     a.numbers_from(X32_BIT, ENOSYS);
     let futex = Check::OneOf { arg: 1, ignore: FUTEX_FLAGS, values: FUTEX_OPS.to_vec() };
     a.rule(libc::SYS_futex as u32, &[futex], ALLOW);
-    for nr in [libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_brk, libc::SYS_mremap, libc::SYS_sched_yield] {
-        a.rule(nr as u32, &[], ALLOW);
-    }
     let mmap = Check::Bits { arg: 3, set: libc::MAP_ANONYMOUS as u32, allowed: MMAP_FLAGS };
     a.rule(libc::SYS_mmap as u32, &[mmap], ALLOW);
     let stub = Check::Page(stub::abi::TEXT_BASE as u32);
@@ -87,17 +117,7 @@ pub(crate) fn guest_filter(intercept: u32) -> Vec<sock_filter> {
     a.rule(libc::SYS_clock_gettime as u32, &[one_of(0, &CLOCKS)], ALLOW);
     a.rule(libc::SYS_arch_prctl as u32, &[one_of(0, &ARCH_PRCTL)], ALLOW);
     a.rule(libc::SYS_membarrier as u32, &[one_of(0, &MEMBARRIER)], ALLOW);
-    for nr in [
-        libc::SYS_restart_syscall,
-        libc::SYS_rseq,
-        libc::SYS_getrandom,
-        libc::SYS_gettimeofday,
-        libc::SYS_time,
-        libc::SYS_getcpu,
-        libc::SYS_mlock,
-        libc::SYS_munlock,
-        libc::SYS_mlock2,
-    ] {
+    for nr in PLAIN {
         a.rule(nr as u32, &[], ALLOW);
     }
     a.finish(intercept)
@@ -125,20 +145,7 @@ pub(crate) fn is_native(nr: u32, args: &[u64; 6]) -> bool {
         libc::SYS_arch_prctl => ARCH_PRCTL.contains(&arg(0)),
         libc::SYS_clock_gettime => CLOCKS.contains(&arg(0)),
         libc::SYS_membarrier => MEMBARRIER.contains(&arg(0)),
-        libc::SYS_munmap
-        | libc::SYS_mprotect
-        | libc::SYS_brk
-        | libc::SYS_mremap
-        | libc::SYS_sched_yield
-        | libc::SYS_restart_syscall
-        | libc::SYS_rseq
-        | libc::SYS_getrandom
-        | libc::SYS_gettimeofday
-        | libc::SYS_time
-        | libc::SYS_getcpu
-        | libc::SYS_mlock
-        | libc::SYS_munlock
-        | libc::SYS_mlock2 => true,
+        nr if PLAIN.contains(&nr) => true,
         _ => false,
     }
 }
@@ -151,6 +158,15 @@ mod tests {
 
     fn run(nr: i64, args: [u64; 6]) -> u32 {
         bpf::interpret(&guest_filter(NOTIFY), nr as u32, AUDIT_ARCH_X86_64, 0x40_0000, args)
+    }
+
+    #[test]
+    fn native_calls_are_those_that_the_filter_lets_through() {
+        let tried = [0, 1, 2, 8, 16, 0x1002, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64];
+        for nr in 0..512 {
+            let passes = tried.iter().any(|arg| run(nr, [*arg; 6]) == ALLOW);
+            assert_eq!(passes, native_calls().any(|native| native == nr), "{nr}");
+        }
     }
 
     #[test]

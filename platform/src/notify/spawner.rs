@@ -79,17 +79,18 @@ pub fn start(cgroup_procs: Vec<OwnedFd>) -> io::Result<SpawnerHandle> {
 }
 
 fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Result<()> {
-    for procs in cgroup_procs {
-        nix::unistd::write(procs, b"0")?;
-    }
+    // Told with each request if it fails: a guest outside its limits is worse than none.
+    let joined = cgroup_procs.iter().try_for_each(|procs| nix::unistd::write(procs, b"0").map(drop));
     renounce_capabilities()?;
     close_others(&[socket.as_raw_fd(), stub.as_raw_fd()]);
     let filter = guest_filter(libc::SECCOMP_RET_USER_NOTIF);
     let mut stack = vec![0u8; CHILD_STACK];
     loop {
-        let mut byte = [0u8; 1];
-        if nix::sys::socket::recv(socket.as_raw_fd(), &mut byte, MsgFlags::empty())? == 0 {
-            return Ok(());
+        match nix::sys::socket::recv(socket.as_raw_fd(), &mut [0u8; 1], MsgFlags::empty()) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => continue,
+            Err(e) => return Err(e.into()),
         }
         let birth = Birth {
             filter: sock_fprog { len: filter.len() as u16, filter: filter.as_ptr() as *mut sock_filter },
@@ -97,7 +98,10 @@ fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Resu
             listener: AtomicI32::new(0),
             living: AtomicU32::new(1),
         };
-        let reply = spawn_one(&birth, &mut stack);
+        let reply = match joined {
+            Ok(()) => spawn_one(&birth, &mut stack),
+            Err(e) => Err(e.into()),
+        };
         let (pid, listener) = match reply {
             Ok(made) => made,
             Err(e) => (-e.raw_os_error().unwrap_or(libc::EIO), -1),
@@ -112,7 +116,9 @@ fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Resu
             unsafe { libc::close(listener) };
         }
         // The stack is free again when the child has left this memory, by execve or death.
-        wait_while(&birth.living, 1);
+        if joined.is_ok() {
+            wait_while(&birth.living, 1);
+        }
     }
 }
 

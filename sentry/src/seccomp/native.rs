@@ -13,35 +13,11 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::{Outcome, Task};
 use crate::mm::Addr;
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
-use platform::Call;
+use platform::{Call, native_calls};
 use zerocopy::IntoBytes;
 
 /// Where the stub is: calls from there are the sentry's.
 const STUB: (u32, u32) = (0x1_0000, 0x20_0000);
-
-/// Calls that may not reach the sentry.
-const NATIVE: [i64; 20] = [
-    libc::SYS_futex,
-    libc::SYS_munmap,
-    libc::SYS_mprotect,
-    libc::SYS_brk,
-    libc::SYS_mremap,
-    libc::SYS_sched_yield,
-    libc::SYS_mmap,
-    libc::SYS_madvise,
-    libc::SYS_clock_gettime,
-    libc::SYS_arch_prctl,
-    libc::SYS_membarrier,
-    libc::SYS_restart_syscall,
-    libc::SYS_rseq,
-    libc::SYS_getrandom,
-    libc::SYS_gettimeofday,
-    libc::SYS_time,
-    libc::SYS_getcpu,
-    libc::SYS_mlock,
-    libc::SYS_munlock,
-    libc::SYS_mlock2,
-];
 
 const fn i(code: u32, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code: code as u16, jt, jf, k }
@@ -55,7 +31,7 @@ const fn load(at: u32) -> Instruction {
 
 /// Whether a filter forbids any call that is made natively, or may.
 pub(super) fn is_needed(filter: &Filter) -> bool {
-    NATIVE.iter().any(|nr| !filter.always_allows(*nr as u32))
+    native_calls().any(|nr| !filter.always_allows(nr as u32))
 }
 
 /// The host's program for a guest's; `ENOMEM` if that leaves no room for what comes before it.
@@ -86,9 +62,11 @@ fn prefix() -> Vec<Instruction> {
         ALLOW,
         load(0),
     ];
-    for (at, nr) in NATIVE.iter().enumerate() {
+    let native = native_calls();
+    let count = native.len();
+    for (at, nr) in native.enumerate() {
         // Over the rest of the list and the answer behind it.
-        code.push(i(BPF_JMP | BPF_JEQ | BPF_K, (NATIVE.len() - at) as u8, 0, *nr as u32));
+        code.push(i(BPF_JMP | BPF_JEQ | BPF_K, (count - at) as u8, 0, nr as u32));
     }
     code.push(ALLOW);
     // The guest's program begins with nothing loaded.
@@ -146,7 +124,7 @@ mod tests {
         let refuse = Program::new(vec![i(BPF_RET, 0, 0, 0x0005_0001)]).unwrap();
         let host = Program::new(program(&refuse).unwrap()).unwrap();
         let run = |nr: i64, ip: u64| host.run(&Data { nr: nr as u32, arch: super::super::ARCH, ip, args: [0; 6] });
-        for nr in NATIVE {
+        for nr in native_calls() {
             assert_eq!(run(nr, 0x40_0000), 0x0005_0001);
             assert_eq!(run(nr, 0x7fff_0001_0000), 0x0005_0001);
             assert_eq!(run(nr, 0x1_2345), libc::SECCOMP_RET_ALLOW);
