@@ -134,7 +134,7 @@ enum Command {
     /// Make a container whose process waits for start
     Create(commands::create::Args),
     /// Let the process of a created container run
-    Start(commands::start::Args),
+    Start(commands::OneContainer),
     /// Run a further process in a container
     Exec(Box<commands::exec::Args>),
     /// Send a signal to a container
@@ -142,15 +142,15 @@ enum Command {
     /// Remove a container
     Delete(commands::delete::Args),
     /// Show the state of a container
-    State(commands::state::Args),
+    State(commands::OneContainer),
     /// List containers
     List(commands::state::ListArgs),
     /// Show the processes of a container
     Ps(commands::ps::Args),
     /// Stop all processes of a container for a while
-    Pause(commands::pause::Args),
+    Pause(commands::OneContainer),
     /// Let them go on
-    Resume(commands::pause::Args),
+    Resume(commands::OneContainer),
     /// Wait for the end of a container
     Wait(commands::wait::Args),
     /// Change the limits of a container
@@ -266,7 +266,7 @@ impl Command {
             Command::Exec(args) => args.preserve_fds,
             _ => return 0,
         };
-        asked.saturating_add(listen_fds()).min(sentry::boot::protocol::FDS_MAX as u32) as i32
+        preserved_count(asked)
     }
 }
 
@@ -275,10 +275,14 @@ fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
+/// How many descriptors that is, with `asked` of `--preserve-fds`.
+fn preserved_count(asked: u32) -> i32 {
+    asked.saturating_add(listen_fds()).min(sentry::boot::protocol::FDS_MAX as u32) as i32
+}
+
 /// Takes the descriptors from 3 on that are for a container.
 fn preserved_fds(asked: u32) -> anyhow::Result<Vec<OwnedFd>> {
     use anyhow::Context;
-    let count = asked.saturating_add(listen_fds()).min(sentry::boot::protocol::FDS_MAX as u32) as i32;
     let me = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
     let me = me.context("cannot open this process")?;
     // A number alone is no descriptor that could be duplicated without unsafe code.
@@ -286,5 +290,5 @@ fn preserved_fds(asked: u32) -> anyhow::Result<Vec<OwnedFd>> {
         let taken = rustix::process::pidfd_getfd(&me, fd, rustix::process::PidfdGetfdFlags::empty());
         taken.with_context(|| format!("--preserve-fds: descriptor {fd} is not open"))
     };
-    (3..3 + count).map(take).collect()
+    (3..3 + preserved_count(asked)).map(take).collect()
 }

@@ -7,12 +7,16 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// Numbers what needs a name of its own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 /// Programs of busybox that tests use.
-const APPLETS: [&str; 22] = [
-    "cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "mount", "ps", "pwd",
-    "sh", "sleep", "stty", "tail", "true", "tty", "wc",
+const APPLETS: [&str; 27] = [
+    "cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "mount", "nc", "nproc",
+    "ps", "pwd", "renice", "sh", "sleep", "stat", "stty", "tail", "touch", "true", "tty", "wc",
 ];
 
 /// A bundle in a directory of its own, with a state directory beside it.
@@ -20,7 +24,9 @@ const APPLETS: [&str; 22] = [
 pub struct Bundle {
     scratch: Scratch,
     runtime: PathBuf,
-    /// `config.json`, written by [`save`](Bundle::save).
+    /// A name for a container that no other test has.
+    pub id: String,
+    /// `config.json` as the next command finds it.
     pub config: Value,
 }
 
@@ -63,14 +69,14 @@ impl Bundle {
                 "namespaces": [{ "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
             },
         });
-        let bundle = Bundle { scratch, runtime: runtime.to_owned(), config };
-        bundle.save()?;
-        Ok(bundle)
+        let id = format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Ok(Bundle { scratch, runtime: runtime.to_owned(), id, config })
     }
 
-    /// Writes `config.json`.
-    pub fn save(&self) -> Result<()> {
-        Ok(fs::write(self.path().join("config.json"), self.config.to_string())?)
+    /// Has the container run a script in a shell.
+    pub fn script(&mut self, script: &str) -> &mut Bundle {
+        self.config["process"]["args"] = json!(["sh", "-c", script]);
+        self
     }
 
     /// The bundle's directory.
@@ -85,15 +91,26 @@ impl Bundle {
 
     /// A command of the runtime, with the state directory of this bundle.
     pub fn command(&self, args: &[&str]) -> Command {
+        // What cannot be written the command will not find.
+        let _ = fs::write(self.path().join("config.json"), self.config.to_string());
         let mut command = Command::new("timeout");
         command.args(["-k", "5", "60"]).arg(&self.runtime).arg("--root").arg(self.path().join("state"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         command
     }
 
-    /// Runs a command of the runtime and takes its output.
+    /// Runs a command of the runtime and takes its output: by way of files, for `create` leaves the container with the
+    /// descriptors.
     pub fn run(&self, args: &[&str]) -> Result<Output> {
-        Ok(self.command(args).output()?)
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [out, err] = ["out", "err"].map(|kind| self.path().join(format!("{number}.{kind}")));
+        let status = self.command(args).stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?).status()?;
+        Ok(Output { status, stdout: fs::read(out)?, stderr: fs::read(err)? })
+    }
+
+    /// Runs the container in the foreground; what it printed.
+    pub fn printed(&self) -> Result<String> {
+        Ok(self.ok(&["run", &self.id])?.trim_end().to_owned())
     }
 
     /// Runs one that must succeed; its standard output.
@@ -102,13 +119,6 @@ impl Bundle {
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         anyhow::ensure!(output.status.success(), "{args:?}: {} {stdout} {stderr}", output.status);
         Ok(stdout)
-    }
-
-    /// Runs one that must succeed and leaves a process behind, which keeps its standard output open.
-    pub fn detached(&self, args: &[&str]) -> Result<()> {
-        let status = self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        anyhow::ensure!(status.success(), "{args:?}: {status}");
-        Ok(())
     }
 
     /// Runs one that must fail with status 1; its standard error.

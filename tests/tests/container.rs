@@ -70,7 +70,6 @@ fn a_program_that_is_missing_is_told_by_create() -> Result<()> {
         ("/etc", "exec: \"/etc\": permission denied"),
     ] {
         b.config["process"]["args"] = json!([program]);
-        b.save()?;
         let output = b.run(&["--log", "log", "--log-format", "json", "create", "--bundle", ".", "missing-1"])?;
         assert!(!output.status.success());
         assert!(output.stdout.is_empty());
@@ -98,13 +97,13 @@ fn exec_runs_beside_the_first_process() -> Result<()> {
     assert_eq!(b.run(&["exec", "exec-1", "/nonexistent"])?.status.code(), Some(127));
     // A detached one ends as the process does, and passes signals on to it.
     let script = "trap 'exit 4' USR1; echo ready > /ready; while :; do sleep 0.02; done";
-    b.detached(&["exec", "--detach", "--pid-file", "pid", "exec-1", "sh", "-c", script])?;
+    b.ok(&["exec", "--detach", "--pid-file", "pid", "exec-1", "sh", "-c", script])?;
     let pid: i32 = fs::read_to_string(b.path().join("pid"))?.parse()?;
     eventually("the process is ready", || Ok(b.in_root("ready").exists()))?;
     signal(pid, libc_sigusr1());
     eventually("its monitor has ended", || Ok(!is_running(pid)))?;
     // One that is killed takes the process along.
-    b.detached(&["exec", "-d", "--pid-file", "pid", "exec-1", "sleep", "77"])?;
+    b.ok(&["exec", "-d", "--pid-file", "pid", "exec-1", "sleep", "77"])?;
     let pid: i32 = fs::read_to_string(b.path().join("pid"))?.parse()?;
     assert!(b.ok(&["exec", "exec-1", "ps"])?.contains("sleep 77"));
     signal(pid, 9);
@@ -163,7 +162,6 @@ fn hooks_run_in_their_order() -> Result<()> {
         "poststart": outside("poststart"),
         "poststop": outside("poststop"),
     });
-    b.save()?;
     b.create("hooks-1", &[])?;
     assert_eq!(fs::read_to_string(&log)?, "prestart\ncreateRuntime\ncreateContainer\n");
     b.ok(&["start", "hooks-1"])?;
@@ -194,7 +192,6 @@ fn a_hook_that_fails_ends_the_creation() -> Result<()> {
     let mut b = Bundle::new("badhook", "true")?;
     for stage in ["prestart", "createRuntime", "createContainer"] {
         b.config["hooks"] = json!({ stage: [{ "path": "/bin/false" }] });
-        b.save()?;
         let error = b.fails(&["create", "--bundle", ".", "badhook-1"])?;
         assert!(error.contains(&format!("error running {stage} hook #0")), "{error}");
         assert_eq!(b.ok(&["list", "-q"])?, "");
@@ -249,7 +246,6 @@ fn ids_are_mapped() -> Result<()> {
     b.config["linux"]["uidMappings"] = map.clone();
     b.config["linux"]["gidMappings"] = map;
     b.config["linux"]["namespaces"].as_array_mut().context("namespaces")?.push(json!({ "type": "user" }));
-    b.save()?;
     let output = b.run(&["run", "--bundle", ".", "mapped-1"])?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(out.contains("0     100000      65536") && out.contains("1 0        0 "), "{out} {err}");

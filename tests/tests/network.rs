@@ -71,7 +71,6 @@ impl Cable {
         }
         let caps = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
         bundle.config["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
-        bundle.save()?;
         Ok(bundle)
     }
 }

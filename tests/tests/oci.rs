@@ -2,21 +2,12 @@
 //!
 //! `OCI_RUNTIME` names another runtime to judge the tests by: what runc fails is a suspect test.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use tests::{Scratch, runsc};
-
-/// A bundle with busybox in it, and a state directory of its own.
-struct Bundle {
-    scratch: Scratch,
-    id: String,
-    config: Value,
-}
+use tests::{Bundle, runsc};
 
 /// What a container is given by default, as engines have it.
 fn usual_config() -> Value {
@@ -52,112 +43,25 @@ fn usual_config() -> Value {
     })
 }
 
-impl Bundle {
-    fn new(name: &str) -> Result<Bundle> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let scratch = Scratch::new(&format!("oci-{name}"))?;
-        let bin = scratch.path().join("rootfs/bin");
-        fs::create_dir_all(&bin)?;
-        fs::create_dir_all(scratch.path().join("rootfs/etc"))?;
-        fs::copy(busybox()?, bin.join("busybox"))?;
-        for applet in [
-            "sh", "cat", "ls", "id", "sleep", "stat", "hostname", "touch", "kill", "grep", "ulimit", "pwd", "env",
-            "nproc", "echo", "true", "mount",
-        ] {
-            std::os::unix::fs::symlink("busybox", bin.join(applet))?;
-        }
-        let id = format!("oci-{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Bundle { scratch, id, config: usual_config() })
-    }
-
-    fn path(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn script(&mut self, script: &str) -> &mut Bundle {
-        self.config["process"]["args"] = json!(["sh", "-c", script]);
-        self
-    }
-
-    fn command(&self, args: &[&str]) -> Result<Command> {
-        fs::write(self.path().join("config.json"), serde_json::to_vec_pretty(&self.config)?)?;
-        let mut command = Command::new("timeout");
-        command.arg("30").arg(runtime()?).arg("--root").arg(self.path().join("state")).args(args);
-        command.current_dir(self.path()).stdin(Stdio::null());
-        Ok(command)
-    }
-
-    fn runtime(&self, args: &[&str]) -> Result<Output> {
-        // Files and not pipes: `create` leaves the container with the descriptors.
-        let (out, err) = (self.path().join("out"), self.path().join("err"));
-        let status = self.command(args)?.stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?).status()?;
-        Ok(Output { status, stdout: fs::read(out)?, stderr: fs::read(err)? })
-    }
-
-    fn succeeds(&self, args: &[&str]) -> Result<String> {
-        let output = self.runtime(args)?;
-        if !output.status.success() {
-            bail!("{args:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn fails(&self, args: &[&str]) -> Result<String> {
-        let output = self.runtime(args)?;
-        if output.status.success() {
-            bail!("{args:?} succeeded");
-        }
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-
-    /// Runs the container in the foreground; what it printed.
-    fn run(&self) -> Result<String> {
-        Ok(self.succeeds(&["run", &self.id])?.trim_end().to_owned())
-    }
-
-    fn state(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.succeeds(&["state", &self.id])?)?)
-    }
-
-    fn status(&self) -> Result<String> {
-        Ok(self.state()?["status"].as_str().context("no status")?.to_owned())
-    }
-
-    fn wait_for(&self, status: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.status()? != status {
-            if Instant::now() > deadline {
-                bail!("the container is {} and does not become {status}", self.status()?);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Bundle {
-    fn drop(&mut self) {
-        let _ = self.runtime(&["delete", "--force", &self.id]);
-    }
+/// A bundle with busybox in it, for the runtime that is to be judged.
+fn bundle(name: &str) -> Result<Bundle> {
+    let mut bundle = Bundle::for_runtime(&runtime()?, &format!("oci-{name}"), "true")?;
+    bundle.config = usual_config();
+    Ok(bundle)
 }
 
 fn runtime() -> Result<PathBuf> {
     std::env::var_os("OCI_RUNTIME").map_or_else(runsc, |path| Ok(path.into()))
 }
 
-fn busybox() -> Result<PathBuf> {
-    let found = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(PathBuf::from).find(|path| path.exists());
-    found.context("busybox is missing: install busybox-static")
-}
-
 #[test]
 fn life_cycle_goes_through_all_states() -> Result<()> {
-    let mut bundle = Bundle::new("life")?;
+    let mut bundle = bundle("life")?;
     let id = bundle.id.clone();
     bundle.script("echo started; exec sleep 60");
     bundle.config["annotations"] = json!({"org.example": "yes"});
-    assert_eq!(bundle.succeeds(&["create", "--pid-file", "pid", &id])?, "");
-    let state = bundle.state()?;
+    assert_eq!(bundle.ok(&["create", "--pid-file", "pid", &id])?, "");
+    let state = bundle.state(&bundle.id)?;
     assert_eq!(state["status"], "created");
     assert_eq!(state["id"], id.as_str());
     assert_eq!(state["bundle"], bundle.path().canonicalize()?.to_str().context("path")?);
@@ -167,43 +71,43 @@ fn life_cycle_goes_through_all_states() -> Result<()> {
     assert_eq!(state["pid"].to_string(), pid);
     assert!(Path::new("/proc").join(&pid).exists());
     bundle.fails(&["create", &id])?;
-    bundle.succeeds(&["start", &id])?;
-    bundle.wait_for("running")?;
+    bundle.ok(&["start", &id])?;
+    bundle.wait_for(&bundle.id, "running")?;
     bundle.fails(&["start", &id])?;
     let refused = bundle.fails(&["delete", &id])?;
     assert!(refused.contains("is not stopped: running"), "{refused}");
-    bundle.succeeds(&["kill", &id, "KILL"])?;
-    bundle.wait_for("stopped")?;
+    bundle.ok(&["kill", &id, "KILL"])?;
+    bundle.wait_for(&bundle.id, "stopped")?;
     let stopped = bundle.fails(&["kill", &id, "TERM"])?;
     assert!(stopped.contains("container not running"), "{stopped}");
     bundle.fails(&["start", &id])?;
-    bundle.succeeds(&["delete", &id])?;
+    bundle.ok(&["delete", &id])?;
     let gone = bundle.fails(&["state", &id])?;
     assert!(gone.contains("container does not exist"), "{gone}");
-    bundle.succeeds(&["delete", "--force", &id])?;
+    bundle.ok(&["delete", "--force", &id])?;
     bundle.fails(&["delete", &id])?;
     Ok(())
 }
 
 #[test]
 fn the_program_runs_at_start_and_not_before() -> Result<()> {
-    let mut bundle = Bundle::new("start")?;
+    let mut bundle = bundle("start")?;
     let id = bundle.id.clone();
     bundle.script("touch /made");
-    bundle.succeeds(&["create", &id])?;
+    bundle.ok(&["create", &id])?;
     std::thread::sleep(Duration::from_millis(200));
     assert!(!bundle.path().join("rootfs/made").exists());
     // Changes of the configuration after create have no effect.
     bundle.script("touch /wrong");
-    bundle.succeeds(&["start", &id])?;
-    bundle.wait_for("stopped")?;
+    bundle.ok(&["start", &id])?;
+    bundle.wait_for(&bundle.id, "stopped")?;
     assert!(bundle.path().join("rootfs/made").exists() && !bundle.path().join("rootfs/wrong").exists());
     Ok(())
 }
 
 #[test]
 fn hooks_run_in_order_with_the_state() -> Result<()> {
-    let mut bundle = Bundle::new("hooks")?;
+    let mut bundle = bundle("hooks")?;
     let id = bundle.id.clone();
     let log = bundle.path().join("log");
     let hook = |name: &str| {
@@ -219,24 +123,24 @@ fn hooks_run_in_order_with_the_state() -> Result<()> {
     });
     bundle.script("exec sleep 60");
     let lines = |log: &Path| fs::read_to_string(log).unwrap_or_default();
-    bundle.succeeds(&["create", &id])?;
+    bundle.ok(&["create", &id])?;
     let created = lines(&log);
     let names: Vec<&str> = created.lines().filter_map(|l| l.split(' ').next()).collect();
     assert_eq!(names, ["prestart", "createRuntime", "createContainer"], "{created}");
     assert!(created.lines().all(|l| l.ends_with("given zero")), "{created}");
-    bundle.succeeds(&["start", &id])?;
+    bundle.ok(&["start", &id])?;
     // runc 1.1 says "created" here, against the specification's order.
     assert!(lines(&log).contains("poststart \"status\":\"running\""), "{}", lines(&log));
-    bundle.succeeds(&["kill", &id, "9"])?;
-    bundle.wait_for("stopped")?;
-    bundle.succeeds(&["delete", &id])?;
+    bundle.ok(&["kill", &id, "9"])?;
+    bundle.wait_for(&bundle.id, "stopped")?;
+    bundle.ok(&["delete", &id])?;
     assert!(lines(&log).contains("poststop \"status\":\"stopped\""), "{}", lines(&log));
     Ok(())
 }
 
 #[test]
 fn a_failing_hook_ends_the_container() -> Result<()> {
-    let mut bundle = Bundle::new("badhook")?;
+    let mut bundle = bundle("badhook")?;
     let id = bundle.id.clone();
     bundle.config["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"]}]});
@@ -252,7 +156,7 @@ fn a_failing_hook_ends_the_container() -> Result<()> {
 
 #[test]
 fn errors_of_the_program_come_from_create() -> Result<()> {
-    let mut bundle = Bundle::new("program")?;
+    let mut bundle = bundle("program")?;
     let id = bundle.id.clone();
     fs::write(bundle.path().join("rootfs/plain"), "x")?;
     for (program, text) in [
@@ -261,19 +165,20 @@ fn errors_of_the_program_come_from_create() -> Result<()> {
         ("/plain", "permission denied"),
     ] {
         bundle.config["process"]["args"] = json!([program]);
-        let error = bundle.fails(&["run", &id])?;
-        assert!(error.contains(text), "{program}: {error}");
-        bundle.succeeds(&["delete", "--force", &id])?;
+        let refused = bundle.run(&["run", &id])?;
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && error.contains(text), "{program}: {error}");
+        bundle.ok(&["delete", "--force", &id])?;
     }
     Ok(())
 }
 
 #[test]
 fn exit_status_is_that_of_the_program() -> Result<()> {
-    let mut bundle = Bundle::new("status")?;
+    let mut bundle = bundle("status")?;
     for (script, status) in [("exit 42", 42), ("kill -9 $$; exit 1", 1), ("sh -c 'kill -9 $$'; exit $?", 137)] {
         bundle.script(script);
-        let output = bundle.runtime(&["run", &bundle.id])?;
+        let output = bundle.run(&["run", &bundle.id])?;
         assert_eq!(output.status.code(), Some(status), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
@@ -281,13 +186,13 @@ fn exit_status_is_that_of_the_program() -> Result<()> {
 
 #[test]
 fn process_has_what_the_configuration_says() -> Result<()> {
-    let mut bundle = Bundle::new("process")?;
+    let mut bundle = bundle("process")?;
     bundle.config["process"]["user"] = json!({"uid": 7, "gid": 8, "additionalGids": [9, 10], "umask": 0o27});
     bundle.config["process"]["cwd"] = json!("/etc");
     bundle.config["process"]["env"] = json!(["PATH=/bin", "A=b c", "HOME=/home"]);
     bundle.config["process"]["oomScoreAdj"] = json!(321);
     bundle.script("id -u; id -g; id -G; umask; pwd; echo $A; ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; hostname; grep -E 'NoNewPrivs|CapBnd|CapInh|CapAmb' /proc/self/status");
-    let seen = bundle.run()?;
+    let seen = bundle.printed()?;
     let expected = "7\n8\n8 9 10\n0027\n/etc\nb c\n1000\n1024\n321\nbox\nCapInh:\t0000000000000000\nCapBnd:\t0000000020000420\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1";
     assert_eq!(seen, expected);
     Ok(())
@@ -295,19 +200,19 @@ fn process_has_what_the_configuration_says() -> Result<()> {
 
 #[test]
 fn capabilities_are_those_named() -> Result<()> {
-    let mut bundle = Bundle::new("caps")?;
+    let mut bundle = bundle("caps")?;
     bundle.script("grep -E 'CapPrm|CapEff' /proc/self/status");
-    assert_eq!(bundle.run()?, "CapPrm:\t0000000020000020\nCapEff:\t0000000020000020");
+    assert_eq!(bundle.printed()?, "CapPrm:\t0000000020000020\nCapEff:\t0000000020000020");
     bundle.config["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_NO_SUCH"]);
     bundle.config["process"]["capabilities"]["permitted"] = json!(["CAP_KILL"]);
     bundle.config["process"]["capabilities"]["effective"] = json!(["CAP_KILL"]);
-    assert_eq!(bundle.run()?, "CapPrm:\t0000000000000020\nCapEff:\t0000000000000020");
+    assert_eq!(bundle.printed()?, "CapPrm:\t0000000000000020\nCapEff:\t0000000000000020");
     Ok(())
 }
 
 #[test]
 fn mounts_are_made_in_order_with_their_options() -> Result<()> {
-    let mut bundle = Bundle::new("mounts")?;
+    let mut bundle = bundle("mounts")?;
     let shared = bundle.path().join("shared");
     fs::create_dir(&shared)?;
     fs::write(shared.join("file"), "content")?;
@@ -322,7 +227,7 @@ fn mounts_are_made_in_order_with_their_options() -> Result<()> {
          while read -r a b c d where options rest; do case $where in /ro|/tmp|/sys) echo $where ${options%%,*};; esac; done </proc/self/mountinfo; \
          grep -c 'tmpfs mine' /proc/self/mountinfo",
     );
-    assert_eq!(bundle.run()?, "through\ncontent\nrefused\n700\n/sys ro\n/ro ro\n/tmp rw\n1");
+    assert_eq!(bundle.printed()?, "through\ncontent\nrefused\n700\n/sys ro\n/ro ro\n/tmp rw\n1");
     assert_eq!(fs::read_to_string(shared.join("new"))?, "through\n");
     let missing = json!({"destination": "/x", "type": "bind", "source": "/no/such/thing", "options": ["bind"]});
     bundle.config["mounts"].as_array_mut().context("mounts")?.push(missing);
@@ -332,16 +237,16 @@ fn mounts_are_made_in_order_with_their_options() -> Result<()> {
 
 #[test]
 fn root_can_be_read_only() -> Result<()> {
-    let mut bundle = Bundle::new("readonly")?;
+    let mut bundle = bundle("readonly")?;
     bundle.script("touch /x 2>/dev/null && echo written || echo refused; touch /dev/shm/x && echo written");
     bundle.config["root"]["readonly"] = json!(true);
-    assert_eq!(bundle.run()?, "refused\nwritten");
+    assert_eq!(bundle.printed()?, "refused\nwritten");
     Ok(())
 }
 
 #[test]
 fn paths_are_masked_and_made_read_only() -> Result<()> {
-    let mut bundle = Bundle::new("masked")?;
+    let mut bundle = bundle("masked")?;
     fs::create_dir(bundle.path().join("rootfs/secrets"))?;
     fs::write(bundle.path().join("rootfs/secrets/key"), "key")?;
     fs::write(bundle.path().join("rootfs/secret"), "secret")?;
@@ -349,13 +254,13 @@ fn paths_are_masked_and_made_read_only() -> Result<()> {
     bundle.config["linux"]["maskedPaths"] = json!(["/secrets", "/secret", "/not/there"]);
     bundle.config["linux"]["readonlyPaths"] = json!(["/fixed", "/not/there"]);
     bundle.script("ls /secrets; cat /secret; touch /fixed/x 2>/dev/null || echo refused");
-    assert_eq!(bundle.run()?, "refused");
+    assert_eq!(bundle.printed()?, "refused");
     Ok(())
 }
 
 #[test]
 fn devices_are_made() -> Result<()> {
-    let mut bundle = Bundle::new("devices")?;
+    let mut bundle = bundle("devices")?;
     bundle.config["linux"]["devices"] = json!([
         {"path": "/dev/mine", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4},
         {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
@@ -365,27 +270,27 @@ fn devices_are_made() -> Result<()> {
          for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; \
          for l in fd stdin stdout stderr ptmx; do test -e /dev/$l -o -L /dev/$l || echo no $l; done; echo x >/dev/null && echo works",
     );
-    assert_eq!(bundle.run()?, "character special file a:e5 640 3 4\nfifo 600\nworks");
+    assert_eq!(bundle.printed()?, "character special file a:e5 640 3 4\nfifo 600\nworks");
     Ok(())
 }
 
 #[test]
 fn parameters_are_set() -> Result<()> {
-    let mut bundle = Bundle::new("sysctl")?;
+    let mut bundle = bundle("sysctl")?;
     bundle.config["linux"]["sysctl"] = json!({"kernel.shmmax": "654321", "net.ipv4.ip_unprivileged_port_start": "80"});
     bundle.script("cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/ip_unprivileged_port_start");
-    assert_eq!(bundle.run()?, "654321\n80");
+    assert_eq!(bundle.printed()?, "654321\n80");
     for name in ["vm.swappiness", "kernel.no_such_thing"] {
         bundle.config["linux"]["sysctl"] = json!({ name: "1" });
         bundle.fails(&["run", &bundle.id])?;
-        bundle.succeeds(&["delete", "--force", &bundle.id])?;
+        bundle.ok(&["delete", "--force", &bundle.id])?;
     }
     Ok(())
 }
 
 #[test]
 fn namespaces_are_checked() -> Result<()> {
-    let mut bundle = Bundle::new("namespaces")?;
+    let mut bundle = bundle("namespaces")?;
     for namespaces in [
         json!([{"type": "pid"}, {"type": "pid"}]),
         json!([{"type": "no-such-type"}]),
@@ -401,7 +306,7 @@ fn namespaces_are_checked() -> Result<()> {
 
 #[test]
 fn limits_are_in_the_cgroup_and_change() -> Result<()> {
-    let mut bundle = Bundle::new("cgroup")?;
+    let mut bundle = bundle("cgroup")?;
     let id = bundle.id.clone();
     bundle.config["linux"]["cgroupsPath"] = json!(format!("/runsc-oci-test/{id}"));
     bundle.config["linux"]["resources"] = json!({
@@ -409,7 +314,7 @@ fn limits_are_in_the_cgroup_and_change() -> Result<()> {
         "cpu": {"shares": 512, "quota": 50_000, "period": 100_000},
     });
     bundle.script("exec sleep 60");
-    bundle.succeeds(&["create", "--pid-file", "pid", &id])?;
+    bundle.ok(&["create", "--pid-file", "pid", &id])?;
     let pid = fs::read_to_string(bundle.path().join("pid"))?;
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let read = |controller: &str, file: &str| -> Result<String> {
@@ -426,35 +331,35 @@ fn limits_are_in_the_cgroup_and_change() -> Result<()> {
     assert_eq!(read("pids", "pids.max")?, "33");
     assert_eq!(read("cpu", "cpu.shares")?, "512");
     assert_eq!(read("cpu", "cpu.cfs_quota_us")?, "50000");
-    bundle.succeeds(&["start", &id])?;
-    bundle.succeeds(&["update", "--memory", "134217728", "--pids-limit", "44", &id])?;
+    bundle.ok(&["start", &id])?;
+    bundle.ok(&["update", "--memory", "134217728", "--pids-limit", "44", &id])?;
     assert_eq!(read("memory", "memory.limit_in_bytes")?, "134217728");
     assert_eq!(read("pids", "pids.max")?, "44");
-    let event: Value = serde_json::from_str(&bundle.succeeds(&["events", "--stats", &id])?)?;
+    let event: Value = serde_json::from_str(&bundle.ok(&["events", "--stats", &id])?)?;
     assert_eq!(event["type"], "stats");
     assert_eq!(event["id"], id.as_str());
     assert_eq!(event["data"]["memory"]["usage"]["limit"], 134_217_728);
     assert!(event["data"]["cpu"]["usage"]["total"].as_u64().is_some_and(|ns| ns > 0), "{event}");
-    bundle.succeeds(&["delete", "--force", &id])?;
+    bundle.ok(&["delete", "--force", &id])?;
     assert!(!Path::new(&format!("/sys/fs/cgroup/memory/runsc-oci-test/{id}")).exists());
     Ok(())
 }
 
 #[test]
 fn pause_stops_and_resume_goes_on() -> Result<()> {
-    let mut bundle = Bundle::new("pause")?;
+    let mut bundle = bundle("pause")?;
     let id = bundle.id.clone();
     bundle.script("n=0; while :; do n=$((n+1)); echo $n >/count; sleep 0.01; done");
-    bundle.succeeds(&["run", "--detach", &id])?;
+    bundle.ok(&["run", "--detach", &id])?;
     let count = || fs::read_to_string(bundle.path().join("rootfs/count")).unwrap_or_default();
     std::thread::sleep(Duration::from_millis(300));
-    bundle.succeeds(&["pause", &id])?;
-    assert_eq!(bundle.status()?, "paused");
+    bundle.ok(&["pause", &id])?;
+    assert_eq!(bundle.status(&bundle.id)?, "paused");
     let before = count();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(count(), before);
-    bundle.succeeds(&["resume", &id])?;
-    assert_eq!(bundle.status()?, "running");
+    bundle.ok(&["resume", &id])?;
+    assert_eq!(bundle.status(&bundle.id)?, "running");
     std::thread::sleep(Duration::from_millis(500));
     assert_ne!(count(), before);
     Ok(())
@@ -462,7 +367,7 @@ fn pause_stops_and_resume_goes_on() -> Result<()> {
 
 #[test]
 fn system_calls_are_filtered() -> Result<()> {
-    let mut bundle = Bundle::new("seccomp")?;
+    let mut bundle = bundle("seccomp")?;
     bundle.config["linux"]["seccomp"] = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "architectures": ["SCMP_ARCH_X86_64"],
@@ -472,19 +377,19 @@ fn system_calls_are_filtered() -> Result<()> {
         ],
     });
     bundle.script("busybox mkdir /d 2>&1; busybox sync; echo $?; grep Seccomp: /proc/self/status");
-    let seen = bundle.run()?;
+    let seen = bundle.printed()?;
     assert!(seen.contains("No space left on device") && seen.contains("159") && seen.contains("Seccomp:\t2"), "{seen}");
     Ok(())
 }
 
 #[test]
 fn exec_runs_a_further_process() -> Result<()> {
-    let mut bundle = Bundle::new("exec")?;
+    let mut bundle = bundle("exec")?;
     let id = bundle.id.clone();
     bundle.script("exec sleep 60");
-    bundle.succeeds(&["run", "--detach", &id])?;
+    bundle.ok(&["run", "--detach", &id])?;
     assert_eq!(
-        bundle.succeeds(&[
+        bundle.ok(&[
             "exec",
             "--user",
             "5:6",
@@ -499,17 +404,17 @@ fn exec_runs_a_further_process() -> Result<()> {
         ])?,
         "5\n6\n/etc\ny\n"
     );
-    assert_eq!(bundle.runtime(&["exec", &id, "sh", "-c", "exit 9"])?.status.code(), Some(9));
+    assert_eq!(bundle.run(&["exec", &id, "sh", "-c", "exit 9"])?.status.code(), Some(9));
     let process = json!({"args": ["sh", "-c", "echo from $0 file"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
     fs::write(bundle.path().join("process.json"), process.to_string())?;
-    assert_eq!(bundle.succeeds(&["exec", "--process", "process.json", &id])?, "from sh file\n");
+    assert_eq!(bundle.ok(&["exec", "--process", "process.json", &id])?, "from sh file\n");
     Ok(())
 }
 
 #[test]
 fn features_tell_the_truth() -> Result<()> {
-    let bundle = Bundle::new("features")?;
-    let features: Value = serde_json::from_str(&bundle.succeeds(&["features"])?)?;
+    let bundle = bundle("features")?;
+    let features: Value = serde_json::from_str(&bundle.ok(&["features"])?)?;
     assert!(features["ociVersionMax"].as_str().is_some_and(|v| v.starts_with("1.")));
     for hook in ["createRuntime", "poststop"] {
         assert!(features["hooks"].as_array().is_some_and(|hooks| hooks.contains(&json!(hook))));

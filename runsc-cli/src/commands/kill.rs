@@ -6,10 +6,6 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use sentry::boot::protocol::Request;
 use std::str::FromStr;
-use std::time::Duration;
-
-/// How long the host's process of a container may take to die.
-const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +37,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
         (Err(_), libc::SIGKILL) => {
             container.thaw()?;
             if let Some(monitor) = &container.saved.monitor {
-                monitor.kill(DEATH_LIMIT)?;
+                monitor.kill()?;
             }
         }
         (Err(_), _) if container.status() == Status::Stopped => bail!("container not running"),

@@ -22,6 +22,14 @@ pub(crate) mod wait;
 
 use std::io::{ErrorKind, Write};
 
+/// The argument of commands that act on a container and have no options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneContainer {
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
 /// Writes `text` to standard output. A reader that has seen enough is not an error.
 fn print(text: &[u8]) -> anyhow::Result<u8> {
     match std::io::stdout().write_all(text) {

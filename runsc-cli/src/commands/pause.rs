@@ -5,14 +5,7 @@ use crate::container::{Container, Status};
 use anyhow::{Result, bail};
 use sentry::boot::protocol::Request;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Name of the container
-    #[arg(value_name = "ID")]
-    id: String,
-}
-
-pub(crate) fn pause(args: &Args, globals: &Globals) -> Result<u8> {
+pub(crate) fn pause(args: &super::OneContainer, globals: &Globals) -> Result<u8> {
     let container = Container::load(&globals.root(), &args.id)?;
     match container.status() {
         Status::Running | Status::Created => {}
@@ -29,7 +22,7 @@ pub(crate) fn pause(args: &Args, globals: &Globals) -> Result<u8> {
     Ok(0)
 }
 
-pub(crate) fn resume(args: &Args, globals: &Globals) -> Result<u8> {
+pub(crate) fn resume(args: &super::OneContainer, globals: &Globals) -> Result<u8> {
     let container = Container::load(&globals.root(), &args.id)?;
     match container.status() {
         Status::Paused => container.thaw()?,

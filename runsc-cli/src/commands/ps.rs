@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use sentry::boot::protocol::{Reply, Request};
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 
 #[derive(Debug, clap::Args)]
@@ -32,8 +31,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
         super::state::Format::Json => serde_json::to_string(&pids)?,
         super::state::Format::Table => table(&pids, &args.options)?,
     };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(0)
+    super::print(text.as_bytes())
 }
 
 /// The host's processes behind the guests, as seen from here. The sentry knows them by the ids of its own pid
@@ -49,7 +47,7 @@ fn host_pids(container: &Container) -> Result<Vec<i32>> {
     if candidates.is_empty() {
         candidates = children_of(sentry);
     }
-    candidates.retain(|pid| parent_and_inner(*pid).is_some_and(|(_, inner)| wanted.contains(&inner)));
+    candidates.retain(|pid| inner_pid(*pid).is_some_and(|inner| wanted.contains(&inner)));
     candidates.sort_unstable();
     Ok(candidates)
 }
@@ -64,13 +62,11 @@ fn children_of(parent: i32) -> Vec<i32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Parent, and id in the innermost pid namespace.
-fn parent_and_inner(pid: i32) -> Option<(i32, i32)> {
+/// The id of a process in the innermost pid namespace that it is in.
+fn inner_pid(pid: i32) -> Option<i32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let parent = field("PPid:")?.trim().parse().ok()?;
-    let inner = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;
-    Some((parent, inner))
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_whitespace().last()?.parse().ok()
 }
 
 /// What the host's ps(1) prints about them.

@@ -5,15 +5,7 @@ use crate::container::{Container, OCI_VERSION};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::PathBuf;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Name of the container
-    #[arg(value_name = "ID")]
-    id: String,
-}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
@@ -66,12 +58,11 @@ impl Shown {
     }
 }
 
-pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
+pub(crate) fn run(args: &super::OneContainer, globals: &Globals) -> Result<u8> {
     let container = Container::load(&globals.root(), &args.id)?;
     let mut text = serde_json::to_vec_pretty(&Shown::of(&container))?;
     text.push(b'\n');
-    std::io::stdout().write_all(&text)?;
-    Ok(0)
+    super::print(&text)
 }
 
 pub(crate) fn list(args: &ListArgs, globals: &Globals) -> Result<u8> {
@@ -96,6 +87,5 @@ pub(crate) fn list(args: &ListArgs, globals: &Globals) -> Result<u8> {
             line([&s.id, &s.pid.to_string(), &s.status, &s.bundle.to_string_lossy(), &s.created, &s.owner]);
         }
     }
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(0)
+    super::print(text.as_bytes())
 }

@@ -1,30 +1,45 @@
-//! `runsc wait`: waits until a container has ended.
+//! `runsc wait`: waits until a container, or a process in it, has ended, and says how.
 
 use crate::Globals;
-use crate::container::Container;
-use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use crate::container::{Container, Status};
+use anyhow::{Result, bail};
+use sentry::boot::protocol::{Reply, Request};
+use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Wait for this process of the container, by its id in it
+    #[arg(long, value_name = "PID")]
+    pid: Option<i32>,
+    /// Wait for this process, by its id in the sandbox's first container
+    #[arg(long, value_name = "PID", conflicts_with = "pid")]
+    rootpid: Option<i32>,
     /// Name of the container
     #[arg(value_name = "ID")]
     id: String,
 }
 
+/// In the shape of gVisor.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended<'a> {
+    id: &'a str,
+    /// 128 and the signal for a process that was killed.
+    exit_status: i32,
+}
+
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
-    let pidfd = {
-        let container = Container::load(&globals.root(), &args.id)?;
-        Pid::from_raw(container.pid()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-    };
-    if let Some(pidfd) = pidfd {
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        while let Err(e) = poll(&mut fds, None) {
-            if e != rustix::io::Errno::INTR {
-                return Err(e).context("cannot wait for the container");
-            }
-        }
+    let container = Container::load(&globals.root(), &args.id)?;
+    if container.status() == Status::Stopped {
+        bail!("container not running");
     }
-    Ok(0)
+    let client = container.connect()?;
+    // Others may do with it what they like meanwhile.
+    drop(container);
+    client.wait_at_most(None)?;
+    let Reply::Exited { status } = client.ask(&Request::Wait { pid: args.pid.or(args.rootpid) })? else {
+        bail!("the sentry answered something else");
+    };
+    let exit_status = if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) };
+    super::print(format!("{}\n", serde_json::to_string(&Ended { id: &args.id, exit_status })?).as_bytes())
 }

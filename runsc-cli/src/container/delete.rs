@@ -8,10 +8,6 @@ use oci_spec::runtime::ContainerState;
 use sentry::boot::protocol::Request;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long a monitor may take to die with all that it holds.
-const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Removes a container. One that runs is an error unless `force` is given; then one that does not exist is none.
 pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
@@ -49,7 +45,7 @@ impl Container {
         // What is frozen does not die.
         self.thaw()?;
         if let Some(monitor) = &self.saved.monitor {
-            monitor.kill(DEATH_LIMIT)?;
+            monitor.kill()?;
         }
         if let Some(cgroup) = &self.saved.cgroup {
             cgroup.kill_all()?;

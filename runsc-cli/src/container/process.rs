@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::Duration;
 
+/// How long a process may take to die with all that it holds.
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
 /// A process, told from a later one with the same pid by the time of its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +33,7 @@ impl Identity {
     }
 
     /// Kills it and waits for its end.
-    pub(crate) fn kill(&self, limit: Duration) -> Result<()> {
+    pub(crate) fn kill(&self) -> Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(()) };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
         if !self.is_alive() {
@@ -38,7 +41,7 @@ impl Identity {
         }
         pidfd_send_signal(&pidfd, Signal::KILL).with_context(|| format!("cannot kill process {pid}"))?;
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+        let limit = Timespec { tv_sec: DEATH_LIMIT.as_secs() as i64, tv_nsec: 0 };
         match poll(&mut fds, Some(&limit)) {
             Ok(0) => anyhow::bail!("process {pid} does not die"),
             _ => Ok(()),

@@ -4,8 +4,8 @@
 use super::Failure;
 use super::process::{self, Start};
 use super::protocol::{self, ExecRequest, GuestProcess, Reply, Request, Stdio};
-use crate::errno::SysResult;
-use crate::executor;
+use crate::errno::{Errno, SysResult};
+use crate::executor::{self, Events, block_on};
 use crate::fs::devpts::relay::Relay;
 use crate::fs::path::FsContext;
 use crate::kernel::signal::{DefaultAction, SigInfo, default_action};
@@ -26,12 +26,31 @@ pub(super) enum Main {
     Started,
 }
 
+/// How the first process ended, and who wants to know.
+#[derive(Default)]
+pub(super) struct Ending {
+    status: Option<i32>,
+    waiting: Vec<Arc<OwnedFd>>,
+}
+
+impl Ending {
+    /// It has: whoever waits is told, before anything else comes of it.
+    pub(super) fn tell(ending: &Mutex<Ending>, status: i32) {
+        let mut ending = ending.lock();
+        ending.status = Some(status);
+        for socket in ending.waiting.drain(..) {
+            let _ = protocol::send(&*socket, &Reply::Exited { status }, &[]);
+        }
+    }
+}
+
 /// What all connections share.
 pub(super) struct Control {
     pub(super) kernel: Arc<Kernel>,
     /// Whose root and mounts new processes get.
     pub(super) root: Arc<FsContext>,
     pub(super) main: Mutex<Main>,
+    pub(super) ending: Arc<Mutex<Ending>>,
     /// That of the first process.
     pub(super) terminal: Option<Arc<Relay>>,
 }
@@ -122,6 +141,8 @@ impl Connection {
                 }
                 return Ok(None);
             }
+            Request::Wait { pid: None } => return Ok(self.wait_for_main()),
+            Request::Wait { pid: Some(pid) } => self.control.wait_for(pid)?,
             Request::WindowSize => {
                 let terminal = match &self.exec {
                     Some(exec) => &exec.terminal,
@@ -156,6 +177,15 @@ impl Connection {
             }
             Main::Started => Err(Failure { what: "the container runs already".into(), status: 1 }),
         }
+    }
+
+    /// The status of the first process; none yet if it runs.
+    fn wait_for_main(&self) -> Option<Reply> {
+        let mut ending = self.control.ending.lock();
+        if ending.status.is_none() {
+            ending.waiting.push(self.socket.clone());
+        }
+        ending.status.map(|status| Reply::Exited { status })
     }
 
     /// Starts a process; its end is told over the same connection.
@@ -242,6 +272,17 @@ impl Control {
         for group in groups {
             signal(&self.kernel, &group, signo);
         }
+    }
+
+    /// Waits for the end of a process; this connection has nothing else to do.
+    fn wait_for(&self, pid: i32) -> Result<Reply, Failure> {
+        let missing = || Failure { what: format!("there is no process {pid}"), status: 1 };
+        let group = self.kernel.group(pid).ok_or_else(missing)?;
+        let status = block_on(&group.exit_wait, Events::IN, || {
+            let state = group.state.lock();
+            state.exit.filter(|_| state.is_zombie()).ok_or(Errno::AGAIN)
+        });
+        Ok(Reply::Exited { status: status.map_err(|e| super::failed("wait", e))? })
     }
 
     fn processes(&self) -> Reply {

@@ -14,7 +14,7 @@ use crate::net;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
-use control::{Control, Main};
+use control::{Control, Ending, Main};
 use platform::host::FilterAction;
 use platform::notify::{NotifyPlatform, selftest, spawner};
 use process::Start;
@@ -142,11 +142,16 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
             .map_err(|e| failed("cannot take over standard input, output and error", e))?;
     net::stack::start(config.network).map_err(|e| failed("cannot serve the network", e))?;
     confine(config.seccomp)?;
-    let start =
-        Start { fs: root.clone(), files, terminal: terminal.clone(), on_exit: Box::new(|status| end(Ok(status))) };
+    let ending = Arc::new(Mutex::new(Ending::default()));
+    let told = ending.clone();
+    let on_exit = Box::new(move |status| {
+        Ending::tell(&told, status);
+        end(Ok(status));
+    });
+    let start = Start { fs: root.clone(), files, terminal: terminal.clone(), on_exit };
     let prepared = process::first(&kernel, config.process, start)?;
     let (main, running) = if config.hold { (Main::Held(prepared), None) } else { (Main::Started, Some(prepared)) };
-    let control = Control { kernel, root, main: Mutex::new(main), terminal: terminal.clone() };
+    let control = Control { kernel, root, main: Mutex::new(main), ending, terminal: terminal.clone() };
     control::start(control, config.control, config.listener).map_err(|e| failed("cannot serve commands", e))?;
     if let Some(prepared) = running {
         prepared.go();

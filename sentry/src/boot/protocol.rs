@@ -34,6 +34,11 @@ pub enum Request {
     },
     /// The terminal of this connection's process has another size.
     WindowSize,
+    /// The answer is [`Reply::Exited`], when the first process has ended, or the one with this id.
+    Wait {
+        /// As the container's processes count.
+        pid: Option<i32>,
+    },
     /// Which processes there are; the answer is [`Reply::Processes`].
     Processes,
     /// Guests are about to be frozen, or have been thawed.

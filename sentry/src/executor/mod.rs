@@ -4,9 +4,11 @@
 //! and whatever it wakes in turn run there, so that a hand-over between two guests stays on one core. A
 //! wake-up from elsewhere (another kind of thread) goes to a shared queue that spare workers serve.
 
+mod sleeper;
 mod timer;
 mod wait_queue;
 
+pub use sleeper::block_on;
 pub use timer::{Sleep, TimerId, Timers};
 pub use wait_queue::{Events, Observer, WaitKey, WaitQueue};
 

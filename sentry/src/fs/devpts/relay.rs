@@ -9,7 +9,7 @@ use super::pty::Pty;
 use crate::abi::{Termios, Winsize};
 use crate::boot::config::TerminalSpec;
 use crate::errno::{Errno, SysResult};
-use crate::executor::{Events, Observer, WaitKey, WaitQueue};
+use crate::executor::{Events, block_on};
 use crate::fs::file::FileOps;
 use crate::fs::inode::Caller;
 use crate::kernel::Task;
@@ -75,7 +75,7 @@ impl Relay {
                 Ok(count) => {
                     let mut rest = buf.get(..count).unwrap_or_default();
                     while !rest.is_empty() {
-                        match wait(&self.pty.master_queue, Events::OUT, || self.pty.type_in(rest)) {
+                        match block_on(&self.pty.master_queue, Events::OUT, || self.pty.type_in(rest)) {
                             Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
                             Err(_) => return,
                         }
@@ -104,7 +104,7 @@ impl Relay {
     fn carry_out(&self) {
         let mut buf = [0; 4096];
         loop {
-            let count = wait(&self.pty.master_queue, Events::IN, || {
+            let count = block_on(&self.pty.master_queue, Events::IN, || {
                 let count = match self.pty.screen(&mut buf) {
                     Err(_) if !self.pty.state.lock().master_open => Err(Errno::PIPE),
                     // Nobody has it open now; somebody may again.
@@ -157,43 +157,5 @@ impl Relay {
     /// Hangs up: whoever still uses the terminal inside finds it gone, and the host's is let go.
     pub fn end(&self) {
         let _ = rustix::io::write(&self.ended, &1u64.to_ne_bytes());
-    }
-}
-
-/// A thread that waits on a queue.
-#[derive(Default)]
-struct Sleeper {
-    woken: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Observer for Sleeper {
-    fn notify(&self, _: Events) {
-        *self.woken.lock() = true;
-        self.changed.notify_one();
-    }
-}
-
-struct Registered<'a>(&'a WaitQueue, WaitKey);
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.0.remove(self.1);
-    }
-}
-
-/// Runs `attempt` until it returns something other than `EAGAIN`, with this thread asleep between attempts.
-fn wait<T>(queue: &WaitQueue, mask: Events, mut attempt: impl FnMut() -> SysResult<T>) -> SysResult<T> {
-    let sleeper = Arc::new(Sleeper::default());
-    let _registered = Registered(queue, queue.add(mask | Events::ALWAYS, sleeper.clone()));
-    loop {
-        match attempt() {
-            Err(Errno::AGAIN) => {}
-            done => return done,
-        }
-        let mut woken = sleeper.woken.lock();
-        while !std::mem::take(&mut *woken) {
-            sleeper.changed.wait(&mut woken);
-        }
     }
 }
