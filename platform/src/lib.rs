@@ -311,6 +311,9 @@ pub trait Platform: Send + Sync + std::fmt::Debug {
     /// from freezing it.
     fn pause(&self, is_paused: bool);
 
+    /// There will be no further processes. Only for one of several, when its container has ended.
+    fn end(&self);
+
     /// Its name: `notify` or `ptrace`.
     fn name(&self) -> &'static str;
 }

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use platform::host::{self, Caps};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Rlimit, Signal};
-use sentry::boot::config::{MountKind, MountSpec, NetworkSpec, PlatformKind, SandboxConfig, SeccompMode, TerminalSpec};
+use sentry::boot::config::{ContainerConfig, MountKind, MountSpec, NetworkSpec, PlatformKind};
+use sentry::boot::config::{SandboxConfig, SeccompMode, Shares, TerminalSpec};
+use sentry::boot::handle::Handle;
 use sentry::kernel::machine::{Limits as MachineLimits, Machine};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -25,24 +27,41 @@ const KEPT: Caps =
 /// Trees of the host that show the host itself: hidden from the sentry wherever they would appear.
 const COVERED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
+/// What a container gets besides its plan, whether the sandbox is its own or another's.
+#[derive(Debug, Default)]
+pub(crate) struct Furniture {
+    /// `cgroup.procs` of the groups where guests are to be born.
+    pub(crate) guest_cgroups: Vec<Handle>,
+    /// What the machine's size is read from.
+    pub(crate) limits: MachineLimits,
+    /// A listening socket for commands.
+    pub(crate) listener: Option<Handle>,
+    /// The first process waits until it is told to run.
+    pub(crate) hold: bool,
+    /// Descriptors from 3 on that the first process gets.
+    pub(crate) preserved: Vec<Handle>,
+    /// What it has in common with the first container of another's sandbox.
+    pub(crate) shares: Shares,
+}
+
+impl Furniture {
+    /// All descriptors.
+    pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
+        let many = self.guest_cgroups.iter().chain(&self.preserved).chain(&self.listener);
+        many.chain(self.limits.files()).map(AsRawFd::as_raw_fd).collect()
+    }
+}
+
 /// Descriptors that the parent made for the child.
 #[derive(Debug)]
 pub(crate) struct Handles {
     /// `cgroup.procs` of the sentry's groups.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
-    pub(crate) guest_cgroups: Vec<OwnedFd>,
-    /// What the machine's size is read from.
-    pub(crate) limits: MachineLimits,
+    pub(crate) container: Furniture,
     /// The socket to the parent.
     pub(crate) control: OwnedFd,
-    /// A listening socket for commands.
-    pub(crate) listener: Option<OwnedFd>,
     /// What there is of a network besides `lo`.
     pub(crate) network: NetworkSpec,
-    /// The first process waits until it is told to run.
-    pub(crate) hold: bool,
-    /// Descriptors from 3 on that the first process gets.
-    pub(crate) preserved: Vec<OwnedFd>,
     pub(crate) strace: Option<OwnedFd>,
     pub(crate) debug_log: Option<OwnedFd>,
 }
@@ -50,15 +69,10 @@ pub(crate) struct Handles {
 impl Handles {
     /// All of them.
     pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
-        let many = [&self.sentry_cgroups, &self.guest_cgroups, &self.preserved].into_iter().flatten();
         let network = self.network.interfaces.iter().map(|i| &i.socket).chain(&self.network.resolver);
-        let some = [&self.listener, &self.strace, &self.debug_log].into_iter().flatten();
-        many.chain(some)
-            .chain(network)
-            .chain(self.limits.files())
-            .chain([&self.control])
-            .map(AsRawFd::as_raw_fd)
-            .collect()
+        let some = [&self.strace, &self.debug_log].into_iter().flatten();
+        let own = self.sentry_cgroups.iter().chain(some).chain(network).chain([&self.control]);
+        own.map(AsRawFd::as_raw_fd).chain(self.container.raw_fds()).collect()
     }
 }
 
@@ -86,43 +100,51 @@ pub(crate) fn confine(
     // A session of its own keeps signals of the caller's terminal away from guests.
     rustix::process::setsid().context("cannot make a session")?;
     join_cgroups(handles.sentry_cgroups)?;
-    let stdio = stdio(terminal, handles.hold)?;
     let is_nobody_mapped = is_mapped("uid_map", NOBODY.0) && is_mapped("gid_map", NOBODY.1);
     host::private_mounts().context("cannot make the mount namespace private")?;
     let procfs = host::procfs().context("cannot mount a procfs for the sandbox's pid namespace")?;
-    let mounts = open_mounts(plan.mounts)?;
+    let container = container(plan, handles.container, terminal)?;
     weaker(walls, host::empty_root().context("cannot replace the root by an empty directory"))?;
     limit_self()?;
     let is_root = walls.user_namespace.is_none() && rustix::process::geteuid().is_root();
     host::drop_privileges((is_root && is_nobody_mapped).then_some(NOBODY), KEPT).context("cannot drop privileges")?;
     die_with_parent(&handles.control)?;
     Ok(SandboxConfig {
+        container,
+        strace: handles.strace,
+        debug_log: handles.debug_log,
+        platform: walls.platform,
+        fast_path: walls.fast_path,
+        procfs,
+        control: handles.control,
+        network: handles.network,
+        seccomp: walls.seccomp,
+    })
+}
+
+/// What the sentry is told of a container: with its files open, and the standard descriptors taken from this process.
+/// Hides the host's own trees from this process's mount namespace.
+pub(crate) fn container(plan: Plan, furniture: Furniture, terminal: Option<&RawTerminal>) -> Result<ContainerConfig> {
+    Ok(ContainerConfig {
+        stdio: stdio(terminal, furniture.hold)?.map(|fd| fd.map(Handle::from)),
+        mounts: open_mounts(plan.mounts)?,
         process: plan.process,
         hostname: plan.hostname,
         domainname: plan.domainname,
-        mounts,
         masked_paths: plan.masked_paths,
         readonly_paths: plan.readonly_paths,
         readonly_root: plan.readonly_root,
         root_propagation: plan.root_propagation,
         sysctls: plan.sysctls,
         devices: plan.devices,
-        machine: Machine { limits: handles.limits, uid_map: plan.uid_map, gid_map: plan.gid_map },
-        stdio,
+        machine: Machine { limits: furniture.limits, uid_map: plan.uid_map, gid_map: plan.gid_map },
         terminal: terminal.map(terminal_spec).transpose()?,
-        strace: handles.strace,
-        debug_log: handles.debug_log,
-        platform: walls.platform,
-        fast_path: walls.fast_path,
-        guest_cgroups: handles.guest_cgroups,
+        guest_cgroups: furniture.guest_cgroups,
         pids_limit: plan.limits.pids,
-        procfs,
-        control: handles.control,
-        listener: handles.listener,
-        network: handles.network,
-        hold: handles.hold,
-        preserved: handles.preserved,
-        seccomp: walls.seccomp,
+        listener: furniture.listener,
+        hold: furniture.hold,
+        preserved: furniture.preserved,
+        shares: furniture.shares,
     })
 }
 
@@ -222,7 +244,9 @@ fn cover_host() -> Result<()> {
 
 fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
     let tree = |path: &PathBuf, writable| {
-        host::detached_tree(path, writable).with_context(|| format!("cannot mount {}", path.display()))
+        host::detached_tree(path, writable)
+            .map(Handle::from)
+            .with_context(|| format!("cannot mount {}", path.display()))
     };
     let kind = match &mount.source {
         Source::Host { path, writable } => {
@@ -274,7 +298,7 @@ fn die_with_parent(control: &OwnedFd) -> Result<()> {
 
 fn terminal_spec(terminal: &RawTerminal) -> Result<TerminalSpec> {
     Ok(TerminalSpec {
-        host: rustix::io::fcntl_dupfd_cloexec(terminal.host(), 3).context("cannot duplicate the terminal")?,
+        host: rustix::io::fcntl_dupfd_cloexec(terminal.host(), 3).context("cannot duplicate the terminal")?.into(),
         stdio: terminal.stdio,
         termios: terminal.before().cloned(),
         size: terminal.size(),

@@ -1,7 +1,7 @@
 //! The parent's side of a sandbox: starts it, waits, passes signals on, ends it in time, cleans up.
 
 use crate::cgroup::{Cgroup, Placement};
-use crate::confine::{Handles, Walls, confine};
+use crate::confine::{self, Furniture, Handles, Walls, confine};
 use crate::plan::Plan;
 use crate::terminal::RawTerminal;
 use crate::{Globals, SeccompName};
@@ -15,8 +15,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use sentry::boot::config::NetworkSpec;
 use sentry::boot::protocol::{self, Reply, Request};
-use sentry::kernel::machine::Limits as MachineLimits;
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -52,12 +52,12 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let terminal = RawTerminal::enter(plan.terminal)?;
     let beside = Beside {
         sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_procs()).transpose()?.unwrap_or_default(),
-        guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
-        limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
-        listener: None,
+        container: Furniture {
+            guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
+            limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
+            ..Furniture::default()
+        },
         network: NetworkSpec::default(),
-        hold: false,
-        preserved: Vec::new(),
         fresh: Namespaces::empty(),
     };
     let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;
@@ -128,25 +128,18 @@ fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<OwnCgroup>> {
 pub(crate) struct Beside {
     /// `cgroup.procs` of the sentry's groups.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
-    /// `cgroup.procs` of the guests' groups.
-    pub(crate) guest_cgroups: Vec<OwnedFd>,
-    /// What the machine's size is read from.
-    pub(crate) limits: MachineLimits,
-    /// A listening socket for commands.
-    pub(crate) listener: Option<OwnedFd>,
+    /// What its container gets.
+    pub(crate) container: Furniture,
     /// What there is of a network besides `lo`.
     pub(crate) network: NetworkSpec,
-    /// The first process waits until it is told to run.
-    pub(crate) hold: bool,
-    /// Descriptors from 3 on that the first process gets.
-    pub(crate) preserved: Vec<OwnedFd>,
     /// Namespaces that were made for this sandbox already, and that nothing else uses.
     pub(crate) fresh: Namespaces,
 }
 
-/// A running sandbox, seen by its parent.
+/// A running sandbox, seen by its parent; or one container in another's.
 pub(crate) struct Sandbox {
-    process: OwnedFd,
+    /// None if the sandbox is another's.
+    process: Option<OwnedFd>,
     /// The socket to its sentry.
     control: OwnedFd,
 }
@@ -170,13 +163,9 @@ impl Sandbox {
             .context("cannot make a socket")?;
         let handles = Handles {
             sentry_cgroups: beside.sentry_cgroups,
-            guest_cgroups: beside.guest_cgroups,
-            limits: beside.limits,
+            container: beside.container,
             control: theirs,
-            listener: beside.listener,
             network: beside.network,
-            hold: beside.hold,
-            preserved: beside.preserved,
             strace: globals.strace.then(|| log_file(globals)).transpose()?,
             debug_log: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
         };
@@ -191,10 +180,42 @@ impl Sandbox {
             user_namespace,
         };
         match clone_into_namespaces(walls, ALL - beside.fresh)? {
-            Clone::Parent { pidfd, .. } => Ok(Sandbox { process: pidfd, control }),
+            Clone::Parent { pidfd, .. } => Ok(Sandbox { process: Some(pidfd), control }),
             Clone::Child => {
                 drop(control);
                 child(plan, walls, terminal, handles)
+            }
+        }
+    }
+
+    /// Makes a further container in the sandbox whose sentry `control` leads to.
+    pub(crate) fn join(
+        plan: Plan,
+        control: OwnedFd,
+        container: Furniture,
+        terminal: Option<&RawTerminal>,
+    ) -> Result<Sandbox> {
+        let (failed, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+        // What is hidden to open the container's files is hidden from a child only.
+        match host::clone(Namespaces::MOUNT).context("the host gives no new mount namespace")? {
+            Clone::Child => {
+                let sent = host::private_mounts()
+                    .context("cannot make the mount namespace private")
+                    .and_then(|()| confine::container(plan, container, terminal))
+                    .and_then(|config| {
+                        let request = Request::Container(Box::new(config));
+                        protocol::send(&control, &request, &[]).context("the pod's sandbox takes no containers")
+                    });
+                if let Err(e) = sent {
+                    let _ = std::fs::File::from(tell).write_all(format!("{e:#}").as_bytes());
+                }
+                std::process::exit(0)
+            }
+            Clone::Parent { pidfd, .. } => {
+                drop(tell);
+                let error = std::io::read_to_string(std::fs::File::from(failed)).context("cannot read a pipe")?;
+                waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).context("cannot wait for a child")?;
+                if error.is_empty() { Ok(Sandbox { process: None, control }) } else { bail!(error) }
             }
         }
     }
@@ -228,6 +249,9 @@ impl Sandbox {
                     Some(_) => {}
                     None => is_open = false,
                 }
+                if self.process.is_none() && (last.is_some() || !is_open) {
+                    return self.reap(last);
+                }
             } else if ended {
                 return self.reap(last);
             }
@@ -239,34 +263,43 @@ impl Sandbox {
         }
     }
 
-    /// Kills the sentry, and with it all guests.
+    /// Kills the sentry, and with it all guests; or the container alone in another's sandbox.
     pub(crate) fn kill(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.process, rustix::process::Signal::KILL);
+        let _ = match &self.process {
+            Some(sentry) => rustix::process::pidfd_send_signal(sentry, rustix::process::Signal::KILL),
+            None => rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write),
+        };
     }
 
     fn poll(&self, signals: &SignalFd, deadline: Option<Instant>, is_open: bool) -> Result<[bool; 3]> {
-        let listen = if is_open { PollFlags::IN } else { PollFlags::empty() };
-        let mut fds = [
-            PollFd::new(&self.process, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-            PollFd::new(&self.control, listen),
-        ];
-        let count = if is_open { 3 } else { 2 };
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        fds.extend(is_open.then(|| PollFd::new(&self.control, PollFlags::IN)));
+        fds.extend(self.process.as_ref().map(|sentry| PollFd::new(sentry, PollFlags::IN)));
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let left = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
-        match poll(&mut fds[..count], left.as_ref()) {
+        match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e).context("cannot wait for the sandbox"),
         }
-        Ok([0, 1, 2].map(|i| !fds[i].revents().is_empty()))
+        let mut happened = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = |is_polled: bool| is_polled && happened.next().unwrap_or(false);
+        let (signalled, told) = (next(true), next(is_open));
+        Ok([next(self.process.is_some()), signalled, told])
     }
 
     /// How it ended, by its last words if it had any.
     fn reap(&self, last: Option<Reply>) -> Result<End> {
-        let status: Option<WaitIdStatus> = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED)
-            .context("cannot wait for the sandbox")?;
-        let status = status.context("the sandbox was reaped by someone else")?;
-        match (last, status.exit_status(), status.terminating_signal()) {
+        let (code, signal) = match &self.process {
+            Some(sentry) => {
+                let status: Option<WaitIdStatus> = waitid(WaitId::PidFd(sentry.as_fd()), WaitIdOptions::EXITED)
+                    .context("cannot wait for the sandbox")?;
+                let status = status.context("the sandbox was reaped by someone else")?;
+                (status.exit_status(), status.terminating_signal())
+            }
+            // Without a word it went with the sandbox.
+            None => (None, Some(libc::SIGKILL)),
+        };
+        match (last, code, signal) {
             (Some(Reply::Failed { what, status }), _, _) => Ok(End::Failed(Failure { what, status: status as u8 })),
             (Some(Reply::Exited { status }), _, _) if status & 0x7f == 0 => Ok(End::Exited((status >> 8) as u8)),
             (Some(Reply::Exited { status }), _, _) => Ok(End::Signalled(status & 0x7f)),

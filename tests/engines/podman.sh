@@ -62,3 +62,18 @@ check 'standard input' 0 'cat me' bash -c 'echo cat me | P run --rm -i --network
 p 'another' 0 '' run -d --name box2 --network none bb sleep 100
 p 'checkpoint is refused' 125 'does not support checkpoint' container checkpoint box2
 p 'remove the other' 0 '' rm -f -t 0 box2
+
+p 'a pod' 0 '' pod create --name pod1 --network none --share net,ipc,uts --infra-image bb --infra-command '/bin/sleep 600'
+p 'a server in it' 0 '' run -d --pod pod1 --name server bb sh -c 'while :; do echo of-the-server | nc -l -p 777; done'
+p 'another container of it talks to the server' 0 'of-the-server' run --rm --pod pod1 bb \
+	sh -c 'for i in $(seq 50); do nc 127.0.0.1 777 </dev/null && exit; sleep 0.1; done'
+p 'processes are apart' 0 'COMMAND +1 root +ps' run --rm --pod pod1 bb ps
+p 'a pod with common processes' 0 '' pod create --name pod2 --network none --share net,pid --infra-image bb --infra-command '/bin/sleep 600'
+p 'they are seen' 0 '1 root +/bin/sleep 600.*ps' run --rm --pod pod2 bb ps
+p 'stop a pod' 0 '' pod stop -t 1 pod1
+p 'start it again' 0 '' pod start pod1
+p 'remove the pods' 0 '' pod rm -f -t 0 pod1 pod2
+p 'a server' 0 '' run -d --name alone --network none bb sh -c 'while :; do echo of-the-server | nc -l -p 777; done'
+p 'the network of a container' 0 'of-the-server' run --rm --network container:alone bb \
+	sh -c 'for i in $(seq 50); do nc 127.0.0.1 777 </dev/null && exit; sleep 0.1; done'
+p 'remove the server' 0 '' rm -f -t 0 alone

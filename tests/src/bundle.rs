@@ -14,9 +14,42 @@ use std::time::{Duration, Instant};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Programs of busybox that tests use.
-const APPLETS: [&str; 27] = [
-    "cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "mount", "nc", "nproc",
-    "ps", "pwd", "renice", "sh", "sleep", "stat", "stty", "tail", "touch", "true", "tty", "wc",
+const APPLETS: [&str; 35] = [
+    "cat",
+    "cut",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "grep",
+    "head",
+    "hostname",
+    "httpd",
+    "id",
+    "ifconfig",
+    "ip",
+    "kill",
+    "ls",
+    "mkdir",
+    "mount",
+    "nc",
+    "nproc",
+    "nslookup",
+    "ping",
+    "ps",
+    "pwd",
+    "renice",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "stat",
+    "stty",
+    "tail",
+    "touch",
+    "true",
+    "tty",
+    "wc",
+    "wget",
 ];
 
 /// A bundle in a directory of its own, with a state directory beside it.
@@ -79,6 +112,14 @@ impl Bundle {
         self
     }
 
+    /// Writes `config.json`, as each command of the runtime does first.
+    pub fn save(&self) -> Result<()> {
+        // At once: several commands may be under way.
+        let new = self.path().join(format!("config.json.{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&new, self.config.to_string())?;
+        Ok(fs::rename(new, self.path().join("config.json"))?)
+    }
+
     /// The bundle's directory.
     pub fn path(&self) -> &Path {
         self.scratch.path()
@@ -92,7 +133,7 @@ impl Bundle {
     /// A command of the runtime, with the state directory of this bundle.
     pub fn command(&self, args: &[&str]) -> Command {
         // What cannot be written the command will not find.
-        let _ = fs::write(self.path().join("config.json"), self.config.to_string());
+        let _ = self.save();
         let mut command = Command::new("timeout");
         command.args(["-k", "5", "60"]).arg(&self.runtime).arg("--root").arg(self.path().join("state"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());

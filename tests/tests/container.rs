@@ -52,6 +52,19 @@ fn a_container_lives_and_dies() -> Result<()> {
 }
 
 #[test]
+fn the_end_can_be_waited_for() -> Result<()> {
+    let b = Bundle::new("wait", "sleep 0.4 & sleep 0.7; kill -9 $$; sleep 0.1; exit 3")?;
+    b.create("wait-1", &[])?;
+    b.ok(&["start", "wait-1"])?;
+    assert_eq!(b.ok(&["wait", "--pid", "2", "wait-1"])?, "{\"id\":\"wait-1\",\"exitStatus\":0}\n");
+    assert!(b.fails(&["wait", "--pid", "99", "wait-1"])?.contains("there is no process 99"));
+    assert_eq!(b.ok(&["wait", "wait-1"])?, "{\"id\":\"wait-1\",\"exitStatus\":3}\n");
+    b.wait_for("wait-1", "stopped")?;
+    assert!(b.fails(&["wait", "wait-1"])?.contains("container not running"));
+    Ok(())
+}
+
+#[test]
 fn run_gives_the_status_of_the_program() -> Result<()> {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$; sleep 1; exit 9", 9)] {
         let b = Bundle::new("run", script)?;
@@ -217,6 +230,7 @@ fn ordinary_users_run_bundles() -> Result<()> {
     let b = Bundle::new("user", "id -u; echo x > /made; ls -ln /made")?;
     let runtime = b.path().join("runsc");
     fs::copy(tests::runsc()?, &runtime)?;
+    b.save()?;
     let chown = std::process::Command::new("chown").args(["-R", "1000:1000"]).arg(b.path()).status()?;
     assert!(chown.success());
     let output = std::process::Command::new("setpriv")

@@ -43,6 +43,8 @@ const READY_OOM_SCORE: i32 = 1000;
 #[derive(Debug)]
 pub(crate) struct Family {
     listener: OwnedFd,
+    /// Where its root was made.
+    nest: Arc<Nest>,
     /// The process that its program was started in.
     root: i32,
 }
@@ -105,12 +107,23 @@ struct Nursery {
     broken: Option<i32>,
     /// None are kept or made: a ready process waits in its listener, and what does cannot be frozen (M7).
     is_paused: bool,
+    /// So has its spawner, with the container.
+    has_ended: bool,
+}
+
+/// Makes the processes of one container: they are born in its cgroups.
+#[derive(Debug)]
+pub(crate) struct Nest {
+    spawner: SpawnerHandle,
+    nursery: Mutex<Nursery>,
+    changed: Condvar,
 }
 
 /// What all threads of the platform share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    spawner: SpawnerHandle,
+    /// One for each container; the first is that of the sandbox itself.
+    nests: Mutex<Vec<Arc<Nest>>>,
     procfs: Arc<OwnedFd>,
     /// `oom_score_adj` of guests: when memory runs out they are killed before the sentry.
     oom_score_adj: i32,
@@ -118,8 +131,6 @@ pub(crate) struct Shared {
     threads: RwLock<HashMap<i32, Arc<NotifyThread>>>,
     processes: Mutex<HashMap<i32, Arc<HostProcess>>>,
     births: Mutex<HashMap<u64, Arc<Birth>>>,
-    nursery: Mutex<Nursery>,
-    nursery_changed: Condvar,
     watch: watcher::Watch,
     spares: receiver::Spares,
     /// Notifications received, for the watcher to see whether anything happens.
@@ -161,8 +172,8 @@ impl Shared {
     }
 
     /// A stub process has booted (`Some`), or died before it could.
-    fn booted(&self, thread: Option<Arc<NotifyThread>>) {
-        let mut nursery = self.nursery.lock();
+    fn booted(&self, nest: &Nest, thread: Option<Arc<NotifyThread>>) {
+        let mut nursery = nest.nursery.lock();
         nursery.under_way = nursery.under_way.saturating_sub(1);
         match thread {
             Some(thread) if nursery.is_paused => crate::Process::kill(thread.host.as_ref()),
@@ -174,7 +185,7 @@ impl Shared {
             None => {}
         }
         let waiting = std::mem::take(&mut nursery.waiting);
-        self.nursery_changed.notify_one();
+        nest.changed.notify_one();
         drop(nursery);
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -188,9 +199,11 @@ impl Shared {
 
     /// A ready process has died before it was used.
     fn forget_ready(&self, pid: i32) {
-        let mut nursery = self.nursery.lock();
-        nursery.ready.retain(|thread| thread.host.pid != pid);
-        self.nursery_changed.notify_one();
+        for nest in self.nests.lock().iter() {
+            let mut nursery = nest.nursery.lock();
+            nursery.ready.retain(|thread| thread.host.pid != pid);
+            nest.changed.notify_one();
+        }
     }
 
     /// The watcher should look at threads again.
@@ -203,6 +216,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct NotifyPlatform {
     shared: Arc<Shared>,
+    nest: Arc<Nest>,
 }
 
 impl NotifyPlatform {
@@ -219,15 +233,13 @@ impl NotifyPlatform {
         let oom_score_adj = (own + GUEST_OOM_BONUS).min(READY_OOM_SCORE);
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
         let shared = Arc::new(Shared {
-            spawner,
+            nests: Mutex::default(),
             procfs: Arc::new(procfs),
             oom_score_adj,
             dummy: sys::memfd(c"closed", 0, seals)?,
             threads: RwLock::default(),
             processes: Mutex::default(),
             births: Mutex::default(),
-            nursery: Mutex::default(),
-            nursery_changed: Condvar::new(),
             watch: watcher::Watch::default(),
             spares: receiver::Spares::default(),
             received: AtomicU64::new(0),
@@ -235,20 +247,35 @@ impl NotifyPlatform {
             local_answers,
             fatal,
         });
-        for (name, body) in [("nursery", nursery as fn(Arc<Shared>)), ("watcher", watcher::run), ("reaper", reaper)] {
+        for (name, body) in [("watcher", watcher::run as fn(Arc<Shared>)), ("reaper", reaper)] {
             let shared = shared.clone();
             std::thread::Builder::new().name(name.into()).spawn(move || body(shared))?;
         }
-        Ok(NotifyPlatform { shared })
+        NotifyPlatform::nesting(shared, spawner)
+    }
+
+    /// Another one, for a further container in the same sandbox, whose processes are born in the groups with these
+    /// `cgroup.procs`.
+    pub fn beside(&self, cgroup_procs: &[OwnedFd]) -> io::Result<NotifyPlatform> {
+        let spawner = self.nest.spawner.fork(cgroup_procs)?;
+        NotifyPlatform::nesting(self.shared.clone(), spawner)
+    }
+
+    fn nesting(shared: Arc<Shared>, spawner: SpawnerHandle) -> io::Result<NotifyPlatform> {
+        let nest = Arc::new(Nest { spawner, nursery: Mutex::default(), changed: Condvar::new() });
+        shared.nests.lock().push(nest.clone());
+        let theirs = (shared.clone(), nest.clone());
+        std::thread::Builder::new().name("nursery".into()).spawn(move || nursery(&theirs.0, &theirs.1))?;
+        Ok(NotifyPlatform { shared, nest })
     }
 }
 
 impl Platform for NotifyPlatform {
     fn new_process(&self) -> BoxFuture<'_, io::Result<Arc<dyn Thread>>> {
         Box::pin(poll_fn(|cx| {
-            let mut nursery = self.shared.nursery.lock();
+            let mut nursery = self.nest.nursery.lock();
             if let Some(thread) = nursery.ready.pop() {
-                self.shared.nursery_changed.notify_one();
+                self.nest.changed.notify_one();
                 drop(nursery);
                 self.shared.set_oom_score(thread.host.pid, self.shared.oom_score_adj);
                 return Poll::Ready(Ok(thread as Arc<dyn Thread>));
@@ -257,20 +284,25 @@ impl Platform for NotifyPlatform {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
             nursery.waiting.push(cx.waker().clone());
-            self.shared.nursery_changed.notify_one();
+            self.nest.changed.notify_one();
             Poll::Pending
         }))
     }
 
     fn pause(&self, is_paused: bool) {
-        let mut nursery = self.shared.nursery.lock();
+        let mut nursery = self.nest.nursery.lock();
         nursery.is_paused = is_paused;
         if is_paused {
             for ready in nursery.ready.drain(..) {
                 crate::Process::kill(ready.host.as_ref());
             }
         }
-        self.shared.nursery_changed.notify_one();
+        self.nest.changed.notify_one();
+    }
+
+    fn end(&self) {
+        self.pause(true);
+        self.nest.spawner.end();
     }
 
     fn name(&self) -> &'static str {
@@ -278,19 +310,22 @@ impl Platform for NotifyPlatform {
     }
 }
 
-/// Keeps ready stub processes.
-fn nursery(shared: Arc<Shared>) {
+/// Keeps ready stub processes, for as long as the container is there.
+fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
     loop {
         {
-            let mut nursery = shared.nursery.lock();
+            let mut nursery = nest.nursery.lock();
             while nursery.is_paused || nursery.ready.len() + nursery.under_way >= READY.max(nursery.waiting.len()) {
-                shared.nursery_changed.wait(&mut nursery);
+                if nursery.has_ended {
+                    return;
+                }
+                nest.changed.wait(&mut nursery);
             }
             nursery.under_way += 1;
         }
-        if let Err(e) = spawn_ready(&shared) {
+        if let Err(e) = spawn_ready(shared, nest) {
             let waiting = {
-                let mut nursery = shared.nursery.lock();
+                let mut nursery = nest.nursery.lock();
                 nursery.under_way -= 1;
                 nursery.broken = Some(e.raw_os_error().unwrap_or(libc::EIO));
                 std::mem::take(&mut nursery.waiting)
@@ -298,19 +333,21 @@ fn nursery(shared: Arc<Shared>) {
             waiting.into_iter().for_each(Waker::wake);
             (shared.run_ready)();
             // A limit on processes may pass; the next request tries again.
-            let mut nursery = shared.nursery.lock();
-            shared.nursery_changed.wait(&mut nursery);
+            let mut nursery = nest.nursery.lock();
+            if !nursery.has_ended {
+                nest.changed.wait(&mut nursery);
+            }
             nursery.broken = None;
         }
     }
 }
 
-fn spawn_ready(shared: &Arc<Shared>) -> io::Result<()> {
-    let (pid, listener) = shared.spawner.spawn()?;
+fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
+    let (pid, listener) = nest.spawner.spawn()?;
     if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
         tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
     }
-    let family = Arc::new(Family { listener, root: pid });
+    let family = Arc::new(Family { listener, nest: nest.clone(), root: pid });
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
     let thread = NotifyThread::new(shared, &family, &host, pid, None);
@@ -337,13 +374,26 @@ fn reaper(shared: Arc<Shared>) {
             }
             None => {
                 let _ = sys::reap(dead.pid);
-                if dead.pid == shared.spawner.pid() {
-                    (shared.fatal)("the spawner of guest processes died");
-                }
+                spawner_died(&shared, dead.pid);
             }
         }
         fail_births(&shared, dead.pid);
         (shared.run_ready)();
+    }
+}
+
+/// The sandbox cannot be without its own spawner; that of a further container goes with it.
+fn spawner_died(shared: &Shared, pid: i32) {
+    let mut nests = shared.nests.lock();
+    match nests.iter().position(|nest| nest.spawner.pid() == pid) {
+        Some(0) => (shared.fatal)("the spawner of guest processes died"),
+        Some(at) => {
+            let nest = nests.remove(at);
+            let mut nursery = nest.nursery.lock();
+            (nursery.has_ended, nursery.is_paused, nursery.broken) = (true, true, Some(libc::EAGAIN));
+            nest.changed.notify_one();
+        }
+        None => {}
     }
 }
 

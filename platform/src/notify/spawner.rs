@@ -11,17 +11,22 @@ use super::sys;
 use crate::filter::guest_filter;
 use libc::{c_int, c_void, sock_filter, sock_fprog};
 use nix::sys::socket::{AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType};
-use nix::sys::socket::{recvmsg, sendmsg, socketpair};
+use nix::sys::socket::{RecvMsg, recvmsg, sendmsg, socketpair};
+use parking_lot::Mutex;
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 const CHILD_STACK: usize = 64 * 1024;
 
+/// Most groups of a container: one for each hierarchy, of which there are about a dozen.
+const GROUPS_MAX: usize = 32;
+
 /// The sentry's end.
 #[derive(Debug)]
 pub struct SpawnerHandle {
-    socket: OwnedFd,
+    /// Locked from a request to its answer.
+    socket: Mutex<OwnedFd>,
     pid: i32,
 }
 
@@ -33,25 +38,52 @@ impl SpawnerHandle {
 
     /// Makes a stub process; its process id and listener. Its first notification is its `execve`.
     pub(super) fn spawn(&self) -> io::Result<(i32, OwnedFd)> {
-        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&[0])], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+        self.ask(&[])
+    }
+
+    /// Makes another spawner, in the groups with these `cgroup.procs`.
+    pub(super) fn fork(&self, cgroup_procs: &[OwnedFd]) -> io::Result<SpawnerHandle> {
+        if !(1..=GROUPS_MAX).contains(&cgroup_procs.len()) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let procs: Vec<c_int> = cgroup_procs.iter().map(AsRawFd::as_raw_fd).collect();
+        let (pid, socket) = self.ask(&[ControlMessage::ScmRights(&procs)])?;
+        Ok(SpawnerHandle { socket: Mutex::new(socket), pid })
+    }
+
+    /// Has it end: an empty message is what it sees at the end of the sentry, too.
+    pub(super) fn end(&self) {
+        let _ = sendmsg::<()>(self.socket.lock().as_raw_fd(), &[], &[], MsgFlags::MSG_NOSIGNAL, None);
+    }
+
+    /// A request with descriptors is for a spawner, one without for a stub process. Both are answered by a process id
+    /// and a descriptor.
+    fn ask(&self, request: &[ControlMessage<'_>]) -> io::Result<(i32, OwnedFd)> {
+        let socket = self.socket.lock();
+        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[0])], request, MsgFlags::MSG_NOSIGNAL, None)?;
         let mut pid = [0u8; 4];
         let mut space = nix::cmsg_space!(c_int);
         let mut iov = [IoSliceMut::new(&mut pid)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let msg = recvmsg::<()>(self.socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-        let mut listener = None;
-        for cmsg in msg.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(fds) = cmsg {
-                // SAFETY: descriptors just received, owned by nobody else.
-                listener = fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) });
-            }
-        }
+        let msg = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+        let given = received(&msg)?.pop();
         let pid = i32::from_ne_bytes(pid);
-        match listener {
-            Some(listener) => Ok((pid, listener)),
+        match given {
+            Some(given) => Ok((pid, given)),
             None => Err(io::Error::from_raw_os_error(if pid < 0 { -pid } else { libc::EPIPE })),
         }
     }
+}
+
+fn received<S>(msg: &RecvMsg<'_, '_, S>) -> io::Result<Vec<OwnedFd>> {
+    let mut received = Vec::new();
+    for cmsg in msg.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = cmsg {
+            // SAFETY: descriptors just received, owned by nobody else.
+            received.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok(received)
 }
 
 /// Forks the spawner and moves it into the guests' cgroup by writing to each of `cgroup_procs`. Call it before
@@ -74,7 +106,7 @@ pub fn start(cgroup_procs: Vec<OwnedFd>) -> io::Result<SpawnerHandle> {
             // SAFETY: ends this process at once.
             unsafe { libc::_exit(code) }
         }
-        pid => Ok(SpawnerHandle { socket: ours, pid }),
+        pid => Ok(SpawnerHandle { socket: Mutex::new(ours), pid }),
     }
 }
 
@@ -86,11 +118,13 @@ fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Resu
     let filter = guest_filter(libc::SECCOMP_RET_USER_NOTIF);
     let mut stack = vec![0u8; CHILD_STACK];
     loop {
-        match nix::sys::socket::recv(socket.as_raw_fd(), &mut [0u8; 1], MsgFlags::empty()) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(nix::Error::EINTR) => continue,
-            Err(e) => return Err(e.into()),
+        let groups = match next_request(socket)? {
+            None => return Ok(()),
+            Some(groups) => groups,
+        };
+        if !groups.is_empty() {
+            fork_spawner(socket, stub, &groups)?;
+            continue;
         }
         let birth = Birth {
             filter: sock_fprog { len: filter.len() as u16, filter: filter.as_ptr() as *mut sock_filter },
@@ -106,11 +140,7 @@ fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Resu
             Ok(made) => made,
             Err(e) => (-e.raw_os_error().unwrap_or(libc::EIO), -1),
         };
-        let pid = pid.to_ne_bytes();
-        let rights = [listener];
-        let cmsg = [ControlMessage::ScmRights(&rights)];
-        let cmsgs = if listener < 0 { &cmsg[..0] } else { &cmsg[..] };
-        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&pid)], cmsgs, MsgFlags::MSG_NOSIGNAL, None)?;
+        answer(socket, pid, listener)?;
         if listener >= 0 {
             // SAFETY: the table is shared with the child, but the number is ours to close; the stub has no use for it.
             unsafe { libc::close(listener) };
@@ -119,6 +149,45 @@ fn serve(socket: &OwnedFd, stub: &OwnedFd, cgroup_procs: &[OwnedFd]) -> io::Resu
         if joined.is_ok() {
             wait_while(&birth.living, 1);
         }
+    }
+}
+
+/// The descriptors of the next request; `None` at the end of the sentry.
+fn next_request(socket: &OwnedFd) -> io::Result<Option<Vec<OwnedFd>>> {
+    let mut byte = [0u8; 1];
+    let mut space = nix::cmsg_space!([c_int; GROUPS_MAX]);
+    loop {
+        let mut iov = [IoSliceMut::new(&mut byte)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(msg) if msg.bytes == 0 => return Ok(None),
+            Ok(msg) => return received(&msg).map(Some),
+            Err(nix::Error::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn answer(socket: &OwnedFd, pid: i32, given: c_int) -> io::Result<()> {
+    let rights = [given];
+    let cmsg = [ControlMessage::ScmRights(&rights)];
+    let cmsgs = if given < 0 { &cmsg[..0] } else { &cmsg[..] };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&pid.to_ne_bytes())], cmsgs, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Makes a copy of this process, a child of the sentry too, that serves from other groups.
+fn fork_spawner(socket: &OwnedFd, stub: &OwnedFd, groups: &[OwnedFd]) -> io::Result<()> {
+    let (theirs, own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: a fork of a process with one thread, which may go on in Rust; no pointer is passed.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => answer(socket, -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO), -1),
+        0 => {
+            let code = serve(&own, stub, groups).map_or(1, |()| 0);
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(code) }
+        }
+        pid => answer(socket, i32::try_from(pid).unwrap_or(-libc::EIO), theirs.as_raw_fd()),
     }
 }
 

@@ -302,7 +302,7 @@ impl NotifyThread {
             return Err(Violation("a second start"));
         }
         self.stopped(st);
-        self.shared.booted(self.me.upgrade());
+        self.shared.booted(&self.family.nest, self.me.upgrade());
         Ok(())
     }
 

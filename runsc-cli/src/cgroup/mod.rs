@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use host::{Hierarchies, Hierarchy};
 use oci_spec::runtime::LinuxResources;
 use place::Place;
+use sentry::boot::handle::Handle;
 use sentry::kernel::machine::Limits as MachineLimits;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -166,13 +167,25 @@ impl Cgroup {
     }
 
     /// `cgroup.procs` of the groups where guests belong and the sentry, whose children they are, is not.
-    pub(crate) fn guest_procs(&self) -> Result<Vec<OwnedFd>> {
-        self.freezer().map(|dir| open_procs(&dir)).into_iter().collect()
+    pub(crate) fn guest_procs(&self) -> Result<Vec<Handle>> {
+        self.freezer().map(|dir| open_procs(&dir).map(Handle::from)).into_iter().collect()
+    }
+
+    /// The same where the sentry is another container's: of all groups.
+    pub(crate) fn member_procs(&self) -> Result<Vec<Handle>> {
+        let freezer = self.freezer();
+        let place = |group: &Group| match &freezer {
+            Some(guests) if guests.parent() == Some(&group.dir) => guests.clone(),
+            _ => self.sandbox_dir(group),
+        };
+        self.groups.iter().map(|group| open_procs(&place(group)).map(Handle::from)).collect()
     }
 
     /// Files that tell a sandbox how large it is.
     pub(crate) fn machine_limits(&self) -> MachineLimits {
-        let open = |dir: Option<&Path>, file: &str| File::open(dir?.join(file)).ok().map(OwnedFd::from);
+        let open = |dir: Option<&Path>, file: &str| {
+            File::open(dir?.join(file)).ok().map(|file| Handle::from(OwnedFd::from(file)))
+        };
         match self.version {
             Version::V1 => MachineLimits {
                 memory_limit: open(self.v1("memory"), "memory.limit_in_bytes"),

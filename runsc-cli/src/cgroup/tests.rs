@@ -2,6 +2,7 @@
 
 use super::*;
 use rustix::process::Pid;
+use sentry::boot::handle::Handle;
 use std::process::{Child, Command};
 
 fn sleeper() -> (Child, Pid) {
@@ -46,7 +47,7 @@ fn life_of_groups_of_version_1() {
         .sentry_procs()
         .expect("groups can be opened")
         .into_iter()
-        .chain(cgroup.guest_procs().expect("so can these"))
+        .chain(cgroup.guest_procs().expect("so can these").into_iter().map(Handle::into_fd))
     {
         rustix::io::write(&procs, guest_pid.as_raw_nonzero().to_string().as_bytes()).expect("the guest joins");
     }

@@ -33,7 +33,12 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
     if container.status() == Status::Stopped {
         bail!("container not running");
     }
-    let client = container.connect()?;
+    let first = match (args.rootpid, container.pod()) {
+        (Some(_), Some(pod)) => Some(Container::load(&globals.root(), pod)?),
+        _ => None,
+    };
+    let client = first.as_ref().unwrap_or(&container).connect()?;
+    drop(first);
     // Others may do with it what they like meanwhile.
     drop(container);
     client.wait_at_most(None)?;

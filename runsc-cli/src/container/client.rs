@@ -4,8 +4,10 @@ use super::{Container, SOCKET};
 use anyhow::{Context, Result, bail};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use sentry::boot::protocol::{self, Reply, Request};
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long an answer may take. Sentries answer in microseconds; a host may be very busy.
@@ -15,6 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: OwnedFd,
+}
+
+/// Connects to the sentry of the container in a directory that others may be busy with.
+pub(super) fn connect_unlocked(dir: &Path) -> Result<OwnedFd> {
+    let dir = File::open(dir).context("cannot open the container's directory")?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    Ok(UnixStream::connect(path).context("cannot reach the container's sentry")?.into())
 }
 
 impl Container {

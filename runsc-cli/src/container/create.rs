@@ -2,20 +2,23 @@
 
 use super::console::check_terminal;
 use super::monitor::{Monitor, Parts};
-use super::namespaces::Spaces;
+use super::namespaces::{Spaces, namespace};
+use super::pod::Pod;
 use super::{Console, Container, Saved, Status, check_id, exec};
 use crate::cgroup::{self, Cgroup};
+use crate::confine::Furniture;
 use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, network, oci, settings};
+use crate::{Globals, log, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use platform::host::{self, Caps, Namespaces};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use sentry::boot::config::NetworkSpec;
+use sentry::boot::handle::Handle;
 use sentry::boot::protocol::Request;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -129,6 +132,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         is_systemd: globals.systemd_cgroup,
         is_rootless: !rustix::process::geteuid().is_root() || spaces.maps_ids(),
     };
+    let pod = Pod::of(&globals.root(), &spec, &spaces)?;
     let saved = Saved {
         id: id.clone(),
         rootfs: rootfs(&spec, &bundle),
@@ -139,10 +143,11 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         is_created: false,
         is_started: false,
         cgroup: Some(Cgroup::locate(&request)?),
+        pod: pod.as_ref().map(|pod| pod.id.clone()),
         spec: spec.clone(),
     };
     let mut container = Container::new(&globals.root(), saved)?;
-    let made = furnish(&mut container, options, plan, spaces, &request, globals);
+    let made = furnish(&mut container, options, (plan, spaces, pod), &request, globals);
     if made.is_err() {
         // Nothing half-made is left behind.
         let _ = container.destroy();
@@ -154,8 +159,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
 fn furnish(
     container: &mut Container,
     options: Options,
-    plan: Plan,
-    spaces: Spaces,
+    (plan, spaces, pod): (Plan, Spaces, Option<Pod>),
     request: &cgroup::Placement<'_>,
     globals: &Globals,
 ) -> Result<Monitor> {
@@ -177,14 +181,18 @@ fn furnish(
         spaces,
         beside: Beside {
             sentry_cgroups: cgroup.sentry_procs()?,
-            guest_cgroups: cgroup.guest_procs()?,
-            limits: cgroup.machine_limits(),
-            listener: Some(container.listen()?),
+            container: Furniture {
+                guest_cgroups: if pod.is_some() { cgroup.member_procs()? } else { cgroup.guest_procs()? },
+                limits: cgroup.machine_limits(),
+                listener: Some(container.listen()?.into()),
+                hold: true,
+                preserved: options.preserved.into_iter().map(Handle::from).collect(),
+                shares: pod.as_ref().map(|pod| pod.shares).unwrap_or_default(),
+            },
             network: NetworkSpec::default(),
-            hold: true,
-            preserved: options.preserved,
             fresh: Namespaces::empty(),
         },
+        pod: pod.map(|pod| pod.connect(&globals.root())).transpose()?,
         console,
         terminal,
         create_container: Box::new(move |pid| {
@@ -192,7 +200,7 @@ fn furnish(
             state.set_pid(Some(pid));
             hooks::run("createContainer", &create_container, &state, &bundle)
         }),
-        network_of_command: network::namespace("self"),
+        network_of_command: namespace("self", "net"),
         oom_score_adj: container.saved.spec.process().as_ref().and_then(|process| process.oom_score_adj()),
     };
     let monitor = Monitor::fork(container, parts, globals)?;

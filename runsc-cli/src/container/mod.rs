@@ -11,6 +11,7 @@ mod delete;
 mod exec;
 mod monitor;
 mod namespaces;
+mod pod;
 mod process;
 mod view;
 
@@ -18,6 +19,7 @@ use console::Console;
 pub(crate) use create::{Options, create, run, start};
 pub(crate) use delete::delete;
 pub(crate) use exec::{ExecOptions, exec};
+pub(crate) use namespaces::namespace;
 pub(crate) use process::Identity;
 
 use crate::cgroup::Cgroup;
@@ -56,8 +58,18 @@ pub(crate) struct Saved {
     pub(crate) is_started: bool,
     /// The groups that were made or are about to be.
     pub(crate) cgroup: Option<Cgroup>,
+    /// The container in whose sandbox this one is, if that is another's.
+    #[serde(default)]
+    pub(crate) pod: Option<String>,
     /// `config.json` as it was.
     pub(crate) spec: Spec,
+}
+
+impl Saved {
+    /// What is written down in a container's directory, without waiting for whoever holds its lock.
+    fn peek(dir: &Path) -> Option<Saved> {
+        serde_json::from_slice(&fs::read(dir.join(STATE)).ok()?).ok()
+    }
 }
 
 /// What a container is at.

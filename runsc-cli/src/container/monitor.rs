@@ -44,6 +44,8 @@ pub(super) struct Parts {
     pub(super) plan: Plan,
     pub(super) spaces: Spaces,
     pub(super) beside: Beside,
+    /// The sentry of the pod that it joins.
+    pub(super) pod: Option<OwnedFd>,
     /// A terminal that an engine holds the other end of.
     pub(super) console: Option<Console>,
     /// Or the caller's, which the caller restores.
@@ -161,7 +163,7 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
     }
     let signals = forwarded_signals().map_err(failed)?;
     let mut beside = parts.beside;
-    if globals.network == network::Mode::Sandbox && parts.spaces.has_network() {
+    if parts.pod.is_none() && globals.network == network::Mode::Sandbox && parts.spaces.has_network() {
         beside.network = match network::is_own(parts.network_of_command) {
             true => network::take_over().map_err(failed)?,
             false => NetworkSpec::default(),
@@ -174,7 +176,11 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
     }
     let terminal = terminal.as_ref().or(parts.terminal.as_ref());
     let view = parts.spaces.new.contains(Namespaces::MOUNT).then(|| View::of(&parts.plan.mounts));
-    let sandbox = Sandbox::start(parts.plan, globals, beside, terminal).map_err(failed)?;
+    let sandbox = match parts.pod {
+        Some(sentry) => Sandbox::join(parts.plan, sentry, beside.container, terminal),
+        None => Sandbox::start(parts.plan, globals, beside, terminal),
+    };
+    let sandbox = sandbox.map_err(failed)?;
     // The sentry has what it needs of the host's files and of standard input, output and error once it has started;
     // what is needed of them here is needed before the root changes.
     sandbox.started()?;

@@ -8,6 +8,7 @@ use nix::sched::{CloneFlags, setns};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 use platform::host::Namespaces;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// What `linux.namespaces` comes to.
@@ -66,6 +67,20 @@ impl Spaces {
         }
         self.new = Namespaces::empty();
         Ok(self)
+    }
+
+    /// What tells the namespace of a kind that is to be joined from others.
+    pub(super) fn joined_id(&self, kind: Namespaces) -> Option<(u64, u64)> {
+        let (_, file) = self.joined.iter().find(|(joined, _)| *joined == kind)?;
+        file.metadata().ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    /// The same of the one that the container will be in; a new one is like no other.
+    pub(super) fn id(&self, kind: Namespaces, name: &str) -> Option<(u64, u64)> {
+        match self.new.contains(kind) {
+            true => None,
+            false => self.joined_id(kind).or_else(|| namespace("self", name)),
+        }
     }
 
     /// Whether ids are mapped by a user namespace of the container's own.
@@ -141,6 +156,11 @@ impl Spaces {
         write("uid_map", "newuidmap", &self.uid_map, is_root || own(&self.uid_map, uid))?;
         write("gid_map", "newgidmap", &self.gid_map, is_root || own(&self.gid_map, gid))
     }
+}
+
+/// What tells a namespace of a process from others.
+pub(crate) fn namespace(process: &str, name: &str) -> Option<(u64, u64)> {
+    std::fs::metadata(format!("/proc/{process}/ns/{name}")).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// `None` for one that means nothing to a sandbox.

@@ -3,14 +3,13 @@
 
 mod netlink;
 
+use crate::container::namespace;
 use anyhow::{Context, Result};
 use netlink::{Message, Netlink, attribute};
 use platform::host::packet_socket;
 use sentry::boot::config::{InterfaceSpec, NetworkSpec, RouteSpec};
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 
 /// How many guests' queries may be on their way to an engine's resolver at a time.
 const RESOLVER_SOCKETS: usize = 16;
@@ -64,14 +63,9 @@ pub(crate) fn take_over() -> Result<NetworkSpec> {
 /// Whether this process is in a network namespace that was made for the container: not in that of the command, nor
 /// in the host's.
 pub(crate) fn is_own(of_command: Option<(u64, u64)>) -> bool {
-    let own = namespace("self");
-    let host = namespace("1");
+    let own = namespace("self", "net");
+    let host = namespace("1", "net");
     own.is_some() && own != of_command && own != host
-}
-
-/// What tells a process's network namespace from others.
-pub(crate) fn namespace(process: &str) -> Option<(u64, u64)> {
-    fs::metadata(format!("/proc/{process}/ns/net")).ok().map(|found| (found.dev(), found.ino()))
 }
 
 fn has_interface(spec: &NetworkSpec, index: u32) -> bool {

@@ -3,6 +3,7 @@
 //! Nothing here names the host: whatever the sentry may touch is an open descriptor. The first mount is the
 //! root; the others follow in the order in which they are to be made.
 
+use super::handle::Handle;
 use crate::kernel::machine::Machine;
 use rustix::termios::Termios;
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// One sandbox with its first process.
-#[derive(Debug)]
-pub struct SandboxConfig {
+/// One container of a sandbox, with its first process.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ContainerConfig {
     /// The first process.
     pub process: ProcessSpec,
     /// `uname -n`.
@@ -37,11 +38,39 @@ pub struct SandboxConfig {
     pub root_propagation: u64,
     /// Standard input, output and error of the first process; `None` is `/dev/null`,
     /// or the terminal where [`TerminalSpec::stdio`] says so.
-    pub stdio: [Option<OwnedFd>; 3],
+    pub stdio: [Option<Handle>; 3],
     /// Descriptors from 3 on of the first process.
-    pub preserved: Vec<OwnedFd>,
+    pub preserved: Vec<Handle>,
     /// A terminal to be relayed to a pseudo-terminal of the sandbox.
     pub terminal: Option<TerminalSpec>,
+    /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
+    pub guest_cgroups: Vec<Handle>,
+    /// Most tasks that guests may have at a time.
+    pub pids_limit: Option<u64>,
+    /// A listening socket for other commands.
+    pub listener: Option<Handle>,
+    /// The first process runs only when told to.
+    pub hold: bool,
+    /// What it has in common with the sandbox's first container. All have the network in common.
+    pub shares: Shares,
+}
+
+/// What a further container of a sandbox has in common with the first, besides the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    /// Processes see each other (the pid namespace).
+    pub processes: bool,
+    /// The names of the machine (the UTS namespace).
+    pub names: bool,
+    /// The IPC namespace.
+    pub ipc: bool,
+}
+
+/// One sandbox with its first container.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// That container.
+    pub container: ContainerConfig,
     /// `--strace`: where decoded calls are written, a line each.
     pub strace: Option<OwnedFd>,
     /// `--debug-log`: where the sentry's own log goes.
@@ -50,18 +79,10 @@ pub struct SandboxConfig {
     pub platform: PlatformKind,
     /// Calls may be answered without the sentry (`--fast-path=off` for the contrary).
     pub fast_path: bool,
-    /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
-    pub guest_cgroups: Vec<OwnedFd>,
-    /// Most tasks that guests may have at a time.
-    pub pids_limit: Option<u64>,
     /// The root of a procfs of the sandbox's own pid namespace on the host.
     pub procfs: OwnedFd,
     /// The socket to the command line or monitor that started the sandbox, which ends with it.
     pub control: OwnedFd,
-    /// A listening socket for other commands.
-    pub listener: Option<OwnedFd>,
-    /// The first process runs only when told to.
-    pub hold: bool,
     /// What there is of a network besides `lo`.
     pub network: NetworkSpec,
     /// How the sentry confines itself once its threads exist.
@@ -165,20 +186,22 @@ pub struct Rlimit {
 }
 
 /// A terminal of the host, already in raw mode; the command line restores it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct TerminalSpec {
     /// The terminal.
-    pub host: OwnedFd,
+    pub host: Handle,
     /// Which of standard input, output and error are the terminal inside.
     pub stdio: [bool; 3],
     /// Its modes before it was made raw: the initial modes of the one inside, if they are not to be the usual ones.
+    /// They do not travel: of a further container they are the usual ones.
+    #[serde(skip)]
     pub termios: Option<Termios>,
     /// Rows and columns.
     pub size: (u16, u16),
 }
 
 /// A mount.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct MountSpec {
     /// Where, as an absolute path inside; missing directories (or the file) are made.
     pub dest: Vec<u8>,
@@ -193,26 +216,26 @@ pub struct MountSpec {
 }
 
 /// What is mounted.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum MountKind {
     /// A directory of the host. Writes go through unless the mount is read-only or `writable` is not set.
     HostDir {
         /// The directory (`O_PATH`).
-        fd: OwnedFd,
+        fd: Handle,
         /// Whether guests may write.
         writable: bool,
     },
     /// A single file of the host.
     HostFile {
         /// The file (`O_PATH`).
-        fd: OwnedFd,
+        fd: Handle,
         /// Whether guests may write.
         writable: bool,
     },
     /// A directory of the host, never written, below a layer in memory.
     Overlay {
         /// The directory (`O_PATH`).
-        lower: OwnedFd,
+        lower: Handle,
     },
     /// Files in memory.
     Tmpfs(TmpfsSpec),
@@ -231,7 +254,7 @@ pub enum MountKind {
 }
 
 /// A device (`linux.devices` of an OCI configuration).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSpec {
     /// Where, as an absolute path inside.
     pub path: Vec<u8>,
@@ -299,7 +322,7 @@ pub struct RouteSpec {
 }
 
 /// Options of a tmpfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TmpfsSpec {
     /// Bytes it may hold; `None` is half of the memory, as on Linux.
     pub size: Option<u64>,

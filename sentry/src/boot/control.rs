@@ -2,6 +2,9 @@
 //! listening socket in the container's state directory, which only the host's administrator can reach.
 
 use super::Failure;
+use super::config::{ContainerConfig, TerminalSpec};
+use super::container::Host;
+use super::handle::Handle;
 use super::process::{self, Start};
 use super::protocol::{self, ExecRequest, GuestProcess, Reply, Request, Stdio};
 use crate::errno::{Errno, SysResult};
@@ -12,10 +15,12 @@ use crate::kernel::signal::{DefaultAction, SigInfo, default_action};
 use crate::kernel::start::Prepared;
 use crate::kernel::{Kernel, ThreadGroup};
 use crate::sync::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{SocketFlags, accept_with};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 /// The first process.
@@ -31,9 +36,24 @@ pub(super) enum Main {
 pub(super) struct Ending {
     status: Option<i32>,
     waiting: Vec<Arc<OwnedFd>>,
+    /// Becomes readable for threads that are to end with the container.
+    event: Option<OwnedFd>,
 }
 
 impl Ending {
+    fn event(&mut self) -> io::Result<OwnedFd> {
+        if self.event.is_none() {
+            self.event = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        }
+        self.event.as_ref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), OwnedFd::try_clone)
+    }
+
+    fn announce(&self) {
+        if let Some(event) = &self.event {
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        }
+    }
+
     /// It has: whoever waits is told, before anything else comes of it.
     pub(super) fn tell(ending: &Mutex<Ending>, status: i32) {
         let mut ending = ending.lock();
@@ -53,29 +73,45 @@ pub(super) struct Control {
     pub(super) ending: Arc<Mutex<Ending>>,
     /// That of the first process.
     pub(super) terminal: Option<Arc<Relay>>,
+    /// For further containers.
+    pub(super) host: Host,
 }
 
 /// Starts the threads that obey; when `owner` closes, so does the sandbox.
-pub(super) fn start(control: Control, owner: OwnedFd, listener: Option<OwnedFd>) -> io::Result<()> {
-    let control = Arc::new(control);
-    let pid = control.kernel.main.load(std::sync::atomic::Ordering::Relaxed);
+pub(super) fn start(control: &Arc<Control>, owner: OwnedFd, listener: Option<Handle>) -> io::Result<()> {
+    let pid = control.kernel.main.load(Ordering::Relaxed);
     protocol::send(&owner, &Reply::Started { pid }, &[])?;
     let first = control.clone();
     std::thread::Builder::new().name("control".into()).spawn(move || {
-        Connection { control: first, socket: Arc::new(owner), exec: None }.serve();
+        Connection { control: first, socket: Arc::new(owner), exec: None, is_owner: false }.serve();
         super::end(Ok(libc::SIGKILL));
     })?;
-    if let Some(listener) = listener {
-        std::thread::Builder::new().name("listener".into()).spawn(move || listen(&control, &listener))?;
+    match listener {
+        Some(listener) => control.clone().serve(listener),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn listen(control: &Arc<Control>, listener: &OwnedFd) {
+impl Control {
+    /// Starts the thread that takes connections, until the container has ended.
+    fn serve(self: Arc<Self>, listener: Handle) -> io::Result<()> {
+        let ended = self.ending.lock().event()?;
+        let body = move || listen(&self, &listener, &ended);
+        std::thread::Builder::new().name("listener".into()).spawn(body).map(drop)
+    }
+}
+
+fn listen(control: &Arc<Control>, listener: &Handle, ended: &OwnedFd) {
     loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
+        let polled = poll(&mut fds, None);
+        if polled.is_ok() && fds.last().is_some_and(|ended| !ended.revents().is_empty()) {
+            return;
+        }
         match accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => {
-                let connection = Connection { control: control.clone(), socket: Arc::new(socket), exec: None };
+                let connection =
+                    Connection { control: control.clone(), socket: Arc::new(socket), exec: None, is_owner: false };
                 // Without a thread the caller sees its connection close.
                 let _ = std::thread::Builder::new().name("command".into()).spawn(move || connection.serve());
             }
@@ -94,6 +130,8 @@ struct Connection {
     socket: Arc<OwnedFd>,
     /// The process that was started over it.
     exec: Option<Running>,
+    /// The container was made over it and ends with it.
+    is_owner: bool,
 }
 
 /// A process started by [`Request::Exec`].
@@ -124,12 +162,16 @@ impl Connection {
             exec.group.kill(libc::SIGKILL);
             executor::run_local();
         }
+        if self.is_owner {
+            self.control.kill();
+        }
     }
 
     /// Carries out a request; returns the reply that is still to be given.
     fn obey(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<Option<Reply>, Failure> {
         Ok(Some(match request {
             Request::Start => return self.start().map(|()| None),
+            Request::Container(config) => return self.container(*config).map(|()| None),
             Request::Exec(request) => return self.exec(*request, fds).map(|()| None),
             Request::Signal { signo, all } => {
                 // Told before it is done, for the sandbox may end of it.
@@ -177,6 +219,45 @@ impl Connection {
             }
             Main::Started => Err(Failure { what: "the container runs already".into(), status: 1 }),
         }
+    }
+
+    /// Makes a further container; from now on this connection is its.
+    fn container(&mut self, config: ContainerConfig) -> Result<(), Failure> {
+        if self.exec.is_some() || self.is_owner {
+            return Err(Failure { what: "this connection has its process".into(), status: 1 });
+        }
+        let host = self.control.host.clone();
+        let mut furnished = host.furnish(config)?;
+        let (listener, terminal) = (furnished.listener.take(), furnished.terminal());
+        let (tell, told) = std::sync::mpsc::channel();
+        let ended = Box::new(move |status| {
+            let _ = tell.send(status);
+        });
+        let (control, running) = furnished.load(&host, ended)?;
+        (self.control, self.is_owner) = (control.clone(), true);
+        let (theirs, socket) = (control.clone(), self.socket.clone());
+        let watcher = std::thread::Builder::new().name("container".into()).spawn(move || {
+            let status = told.recv().unwrap_or(libc::SIGKILL);
+            theirs.kill();
+            if let Some(terminal) = terminal {
+                terminal.flush();
+                terminal.end();
+            }
+            theirs.kernel.platform.end();
+            theirs.ending.lock().announce();
+            let _ = protocol::send(&*socket, &Reply::Exited { status }, &[]);
+        });
+        watcher.map_err(|e| super::failed("container", e))?;
+        if let Some(listener) = listener {
+            control.clone().serve(listener).map_err(|e| super::failed("cannot serve commands", e))?;
+        }
+        let pid = control.kernel.main.load(Ordering::Relaxed);
+        protocol::send(&*self.socket, &Reply::Started { pid }, &[]).map_err(|e| super::failed("container", e))?;
+        if let Some(prepared) = running {
+            prepared.go();
+            executor::run_local();
+        }
+        Ok(())
     }
 
     /// The status of the first process; none yet if it runs.
@@ -227,21 +308,28 @@ impl Connection {
         let mut stdio = [None, None, None];
         for (slot, kind) in stdio.iter_mut().zip(request.stdio) {
             if kind == Stdio::Given {
-                *slot = fds.next();
+                *slot = fds.next().map(Handle::from);
             }
         }
         let is_terminal = request.stdio.map(|kind| kind == Stdio::Terminal);
+        let container = &self.control.kernel.container;
         let relay = match (request.terminal, fds.len() > request.preserved) {
             (Some(size), true) => match fds.next() {
                 Some(host) => {
-                    Some(Relay::start(super::config::TerminalSpec { host, stdio: is_terminal, termios: None, size })?)
+                    let spec = TerminalSpec { host: host.into(), stdio: is_terminal, termios: None, size };
+                    Some(container.within(|| Relay::start(spec))?)
                 }
                 None => None,
             },
             _ => None,
         };
         let fs = self.control.root.fork();
-        let files = process::files(&fs, stdio, fds.collect(), relay.as_ref().map(|relay| (relay, is_terminal)))?;
+        let files = process::files(
+            &fs,
+            stdio,
+            fds.map(Handle::from).collect(),
+            relay.as_ref().map(|relay| (relay, is_terminal)),
+        )?;
         let on_exit = Box::new(move |status| {
             let _ = tell.send(status);
         });
@@ -251,14 +339,21 @@ impl Connection {
 
 impl Control {
     fn signal_main(&self, signo: i32) {
-        if matches!(*self.main.lock(), Main::Held(_)) {
-            // It has no handlers yet; what would end it ends the sandbox.
-            if matches!(default_action(signo), DefaultAction::Terminate | DefaultAction::Core) {
-                super::end(Ok(signo));
+        {
+            let mut main = self.main.lock();
+            if let Main::Held(prepared) = &*main {
+                // It has no handlers yet; what would end it does.
+                if matches!(default_action(signo), DefaultAction::Terminate | DefaultAction::Core) {
+                    prepared.group().kill(signo);
+                    // It goes no further than to its end.
+                    if let Main::Held(prepared) = std::mem::replace(&mut *main, Main::Started) {
+                        prepared.go();
+                    }
+                }
+                return;
             }
-            return;
         }
-        let main = self.kernel.main.load(std::sync::atomic::Ordering::Relaxed);
+        let main = self.kernel.main.load(Ordering::Relaxed);
         if let Some(group) = self.kernel.group(main) {
             signal(&self.kernel, &group, signo);
         }
@@ -268,10 +363,25 @@ impl Control {
         if matches!(*self.main.lock(), Main::Held(_)) {
             return self.signal_main(signo);
         }
-        let groups: Vec<_> = self.kernel.tree.lock().nodes().map(|(_, node)| node.group.clone()).collect();
-        for group in groups {
+        for group in self.groups() {
             signal(&self.kernel, &group, signo);
         }
+    }
+
+    /// The container's processes: all of the tree, unless that is another's as well.
+    fn groups(&self) -> Vec<Arc<ThreadGroup>> {
+        let tree = self.kernel.tree.lock();
+        let all = tree.nodes().map(|(_, node)| node.group.clone());
+        all.filter(|group| self.kernel.holds(group)).collect()
+    }
+
+    /// Kills all processes of the container.
+    fn kill(&self) {
+        self.signal_main(libc::SIGKILL);
+        for group in self.groups() {
+            group.kill(libc::SIGKILL);
+        }
+        executor::run_local();
     }
 
     /// Waits for the end of a process; this connection has nothing else to do.
@@ -286,9 +396,9 @@ impl Control {
     }
 
     fn processes(&self) -> Reply {
-        let tree = self.kernel.tree.lock();
-        let alive = tree.nodes().filter(|(_, node)| !node.group.state.lock().is_zombie());
-        let shown = alive.map(|(pid, node)| GuestProcess { pid, host_pid: node.group.process().host_pid() });
+        let groups = self.groups();
+        let alive = groups.iter().filter(|group| !group.state.lock().is_zombie());
+        let shown = alive.map(|group| GuestProcess { pid: group.tgid, host_pid: group.process().host_pid() });
         // A process 1 of the sentry's own has none.
         Reply::Processes(shown.filter(|process| process.host_pid != 0).collect())
     }

@@ -1,7 +1,9 @@
 //! Start of the sentry in the process that the command line has confined.
 
 pub mod config;
+mod container;
 mod control;
+pub mod handle;
 mod log;
 mod process;
 pub mod protocol;
@@ -9,15 +11,14 @@ pub mod protocol;
 use crate::executor;
 use crate::fs;
 use crate::fs::devpts::relay::Relay;
-use crate::kernel::{Kernel, Uts, machine};
 use crate::net;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
-use control::{Control, Ending, Main};
+use container::Host;
+use handle::Handle;
 use platform::host::FilterAction;
 use platform::notify::{NotifyPlatform, selftest, spawner};
-use process::Start;
 use protocol::Reply;
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ fn log_panics() {
 }
 
 /// Gets everything ready and the first process started, or ready to be; returns its terminal.
-fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
+fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     log_panics();
     if config.platform != PlatformKind::Notify {
         return Err(Failure { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
@@ -103,8 +104,10 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
         }
         Err(e) => return Err(failed("the notify platform's self-test failed", e)),
     }
+    let guest_cgroups = std::mem::take(&mut config.container.guest_cgroups);
+    let guest_cgroups = guest_cgroups.into_iter().map(Handle::into_fd).collect();
     // The spawner is forked while this is the only thread.
-    let spawner = spawner::start(config.guest_cgroups).map_err(|e| failed("cannot start the spawner", e))?;
+    let spawner = spawner::start(guest_cgroups).map_err(|e| failed("cannot start the spawner", e))?;
     if let Some(out) = config.debug_log {
         log::start(out);
     }
@@ -121,38 +124,15 @@ fn start(config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
         .map_err(|e| failed("cannot start the platform", e))?;
     executor::start_workers(1);
     fs::boot::register();
-    machine::set(config.machine);
-    fs::proc::set_sysctls(&config.sysctls).map_err(|e| failed("cannot set a kernel parameter", e))?;
-    let tree = fs::boot::Tree {
-        mounts: config.mounts,
-        devices: &config.devices,
-        propagation: config.root_propagation,
-        masked: &config.masked_paths,
-        readonly: &config.readonly_paths,
-        readonly_root: config.readonly_root,
-    };
-    let root = fs::boot::build(tree).map_err(|e| failed("cannot build the file system", e))?;
-    let uts = Uts { hostname: config.hostname, domainname: config.domainname };
-    let kernel = Arc::new(Kernel::new(Arc::new(platform), uts));
-    kernel.tree.lock().max_tasks = config.pids_limit;
-    let is_terminal = config.terminal.as_ref().map_or([false; 3], |spec| spec.stdio);
-    let terminal = config.terminal.map(Relay::start).transpose().map_err(|e| failed("cannot make a terminal", e))?;
-    let files =
-        process::files(&root, config.stdio, config.preserved, terminal.as_ref().map(|relay| (relay, is_terminal)))
-            .map_err(|e| failed("cannot take over standard input, output and error", e))?;
+    // Modes of files made on the host are what guests' own masks leave.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let host = Host { platform: Arc::new(platform), first: None };
+    let mut furnished = host.furnish(config.container)?;
+    let (listener, terminal) = (furnished.listener.take(), furnished.terminal());
     net::stack::start(config.network).map_err(|e| failed("cannot serve the network", e))?;
     confine(config.seccomp)?;
-    let ending = Arc::new(Mutex::new(Ending::default()));
-    let told = ending.clone();
-    let on_exit = Box::new(move |status| {
-        Ending::tell(&told, status);
-        end(Ok(status));
-    });
-    let start = Start { fs: root.clone(), files, terminal: terminal.clone(), on_exit };
-    let prepared = process::first(&kernel, config.process, start)?;
-    let (main, running) = if config.hold { (Main::Held(prepared), None) } else { (Main::Started, Some(prepared)) };
-    let control = Control { kernel, root, main: Mutex::new(main), ending, terminal: terminal.clone() };
-    control::start(control, config.control, config.listener).map_err(|e| failed("cannot serve commands", e))?;
+    let (control, running) = furnished.load(&host, Box::new(|status| end(Ok(status))))?;
+    control::start(&control, config.control, listener).map_err(|e| failed("cannot serve commands", e))?;
     if let Some(prepared) = running {
         prepared.go();
         executor::run_local();

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::config::ProcessSpec;
+use super::handle::Handle;
 use crate::errno::{Errno, SysResult};
 use crate::executor;
 use crate::fs::devpts::relay::Relay;
@@ -14,7 +15,6 @@ use crate::kernel::start::{self, NewProcess, OnExit, Prepared};
 use crate::kernel::{CapSet, Creds, Kernel};
 use crate::loader::Strings;
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// What a process gets besides its description.
@@ -28,15 +28,15 @@ pub(super) struct Start {
 /// Its descriptors; those of the standard ones that are `None` are the terminal, if there is one that says so.
 pub(super) fn files(
     root: &FsContext,
-    stdio: [Option<OwnedFd>; 3],
-    preserved: Vec<OwnedFd>,
+    stdio: [Option<Handle>; 3],
+    preserved: Vec<Handle>,
     terminal: Option<(&Arc<Relay>, [bool; 3])>,
 ) -> SysResult<Arc<FdTable>> {
     let files = FdTable::new();
     let given = stdio.into_iter().chain(preserved.into_iter().map(Some));
     for (fd, host) in (0..).zip(given) {
         if let Some(host) = host {
-            files.install_at(fd, HostStdio::open(host)?, false, u64::MAX)?;
+            files.install_at(fd, HostStdio::open(host.into_fd())?, false, u64::MAX)?;
         }
     }
     if let Some((relay, stdio)) = terminal {
@@ -61,14 +61,16 @@ fn terminal_file(root: &FsContext, relay: &Relay) -> SysResult<Arc<File>> {
 pub(super) fn first(kernel: &Arc<Kernel>, spec: ProcessSpec, with: Start) -> Result<Prepared, Failure> {
     let (name, virtual_init) = (name(&spec), spec.virtual_init);
     let (kernel, new) = (kernel.clone(), new_process(spec, with));
-    wait(&name, async move { start::first(&kernel, new, virtual_init).await })
+    let container = kernel.container.clone();
+    wait(&name, container.scope(async move { start::first(&kernel, new, virtual_init).await }))
 }
 
 /// Makes a further process, child of nobody in the sandbox.
 pub(super) fn further(kernel: &Arc<Kernel>, spec: ProcessSpec, with: Start) -> Result<Prepared, Failure> {
     let name = name(&spec);
     let (kernel, new) = (kernel.clone(), new_process(spec, with));
-    wait(&name, async move { start::prepare(&kernel, new, 0).await })
+    let container = kernel.container.clone();
+    wait(&name, container.scope(async move { start::prepare(&kernel, new, 0).await }))
 }
 
 /// Runs a future on the executor and waits for what it gives.

@@ -1,7 +1,8 @@
 //! What the command line and the sentry say to each other over a socket: a length, JSON, and descriptors with the
 //! first bytes. Both ends are trusted; guests never see it.
 
-use super::config::ProcessSpec;
+use super::config::{ContainerConfig, ProcessSpec};
+use super::handle;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -25,6 +26,9 @@ pub enum Request {
     /// Run another process; the answer is [`Reply::Started`], later [`Reply::Exited`]. When the connection ends
     /// before the process does, it is killed.
     Exec(Box<ExecRequest>),
+    /// Make a further container, which ends with this connection; the answer is [`Reply::Started`], later
+    /// [`Reply::Exited`].
+    Container(Box<ContainerConfig>),
     /// A signal: for the process of this connection if it has started one, else for the first process.
     Signal {
         /// Its number.
@@ -112,7 +116,9 @@ pub struct GuestProcess {
 
 /// Sends a message with descriptors.
 pub fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let body = serde_json::to_vec(message)?;
+    let (body, carried) = handle::collect(fds.len(), || serde_json::to_vec(message));
+    let body = body?;
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain(carried.iter().map(AsFd::as_fd)).collect();
     let length = u32::try_from(body.len()).ok().filter(|l| *l <= MESSAGE_MAX);
     let length = length.ok_or_else(|| io::Error::other("the message is too long"))?;
     if fds.len() > FDS_MAX {
@@ -121,7 +127,7 @@ pub fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>])
     let bytes = [&length.to_le_bytes(), body.as_slice()].concat();
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fds.len()))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::other("too many descriptors"));
     }
     let mut sent = 0;
@@ -138,7 +144,7 @@ pub fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>])
     Ok(())
 }
 
-/// Receives a message and its descriptors; `None` at the end of the connection.
+/// Receives a message and those of its descriptors that are no [`Handle`]s in it; `None` at the end of the connection.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut fds = Vec::new();
     let mut head = [0; 4];
@@ -155,7 +161,8 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, 
     if !fill(&socket, &mut body, &mut fds)? && length > 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Some((serde_json::from_slice(&body)?, fds)))
+    let (message, fds) = handle::provide(fds, || serde_json::from_slice(&body));
+    Ok(Some((message?, fds)))
 }
 
 /// Fills `buf`; false if the connection ended before its first byte.

@@ -84,8 +84,6 @@ pub struct Tree<'a> {
 
 /// Builds the tree; the context of a first process in it.
 pub fn build(tree: Tree<'_>) -> SysResult<Arc<FsContext>> {
-    // Modes of files made on the host are what guests' own masks leave.
-    rustix::process::umask(rustix::fs::Mode::empty());
     let mut mounts = tree.mounts.into_iter();
     let root = mounts.next().ok_or(Errno::INVAL)?;
     // The root stays writable until all mount points are made.
@@ -122,9 +120,9 @@ fn mount_flags(flags: u64) -> MountFlags {
 fn file_system(kind: MountKind, source: &str, data: &[u8]) -> SysResult<Arc<Dentry>> {
     match kind {
         MountKind::HostDir { fd, writable } | MountKind::HostFile { fd, writable } => {
-            HostFs::mount(source, fd, if writable { Access::Writable } else { Access::ReadOnly })
+            HostFs::mount(source, fd.into_fd(), if writable { Access::Writable } else { Access::ReadOnly })
         }
-        MountKind::Overlay { lower } => overlay::mount("overlay", HostFs::lower(lower)?, Options::default()),
+        MountKind::Overlay { lower } => overlay::mount("overlay", HostFs::lower(lower.into_fd())?, Options::default()),
         MountKind::Tmpfs(spec) => Ok(Tmpfs::mount(source, parsed(tmpfs_options(spec), data)?)),
         MountKind::Proc => make_type("proc", source, data),
         MountKind::Sysfs => make_type("sysfs", source, data),

@@ -45,6 +45,19 @@ impl std::fmt::Debug for HostStdio {
 struct Shared {
     fd: OwnedFd,
     queue: WaitQueue,
+    /// By which its readiness is told, if it is.
+    key: OnceLock<u64>,
+}
+
+impl Drop for Shared {
+    /// Others may have it open: then closing it does not end the watch, and a later descriptor of the same number
+    /// could not be watched.
+    fn drop(&mut self) {
+        if let (Some(key), Ok(events)) = (self.key.get(), HostEvents::get()) {
+            let _ = epoll::delete(&events.epoll, &self.fd);
+            events.watched.lock().remove(key);
+        }
+    }
 }
 
 impl HostStdio {
@@ -55,7 +68,7 @@ impl HostStdio {
         let kind = FileKind::from_mode(fstat(&fd)?.st_mode).unwrap_or(FileKind::CharDevice);
         let is_terminal = kind == FileKind::CharDevice && tcgetattr(&fd).is_ok();
         let start = rustix::fs::tell(&fd).unwrap_or(0);
-        let shared = Arc::new(Shared { fd, queue: WaitQueue::new() });
+        let shared = Arc::new(Shared { fd, queue: WaitQueue::new(), key: OnceLock::new() });
         if kind != FileKind::Regular {
             HostEvents::get()?.watch(&shared)?;
         }
@@ -319,6 +332,7 @@ impl HostEvents {
 
     fn watch(&self, shared: &Arc<Shared>) -> SysResult<()> {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
+        let _ = shared.key.set(key);
         self.watched.lock().insert(key, Arc::downgrade(shared));
         // Edge-triggered: whoever waits has looked after registering, and is woken by what comes later.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;

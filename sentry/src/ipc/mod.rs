@@ -10,20 +10,74 @@ pub mod shm;
 
 use crate::abi::IpcPerm;
 use crate::errno::{Errno, SysResult};
+use crate::kernel::container::Container;
 use crate::kernel::{Cap, Creds, Task, ThreadGroup};
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Seconds of the wall clock, as the `time` fields have them.
 pub(crate) fn now() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
 }
 
+/// All objects that a container has of these kinds (`ipc_namespaces(7)`).
+#[derive(Debug)]
+pub struct IpcNamespace {
+    /// Semaphores.
+    pub sets: Table<sem::SemSet>,
+    /// Message queues.
+    pub queues: Table<msg::MsgQueue>,
+    /// Shared memory.
+    pub segments: Table<shm::Segment>,
+    pub(crate) undo: Mutex<sem::Undo>,
+    pub(crate) attached: Mutex<shm::Attached>,
+    /// POSIX message queues, by name.
+    pub(crate) names: Mutex<mqueue::Names>,
+    /// The directory that shows these.
+    pub(crate) root: OnceLock<Arc<mqueue_fs::Root>>,
+}
+
+impl Default for IpcNamespace {
+    fn default() -> IpcNamespace {
+        IpcNamespace {
+            sets: Table::new(sem::MAX_SETS),
+            queues: Table::new(msg::MAX_QUEUES),
+            segments: Table::new(shm::MAX_SEGMENTS),
+            undo: Mutex::default(),
+            attached: Mutex::default(),
+            names: Mutex::default(),
+            root: OnceLock::new(),
+        }
+    }
+}
+
+/// Those of the container that the running task is of.
+pub fn own() -> Arc<IpcNamespace> {
+    Container::current().ipc.clone()
+}
+
+/// A process as IPC knows it: by its id, and by a number that no other has, for containers with ids of their own may
+/// share all this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Who {
+    /// Its id.
+    pub pid: i32,
+    /// Its number.
+    pub number: u64,
+}
+
+impl Who {
+    /// A process.
+    pub fn of(group: &ThreadGroup) -> Who {
+        Who { pid: group.tgid, number: group.number }
+    }
+}
+
 /// A process ends: what it was to undo is undone, and it no longer has segments attached.
 pub fn on_exit(group: &Arc<ThreadGroup>) {
-    sem::undo_all(group.tgid);
-    shm::forget(group.tgid);
+    sem::undo_all(Who::of(group));
+    shm::forget(Who::of(group));
 }
 
 /// Owner and permissions of an object.

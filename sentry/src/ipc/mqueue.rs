@@ -1,5 +1,6 @@
 //! POSIX message queues (`mq_overview(7)`).
 
+use super::own;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::access;
@@ -25,7 +26,7 @@ const MAX_SIZE: u64 = 8192;
 const MAX_BYTES: u64 = 819_200;
 
 /// The queues that have a name.
-static NAMES: LazyLock<Mutex<BTreeMap<Vec<u8>, Arc<Queue>>>> = LazyLock::new(Mutex::default);
+pub(crate) type Names = BTreeMap<Vec<u8>, Arc<Queue>>;
 
 #[derive(Debug)]
 struct Notification {
@@ -75,7 +76,8 @@ pub struct MessageQueue {
 
 /// `mq_open(2)`: finds or makes the queue `name`; `limits` are messages and bytes of each.
 pub fn open(creds: &Creds, name: &[u8], flags: i32, mode: u32, limits: Option<(u64, u64)>) -> SysResult<Arc<File>> {
-    let mut names = NAMES.lock();
+    let own = own();
+    let mut names = own.names.lock();
     let queue = match names.get(name) {
         Some(_) if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 => return Err(Errno::EXIST),
         Some(queue) => {
@@ -99,13 +101,7 @@ pub fn open(creds: &Creds, name: &[u8], flags: i32, mode: u32, limits: Option<(u
     Ok(File::anonymous(MessageQueue { queue }, flags & (libc::O_ACCMODE | libc::O_NONBLOCK)))
 }
 
-fn add(
-    names: &mut BTreeMap<Vec<u8>, Arc<Queue>>,
-    name: &[u8],
-    owner: Perm,
-    max_messages: u64,
-    max_size: u64,
-) -> SysResult<Arc<Queue>> {
+fn add(names: &mut Names, name: &[u8], owner: Perm, max_messages: u64, max_size: u64) -> SysResult<Arc<Queue>> {
     /// The directory has the first.
     static NEXT: AtomicU64 = AtomicU64::new(2);
     /// Bytes that the status of a queue is said to have (`FILENT_SIZE`).
@@ -135,22 +131,23 @@ pub fn create(name: &[u8], new: &NewNode) -> SysResult<Arc<Queue>> {
         return Err(Errno::PERM);
     }
     let owner = Perm { mode: new.mode, uid: new.uid, gid: new.gid };
-    add(&mut NAMES.lock(), name, owner, MAX_MESSAGES, MAX_SIZE)
+    add(&mut own().names.lock(), name, owner, MAX_MESSAGES, MAX_SIZE)
 }
 
 /// The queue `name`.
 pub fn find(name: &[u8]) -> Option<Arc<Queue>> {
-    NAMES.lock().get(name).cloned()
+    own().names.lock().get(name).cloned()
 }
 
 /// All queues with their names.
 pub fn all() -> Vec<(Vec<u8>, Arc<Queue>)> {
-    NAMES.lock().iter().map(|(name, queue)| (name.clone(), queue.clone())).collect()
+    own().names.lock().iter().map(|(name, queue)| (name.clone(), queue.clone())).collect()
 }
 
 /// Takes `name` away if it is still that of `queue`.
 pub fn forget(name: &[u8], queue: &dyn Inode) -> SysResult<()> {
-    let mut names = NAMES.lock();
+    let own = own();
+    let mut names = own.names.lock();
     let found = names.get(name).ok_or(Errno::NOENT)?;
     if found.ino != queue.ino() {
         return Err(Errno::NOENT);
@@ -173,7 +170,8 @@ fn check_limits(creds: &Creds, messages: u64, size: u64) -> SysResult<()> {
 
 /// `mq_unlink(2)`: takes the name away.
 pub fn unlink(creds: &Creds, name: &[u8]) -> SysResult<()> {
-    let mut names = NAMES.lock();
+    let own = own();
+    let mut names = own.names.lock();
     let queue = names.get(name).ok_or(Errno::NOENT)?;
     // The directory is sticky.
     if !access::is_owner(&queue.perm()?, creds) {

@@ -11,7 +11,7 @@ use crate::fs::superblock::SuperBlock;
 use crate::fs::{File, FileOps};
 use crate::sync::Mutex;
 use std::any::Any;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// `MQUEUE_MAGIC`.
 pub const MAGIC: u64 = 0x1980_0202;
@@ -19,14 +19,17 @@ const ROOT_INO: u64 = 1;
 
 /// Registers the file system.
 pub fn register() {
-    register_type("mqueue", |source, _| Ok(SuperBlock::make(MqueueFs, ROOT.clone(), source)));
+    register_type("mqueue", |source, _| Ok(SuperBlock::make(MqueueFs, root(), source)));
 }
 
-/// All mounts show the one directory, as within one IPC namespace of Linux.
-static ROOT: LazyLock<Arc<Root>> = LazyLock::new(|| {
-    let attr = Attr::new(mqueue::dev(), ROOT_INO, libc::S_IFDIR | libc::S_ISVTX | 0o777, 0, 0).at(now());
-    Arc::new(Root { attr: Mutex::new(Attr { nlink: 2, ..attr }), ext: InodeExt::default() })
-});
+/// All mounts of an IPC namespace show the one directory.
+fn root() -> Arc<Root> {
+    let make = || {
+        let attr = Attr::new(mqueue::dev(), ROOT_INO, libc::S_IFDIR | libc::S_ISVTX | 0o777, 0, 0).at(now());
+        Arc::new(Root { attr: Mutex::new(Attr { nlink: 2, ..attr }), ext: InodeExt::default() })
+    };
+    super::own().root.get_or_init(make).clone()
+}
 
 #[derive(Debug)]
 struct MqueueFs;
@@ -58,8 +61,9 @@ impl FileSystem for MqueueFs {
     }
 }
 
+/// That directory.
 #[derive(Debug)]
-struct Root {
+pub(crate) struct Root {
     attr: Mutex<Attr>,
     ext: InodeExt,
 }

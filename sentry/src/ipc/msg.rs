@@ -1,22 +1,18 @@
 //! Message queues (`msgop(2)`).
 
-use super::{Object, Perm, Table, now};
+use super::{Object, Perm, now};
 use crate::abi::{IpcPerm, MsqidDs};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::sync::Mutex;
 use std::collections::VecDeque;
-use std::sync::LazyLock;
 
 /// `MSGMAX`: bytes of a message.
 pub const MAX_MESSAGE: usize = 8192;
 /// `MSGMNB`: bytes of a queue.
 pub const MAX_QUEUE: u64 = 16384;
 /// `MSGMNI`, lower than Linux's: all queues full are 64 MiB of the sentry's memory.
-const MAX_QUEUES: usize = 4096;
-
-/// All queues.
-pub static QUEUES: LazyLock<Table<MsgQueue>> = LazyLock::new(|| Table::new(MAX_QUEUES));
+pub(super) const MAX_QUEUES: usize = 4096;
 
 /// A message.
 #[derive(Debug)]

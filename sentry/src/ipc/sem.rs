@@ -1,26 +1,22 @@
 //! Semaphore sets (`semop(2)`).
 
-use super::{Object, Perm, Table, now};
+use super::{Object, Perm, Who, now, own};
 use crate::abi::{IpcPerm, Sembuf, SemidDs};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// `SEMMSL`: semaphores of a set.
 pub const MAX_SEMS: usize = 32000;
 /// `SEMMNI`, lower than Linux's for the sake of the sentry's memory.
-const MAX_SETS: usize = 4096;
+pub(super) const MAX_SETS: usize = 4096;
 /// `SEMVMX`: highest value.
 pub const MAX_VALUE: i32 = 32767;
 
-/// All sets.
-pub static SETS: LazyLock<Table<SemSet>> = LazyLock::new(|| Table::new(MAX_SETS));
-
 /// What processes undo at their end: by process and set, the set and an adjustment for each semaphore.
-static UNDO: LazyLock<Mutex<Undo>> = LazyLock::new(Mutex::default);
-type Undo = BTreeMap<(i32, usize), (Weak<SemSet>, BTreeMap<usize, i32>)>;
+pub(crate) type Undo = BTreeMap<(u64, usize), (Weak<SemSet>, BTreeMap<usize, i32>)>;
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Sem {
@@ -81,7 +77,7 @@ impl SemSet {
     }
 
     /// Does all of `ops`, or nothing: then `Ok(Some(op))` is the one that has to wait.
-    pub fn operate(self: &Arc<Self>, ops: &[Sembuf], pid: i32) -> SysResult<Option<Sembuf>> {
+    pub fn operate(self: &Arc<Self>, ops: &[Sembuf], who: Who) -> SysResult<Option<Sembuf>> {
         let mut state = self.state.lock();
         if state.removed {
             return Err(Errno::IDRM);
@@ -114,22 +110,23 @@ impl SemSet {
         }
         for op in ops {
             if let Some(sem) = state.sems.get_mut(usize::from(op.num)) {
-                sem.pid = pid;
+                sem.pid = who.pid;
             }
         }
         state.otime = now();
         drop(state);
-        self.note_undo(ops, pid);
+        self.note_undo(ops, who);
         self.queue.notify(Events::all());
         Ok(None)
     }
 
-    fn note_undo(self: &Arc<Self>, ops: &[Sembuf], pid: i32) {
+    fn note_undo(self: &Arc<Self>, ops: &[Sembuf], who: Who) {
         if !ops.iter().any(|op| i32::from(op.flags) & libc::SEM_UNDO != 0 && op.op != 0) {
             return;
         }
-        let mut undo = UNDO.lock();
-        let key = (pid, Arc::as_ptr(self) as usize);
+        let own = own();
+        let mut undo = own.undo.lock();
+        let key = (who.number, Arc::as_ptr(self) as usize);
         let (_, adjustments) = undo.entry(key).or_insert_with(|| (Arc::downgrade(self), BTreeMap::new()));
         for op in ops.iter().filter(|op| i32::from(op.flags) & libc::SEM_UNDO != 0) {
             *adjustments.entry(usize::from(op.num)).or_default() -= i32::from(op.op);
@@ -180,7 +177,7 @@ impl SemSet {
             }
             state.ctime = now();
         }
-        for ((_, set), (_, adjustments)) in UNDO.lock().iter_mut() {
+        for ((_, set), (_, adjustments)) in own().undo.lock().iter_mut() {
             if *set == Arc::as_ptr(self) as usize {
                 adjustments.retain(|num, _| !(first..first + values.len()).contains(num));
             }
@@ -229,17 +226,18 @@ impl SemSet {
 }
 
 /// A process ends.
-pub(super) fn undo_all(pid: i32) {
+pub(super) fn undo_all(who: Who) {
     let mut mine = {
-        let mut undo = UNDO.lock();
-        let mut mine = undo.split_off(&(pid, 0));
-        let mut later = pid.checked_add(1).map(|next| mine.split_off(&(next, 0))).unwrap_or_default();
+        let own = own();
+        let mut undo = own.undo.lock();
+        let mut mine = undo.split_off(&(who.number, 0));
+        let mut later = who.number.checked_add(1).map(|next| mine.split_off(&(next, 0))).unwrap_or_default();
         undo.append(&mut later);
         mine
     };
     while let Some((_, (set, adjustments))) = mine.pop_first() {
         if let Some(set) = set.upgrade() {
-            set.undo(&adjustments, pid);
+            set.undo(&adjustments, who.pid);
         }
     }
 }

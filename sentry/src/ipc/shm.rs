@@ -1,27 +1,21 @@
 //! Shared memory segments (`shmop(2)`): memory files of the host that guests map.
 
-use super::{Object, Perm, Table, now};
+use super::{Object, Perm, Who, now, own};
 use crate::abi::{IpcPerm, ShmidDs};
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// `SHMMNI`. Each segment is a descriptor of the sentry.
-const MAX_SEGMENTS: usize = 4096;
+pub(super) const MAX_SEGMENTS: usize = 4096;
 /// `SHMMAX`: pages are the guests' own, charged to who touches them.
 pub const MAX_SIZE: usize = 1 << 40;
 
-/// All segments.
-pub static SEGMENTS: LazyLock<Table<Segment>> = LazyLock::new(|| Table::new(MAX_SEGMENTS));
-
-/// By process and address: id and segment.
-type Attached = BTreeMap<(i32, u64), (i32, Arc<Segment>)>;
-
-/// What is attached.
-static ATTACHED: LazyLock<Mutex<Attached>> = LazyLock::new(Mutex::default);
+/// What is attached, by process and address: id and segment.
+pub(crate) type Attached = BTreeMap<(u64, u64), (i32, Arc<Segment>)>;
 
 #[derive(Debug)]
 struct State {
@@ -93,41 +87,41 @@ const SHM_DEST: u32 = 0o1000;
 const SHM_LOCKED: u32 = 0o2000;
 
 fn attachments(segment: &Arc<Segment>) -> usize {
-    ATTACHED.lock().values().filter(|(_, other)| Arc::ptr_eq(other, segment)).count()
+    own().attached.lock().values().filter(|(_, other)| Arc::ptr_eq(other, segment)).count()
 }
 
 /// `IPC_RMID`: nobody finds it by its key any more, and it goes with its last user.
 pub fn remove(id: i32, segment: &Arc<Segment>) -> SysResult<()> {
     if attachments(segment) == 0 {
-        return SEGMENTS.remove(id).map(drop);
+        return own().segments.remove(id).map(drop);
     }
-    SEGMENTS.forget_key(id)?;
+    own().segments.forget_key(id)?;
     let mut state = segment.state.lock();
     state.perm.set_flag(SHM_DEST, true);
     state.perm.key = libc::IPC_PRIVATE;
     Ok(())
 }
 
-/// Process `pid` has attached `segment`, the one with `id`, at `addr`.
-pub fn attached(pid: i32, addr: u64, id: i32, segment: &Arc<Segment>) {
+/// A process has attached `segment`, the one with `id`, at `addr`.
+pub fn attached(who: Who, addr: u64, id: i32, segment: &Arc<Segment>) {
     {
         let mut state = segment.state.lock();
         state.ds.atime = now();
-        state.ds.lpid = pid;
+        state.ds.lpid = who.pid;
     }
-    ATTACHED.lock().insert((pid, addr), (id, segment.clone()));
+    own().attached.lock().insert((who.number, addr), (id, segment.clone()));
 }
 
-/// What is attached at `addr` in process `pid`.
-pub fn at(pid: i32, addr: u64) -> SysResult<Arc<Segment>> {
-    ATTACHED.lock().get(&(pid, addr)).map(|(_, segment)| segment.clone()).ok_or(Errno::INVAL)
+/// What is attached at `addr` in a process.
+pub fn at(who: Who, addr: u64) -> SysResult<Arc<Segment>> {
+    own().attached.lock().get(&(who.number, addr)).map(|(_, segment)| segment.clone()).ok_or(Errno::INVAL)
 }
 
-/// Process `pid` has detached what was at `addr`.
-pub fn detached(pid: i32, addr: u64) {
-    let removed = ATTACHED.lock().remove(&(pid, addr));
+/// A process has detached what was at `addr`.
+pub fn detached(who: Who, addr: u64) {
+    let removed = own().attached.lock().remove(&(who.number, addr));
     if let Some((id, segment)) = removed {
-        left(pid, id, &segment);
+        left(who.pid, id, &segment);
     }
 }
 
@@ -140,26 +134,29 @@ fn left(pid: i32, id: i32, segment: &Arc<Segment>) {
     };
     if doomed && attachments(segment) == 0 {
         // Another may have been as late.
-        let _ = SEGMENTS.remove(id);
+        let _ = own().segments.remove(id);
     }
 }
 
 /// A child has what its parent had attached.
-pub fn forked(parent: i32, child: i32) {
-    let mut attached = ATTACHED.lock();
-    let range = (parent, 0)..=(parent, u64::MAX);
-    let inherited: Vec<_> = attached.range(range).map(|((_, addr), found)| ((child, *addr), found.clone())).collect();
+pub fn forked(parent: Who, child: Who) {
+    let own = own();
+    let mut attached = own.attached.lock();
+    let range = (parent.number, 0)..=(parent.number, u64::MAX);
+    let inherited: Vec<_> =
+        attached.range(range).map(|((_, addr), found)| ((child.number, *addr), found.clone())).collect();
     attached.extend(inherited);
 }
 
 /// A process ends, or begins a new program.
-pub fn forget(pid: i32) {
+pub fn forget(who: Who) {
     let gone: Vec<_> = {
-        let mut attached = ATTACHED.lock();
-        let keys: Vec<_> = attached.range((pid, 0)..=(pid, u64::MAX)).map(|(key, _)| *key).collect();
+        let own = own();
+        let mut attached = own.attached.lock();
+        let keys: Vec<_> = attached.range((who.number, 0)..=(who.number, u64::MAX)).map(|(key, _)| *key).collect();
         keys.iter().filter_map(|key| attached.remove(key)).collect()
     };
     for (id, segment) in gone {
-        left(pid, id, &segment);
+        left(who.pid, id, &segment);
     }
 }

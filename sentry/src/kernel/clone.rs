@@ -5,6 +5,7 @@ use super::task::{TaskParts, VforkDone};
 use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
 use crate::errno::{Errno, SysResult};
 use crate::fs::path::FsContext;
+use crate::ipc::Who;
 use crate::mm::Addr;
 use platform::{CloneKind, CloneSpec, Thread};
 use std::sync::Arc;
@@ -191,7 +192,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
         let mut group = ThreadGroup::new(tid, thread.process().clone(), sighand, limits, exit_signal);
         group.memory = t.group.memory.fork();
         if !has(VM) {
-            crate::ipc::shm::forked(t.group.tgid, tid);
+            crate::ipc::shm::forked(Who::of(&t.group), Who::of(&group));
         }
         *group.exe.lock() = t.group.exe.lock().clone();
         *group.exe_guard.lock() = t.group.exe_guard.lock().clone();

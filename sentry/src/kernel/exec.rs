@@ -217,7 +217,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     }
     t.group.timers.exec();
     t.group.exit_signal.store(libc::SIGCHLD, std::sync::atomic::Ordering::Relaxed);
-    crate::ipc::shm::forget(t.group.tgid);
+    crate::ipc::shm::forget(crate::ipc::Who::of(&t.group));
     let creds = new_creds(t, &found.program);
     t.group.dumpable.set(u8::from(creds.euid == creds.uid && creds.egid == creds.gid));
     t.set_creds(creds);

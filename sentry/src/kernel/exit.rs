@@ -155,7 +155,7 @@ impl ThreadGroup {
         if let Some(tell) = self.on_exit.lock().take() {
             tell(status);
         }
-        if self.tgid == kernel.main.load(Ordering::Relaxed) {
+        if kernel.is_last_word(self.tgid) {
             return;
         }
         if parent.is_some() {

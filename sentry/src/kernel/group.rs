@@ -8,6 +8,7 @@ use crate::fs::path::PathRef;
 use crate::sync::{Mutex, RwLock};
 use platform::{Process, Usage};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A resource limit (`getrlimit(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,8 @@ pub(crate) fn add_usage(sum: &mut Usage, more: Usage) {
 pub struct ThreadGroup {
     /// Its id.
     pub tgid: i32,
+    /// A number that no other process of the sandbox has, in whichever container it is.
+    pub number: u64,
     /// What changes.
     pub state: Mutex<GroupState>,
     /// Signals for the process as a whole.
@@ -206,8 +209,10 @@ impl ThreadGroup {
         limits: [Limit; RESOURCES],
         exit_signal: i32,
     ) -> ThreadGroup {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         ThreadGroup {
             tgid,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             state: Mutex::default(),
             pending: Mutex::default(),
             sighand: RwLock::new(sighand),

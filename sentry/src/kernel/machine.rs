@@ -1,32 +1,33 @@
 //! The machine that guests see: as large as the limits that its cgroups have at the moment, else as the host.
 
+use super::container::Container;
+use crate::boot::handle::Handle;
 use crate::errno::SysResult;
 use rustix::system::Sysinfo;
-use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use serde::{Deserialize, Serialize};
 
 /// Files of the container's cgroups, open for reading, so that changed limits are seen at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// `memory.limit_in_bytes` or `memory.max`.
-    pub memory_limit: Option<OwnedFd>,
+    pub memory_limit: Option<Handle>,
     /// `memory.usage_in_bytes` or `memory.current`.
-    pub memory_usage: Option<OwnedFd>,
+    pub memory_usage: Option<Handle>,
     /// `cpu.cfs_quota_us` or `cpu.max`.
-    pub cpu_quota: Option<OwnedFd>,
+    pub cpu_quota: Option<Handle>,
     /// `cpu.cfs_period_us`; none where the quota's file has it.
-    pub cpu_period: Option<OwnedFd>,
+    pub cpu_period: Option<Handle>,
 }
 
 impl Limits {
     /// All files.
-    pub fn files(&self) -> impl Iterator<Item = &OwnedFd> {
+    pub fn files(&self) -> impl Iterator<Item = &Handle> {
         [&self.memory_limit, &self.memory_usage, &self.cpu_quota, &self.cpu_period].into_iter().flatten()
     }
 }
 
 /// What a machine says of itself.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// Its size.
     pub limits: Limits,
@@ -34,17 +35,6 @@ pub struct Machine {
     pub uid_map: Vec<(u32, u32, u32)>,
     /// `/proc/PID/gid_map`.
     pub gid_map: Vec<(u32, u32, u32)>,
-}
-
-static MACHINE: OnceLock<Machine> = OnceLock::new();
-
-/// Sets the machine of this sandbox. The first one stays.
-pub fn set(machine: Machine) {
-    let _ = MACHINE.set(machine);
-}
-
-fn machine() -> &'static Machine {
-    MACHINE.get_or_init(Machine::default)
 }
 
 /// The host's memory, and the sandbox's share of it.
@@ -72,14 +62,15 @@ pub fn total_memory() -> u64 {
 
 /// Limit and use in bytes, if there is a limit.
 pub fn memory() -> Option<(u64, u64)> {
-    let limits = &machine().limits;
+    let container = Container::current();
+    let limits = &container.machine.limits;
     let limit = number(limits.memory_limit.as_ref()?)?;
     Some((limit, memory_used().unwrap_or(0)))
 }
 
 /// Use in bytes, if the sandbox has a group of its own.
 pub fn memory_used() -> Option<u64> {
-    machine().limits.memory_usage.as_ref().and_then(number)
+    Container::current().machine.limits.memory_usage.as_ref().and_then(number)
 }
 
 /// How many processors there are to run on: those that a quota is worth, at least one.
@@ -100,7 +91,8 @@ fn quota() -> Option<u32> {
 
 /// Microseconds of a processor in each period of so many, if there is a limit.
 pub fn cpu_quota() -> Option<(u64, u64)> {
-    let limits = &machine().limits;
+    let container = Container::current();
+    let limits = &container.machine.limits;
     let text = text(limits.cpu_quota.as_ref()?)?;
     let mut words = text.split_whitespace();
     // `max` and -1 are no limit.
@@ -112,11 +104,11 @@ pub fn cpu_quota() -> Option<(u64, u64)> {
     Some((quota, period))
 }
 
-fn number(file: &OwnedFd) -> Option<u64> {
+fn number(file: &Handle) -> Option<u64> {
     text(file)?.trim().parse().ok()
 }
 
-fn text(file: &OwnedFd) -> Option<String> {
+fn text(file: &Handle) -> Option<String> {
     /// Two numbers and a blank.
     const LONGEST: usize = 64;
     let mut bytes = [0u8; LONGEST];
@@ -126,12 +118,12 @@ fn text(file: &OwnedFd) -> Option<String> {
 
 /// `/proc/PID/uid_map`.
 pub fn uid_map() -> SysResult<Vec<u8>> {
-    Ok(shown(&machine().uid_map))
+    Ok(shown(&Container::current().machine.uid_map))
 }
 
 /// `/proc/PID/gid_map`.
 pub fn gid_map() -> SysResult<Vec<u8>> {
-    Ok(shown(&machine().gid_map))
+    Ok(shown(&Container::current().machine.gid_map))
 }
 
 /// Without a map all ids are what they are.

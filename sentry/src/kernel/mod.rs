@@ -12,6 +12,7 @@
 //! None is held across an await or a copy from or to guest memory.
 
 mod clone;
+pub mod container;
 mod creds;
 mod exec;
 mod exit;
@@ -37,6 +38,7 @@ pub use traits::{Dumpable, MemoryTraits};
 pub use tree::{Node, Tree};
 
 use crate::sync::Mutex;
+use container::Container;
 use platform::Platform;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -51,13 +53,17 @@ pub struct Uts {
     pub domainname: Vec<u8>,
 }
 
-/// What all tasks of a sandbox share.
+/// What all tasks of a container share. A sandbox may hold several containers.
 #[derive(Debug)]
 pub struct Kernel {
     /// Makes and controls guest threads.
     pub platform: Arc<dyn Platform>,
-    /// Who descends from whom.
-    pub tree: Mutex<Tree>,
+    /// What is the container's own elsewhere.
+    pub container: Arc<Container>,
+    /// Who descends from whom. Containers that see each other's processes share one.
+    pub tree: Arc<Mutex<Tree>>,
+    /// The tree was another container's before.
+    shares_tree: bool,
     /// The first names of the machine.
     pub uts: Arc<namespaces::UtsNamespace>,
     /// When the sandbox started.
@@ -66,22 +72,48 @@ pub struct Kernel {
     pub boot_time: SystemTime,
     /// Forks since the start, for `/proc/stat`.
     pub forks: AtomicU64,
-    /// The process whose end is the end of the sandbox: 1, or 2 if process 1 is the sentry's own.
+    /// The process whose end is the end of the container: 1, or 2 if process 1 is the sentry's own, or any if the tree
+    /// is another's too.
     pub main: AtomicI32,
 }
 
 impl Kernel {
     /// A kernel without processes.
-    pub fn new(platform: Arc<dyn Platform>, uts: Uts) -> Kernel {
+    pub fn new(platform: Arc<dyn Platform>, container: Arc<Container>, uts: Uts) -> Kernel {
         Kernel {
             platform,
-            tree: Mutex::default(),
+            container,
+            tree: Arc::default(),
+            shares_tree: false,
             uts: namespaces::UtsNamespace::first(uts),
             started: Instant::now(),
             boot_time: SystemTime::now(),
             forks: AtomicU64::new(0),
             main: AtomicI32::new(1),
         }
+    }
+
+    /// Has it share the processes, the names of the machine, or both, of another container. Before it has processes.
+    #[must_use]
+    pub fn joining(mut self, other: &Kernel, processes: bool, names: bool) -> Kernel {
+        if processes {
+            (self.tree, self.shares_tree) = (other.tree.clone(), true);
+        }
+        if names {
+            self.uts = other.uts.clone();
+        }
+        self
+    }
+
+    /// Whether a process of the tree is of this container.
+    pub fn holds(&self, group: &ThreadGroup) -> bool {
+        !self.shares_tree && Arc::strong_count(&self.tree) == 1
+            || group.tasks().first().is_some_and(|task| std::ptr::eq(task.kernel.as_ref(), self))
+    }
+
+    /// Whether the end of `tgid` is the end of all processes in the tree, too.
+    pub(crate) fn is_last_word(&self, tgid: i32) -> bool {
+        tgid == self.main.load(Ordering::Relaxed) && !self.shares_tree
     }
 
     /// Counts a new process or thread.

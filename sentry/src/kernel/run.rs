@@ -14,14 +14,15 @@ use std::task::Poll;
 
 /// Starts the future of a task whose thread is stopped and ready to go on.
 pub(crate) fn start(t: Arc<Task>) {
-    executor::spawn(async move {
+    let container = t.kernel.container.clone();
+    executor::spawn(container.scope(async move {
         let survived = guarded(&t, live(&t)).await;
         if survived.is_none() {
             tracing::error!(task = ?t, call = t.current_call_name(), "the sentry panicked; the process is killed");
             t.group.kill(libc::SIGKILL);
         }
         t.exit();
-    });
+    }));
 }
 
 /// Runs a future to its end; `None` if it panicked. A panic is a bug of the sentry, not an outage: it costs the

@@ -4,8 +4,8 @@ use super::deadline::restarted_without_handler;
 use crate::abi::{Msginfo, MsqidDs};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::ipc::Object;
-use crate::ipc::msg::{MAX_MESSAGE, MAX_QUEUE, Message, MsgQueue, QUEUES, Wanted};
+use crate::ipc::msg::{MAX_MESSAGE, MAX_QUEUE, Message, MsgQueue, Wanted};
+use crate::ipc::{Object, own};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 
@@ -14,7 +14,7 @@ const MSG_STAT_ANY: i32 = 13;
 
 /// `msgget(2)`: finds or makes a message queue.
 pub async fn msgget(t: &Task, key: i32, flags: i32) -> SysResult<i32> {
-    QUEUES.get(t, key, flags, |_| Ok(()), |perm| Ok(MsgQueue::new(perm)))
+    own().queues.get(t, key, flags, |_| Ok(()), |perm| Ok(MsgQueue::new(perm)))
 }
 
 /// `msgsnd(2)`: sends a message: a type, then `size` bytes.
@@ -25,7 +25,7 @@ pub async fn msgsnd(t: &Task, id: i32, message: Addr, size: usize, flags: i32) -
     }
     let mut text = vec![0; size];
     t.mem().read_bytes(message.offset(size_of::<i64>()), &mut text)?;
-    let queue = QUEUES.find(id)?;
+    let queue = own().queues.find(id)?;
     queue.perm().check(&t.creds(), 0o222)?;
     let mut message = Some(Message { kind, text });
     let attempt = || queue.send(&mut message, t.group.tgid);
@@ -41,7 +41,7 @@ pub async fn msgrcv(t: &Task, id: i32, message: Addr, size: usize, kind: i64, fl
     if flags & MSG_COPY != 0 {
         return Err(Errno::NOSYS);
     }
-    let queue = QUEUES.find(id)?;
+    let queue = own().queues.find(id)?;
     queue.perm().check(&t.creds(), 0o444)?;
     let wanted =
         Wanted { kind, except: flags & libc::MSG_EXCEPT != 0, room: size, cut: flags & libc::MSG_NOERROR != 0 };
@@ -70,7 +70,7 @@ pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
     match cmd {
         libc::IPC_INFO | libc::MSG_INFO => return info(t, cmd, arg),
         libc::MSG_STAT | MSG_STAT_ANY => {
-            let (id, queue) = QUEUES.at(id)?;
+            let (id, queue) = own().queues.at(id)?;
             if cmd == libc::MSG_STAT {
                 queue.perm().check(&creds, 0o444)?;
             }
@@ -79,7 +79,7 @@ pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
         }
         _ => {}
     }
-    let queue = QUEUES.find(id)?;
+    let queue = own().queues.find(id)?;
     match cmd {
         libc::IPC_STAT => {
             queue.perm().check(&creds, 0o444)?;
@@ -96,7 +96,7 @@ pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
         }
         libc::IPC_RMID => {
             queue.perm().check_owner(&creds)?;
-            QUEUES.remove(id)?.removed();
+            own().queues.remove(id)?.removed();
         }
         _ => return Err(Errno::INVAL),
     }
@@ -105,14 +105,14 @@ pub async fn msgctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
 
 /// `IPC_INFO` and `MSG_INFO`: limits, and what is used of them.
 fn info(t: &Task, cmd: i32, addr: Addr) -> SysResult<i32> {
-    let (highest, all) = QUEUES.all();
+    let (highest, all) = own().queues.all();
     let of_queue = MAX_QUEUE as i32;
     let mut info = Msginfo {
-        msgpool: QUEUES.max().saturating_mul(of_queue / 1024),
+        msgpool: own().queues.max().saturating_mul(of_queue / 1024),
         msgmap: of_queue,
         msgmax: MAX_MESSAGE as i32,
         msgmnb: of_queue,
-        msgmni: QUEUES.max(),
+        msgmni: own().queues.max(),
         // `MSGSSZ` and `MSGSEG`, which mean nothing any more.
         msgssz: 16,
         msgseg: 0xffff,

@@ -4,8 +4,8 @@ use super::deadline::never_restarted;
 use crate::abi::{Sembuf, SemidDs, Seminfo, Timespec};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::ipc::Object;
-use crate::ipc::sem::{MAX_SEMS, MAX_VALUE, Query, SETS, SemSet};
+use crate::ipc::sem::{MAX_SEMS, MAX_VALUE, Query, SemSet};
+use crate::ipc::{Object, Who, own};
 use crate::kernel::{Registration, Task};
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const SEM_STAT_ANY: i32 = 20;
 pub async fn semget(t: &Task, key: i32, count: i32, flags: i32) -> SysResult<i32> {
     let count = usize::try_from(count).ok().filter(|count| *count <= MAX_SEMS).ok_or(Errno::INVAL)?;
     let fits = |set: &SemSet| if count > set.count() { Err(Errno::INVAL) } else { Ok(()) };
-    SETS.get(t, key, flags, fits, |perm| {
+    own().sets.get(t, key, flags, fits, |perm| {
         if count == 0 {
             return Err(Errno::INVAL);
         }
@@ -50,20 +50,20 @@ pub async fn semtimedop(t: &Task, id: i32, ops: Addr, count: usize, timeout: Add
         return Err(Errno::TOOBIG);
     }
     let ops: Vec<Sembuf> = t.mem().read_array(ops, count)?;
-    let set = SETS.find(id)?;
+    let set = own().sets.find(id)?;
     if ops.iter().any(|op| usize::from(op.num) >= set.count()) {
         return Err(Errno::FBIG);
     }
     let alters = ops.iter().any(|op| op.op != 0);
     set.perm().check(&t.creds(), if alters { 0o222 } else { 0o444 })?;
-    let pid = t.group.tgid;
-    let Some(blocked) = set.operate(&ops, pid)? else { return Ok(()) };
+    let who = Who::of(&t.group);
+    let Some(blocked) = set.operate(&ops, who)? else { return Ok(()) };
     if i32::from(blocked.flags) & libc::IPC_NOWAIT != 0 {
         return Err(Errno::AGAIN);
     }
     let _counted = Waiter::new(&set, blocked);
     let _registered = Registration::new(&set.queue, Events::all(), t.observer());
-    let attempt = || match set.operate(&ops, pid) {
+    let attempt = || match set.operate(&ops, who) {
         Ok(None) => Some(Ok(())),
         Ok(Some(op)) if i32::from(op.flags) & libc::IPC_NOWAIT != 0 => Some(Err(Errno::AGAIN)),
         Ok(Some(_)) => None,
@@ -100,7 +100,7 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
     match cmd {
         libc::IPC_INFO | SEM_INFO => return info(t, cmd, Addr(arg)),
         SEM_STAT | SEM_STAT_ANY => {
-            let (id, set) = SETS.at(id)?;
+            let (id, set) = own().sets.at(id)?;
             if cmd == SEM_STAT {
                 set.perm().check(&creds, 0o444)?;
             }
@@ -109,7 +109,7 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
         }
         _ => {}
     }
-    let set = SETS.find(id)?;
+    let set = own().sets.find(id)?;
     let may_read = || set.perm().check(&creds, 0o444);
     let may_write = || set.perm().check(&creds, 0o222);
     let ask = |what| may_read().and_then(|()| set.query(num, what));
@@ -143,7 +143,7 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
         }
         libc::IPC_RMID => {
             set.perm().check_owner(&creds)?;
-            SETS.remove(id)?.removed();
+            own().sets.remove(id)?.removed();
         }
         _ => return Err(Errno::INVAL),
     }
@@ -154,13 +154,13 @@ pub async fn semctl(t: &Task, id: i32, num: i32, cmd: i32, arg: u64) -> SysResul
 fn info(t: &Task, cmd: i32, addr: Addr) -> SysResult<i32> {
     /// `SEMUSZ`.
     const UNDO_SIZE: i32 = 20;
-    let (highest, all) = SETS.all();
+    let (highest, all) = own().sets.all();
     let most = MAX_SEMS as i32;
     let mut info = Seminfo {
-        semmap: most.saturating_mul(SETS.max()),
-        semmni: SETS.max(),
-        semmns: most.saturating_mul(SETS.max()),
-        semmnu: most.saturating_mul(SETS.max()),
+        semmap: most.saturating_mul(own().sets.max()),
+        semmni: own().sets.max(),
+        semmns: most.saturating_mul(own().sets.max()),
+        semmnu: most.saturating_mul(own().sets.max()),
         semmsl: most,
         semopm: MAX_OPS as i32,
         semume: MAX_OPS as i32,

@@ -2,8 +2,8 @@
 
 use crate::abi::{ShmUse, ShmidDs, Shminfo};
 use crate::errno::{Errno, SysResult};
-use crate::ipc::Object;
-use crate::ipc::shm::{self, MAX_SIZE, SEGMENTS, Segment};
+use crate::ipc::shm::{self, MAX_SIZE, Segment};
+use crate::ipc::{Object, Who, own};
 use crate::kernel::{Cap, Outcome, Task};
 use crate::loader::{PAGE, page_up};
 use crate::mm::Addr;
@@ -15,7 +15,7 @@ use platform::{Call, WINDOW_FD};
 /// `SHM_HUGETLB` is refused: the pool of huge pages is the whole host's.
 pub async fn shmget(t: &Task, key: i32, size: usize, flags: i32) -> SysResult<i32> {
     let fits = |segment: &Segment| if size as u64 > segment.size() { Err(Errno::INVAL) } else { Ok(()) };
-    SEGMENTS.get(t, key, flags, fits, |perm| {
+    own().segments.get(t, key, flags, fits, |perm| {
         if size == 0 || size > MAX_SIZE {
             return Err(Errno::INVAL);
         }
@@ -41,7 +41,7 @@ pub async fn shmat(t: &Task, id: i32, addr: Addr, flags: i32) -> SysResult {
     if addr == 0 && flags & libc::SHM_REMAP != 0 {
         return Err(Errno::INVAL);
     }
-    let segment = SEGMENTS.find(id)?;
+    let segment = own().segments.find(id)?;
     let readonly = flags & libc::SHM_RDONLY != 0;
     let exec = flags & libc::SHM_EXEC != 0;
     segment.perm().check(&t.creds(), 0o444 | if readonly { 0 } else { 0o222 } | if exec { 0o111 } else { 0 })?;
@@ -67,7 +67,7 @@ pub async fn shmat(t: &Task, id: i32, addr: Addr, flags: i32) -> SysResult {
         }
         at => at,
     };
-    shm::attached(t.group.tgid, at as u64, id, &segment);
+    shm::attached(Who::of(&t.group), at as u64, id, &segment);
     Ok(at)
 }
 
@@ -76,14 +76,14 @@ pub async fn shmdt(t: &Task, addr: Addr) -> SysResult<()> {
     if !addr.0.is_multiple_of(PAGE) {
         return Err(Errno::INVAL);
     }
-    let pid = t.group.tgid;
-    let segment = shm::at(pid, addr.0)?;
+    let who = Who::of(&t.group);
+    let segment = shm::at(who, addr.0)?;
     let call = Call { nr: libc::SYS_munmap as u32, args: [addr.0, page_up(segment.size()), 0, 0, 0, 0] };
     let thread = t.thread();
     thread.enter(0).await?;
     t.set_outcome(Outcome::StoppedReturn);
     thread.run(&[call]).await?;
-    shm::detached(pid, addr.0);
+    shm::detached(who, addr.0);
     Ok(())
 }
 
@@ -97,7 +97,7 @@ pub async fn shmctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
         libc::IPC_INFO => return limits(t, arg),
         SHM_INFO => return used(t, arg),
         SHM_STAT | SHM_STAT_ANY => {
-            let (id, segment) = SEGMENTS.at(id)?;
+            let (id, segment) = own().segments.at(id)?;
             if cmd == SHM_STAT {
                 segment.perm().check(&creds, 0o444)?;
             }
@@ -106,7 +106,7 @@ pub async fn shmctl(t: &Task, id: i32, cmd: i32, arg: Addr) -> SysResult<i32> {
         }
         _ => {}
     }
-    let segment = SEGMENTS.find(id)?;
+    let segment = own().segments.find(id)?;
     match cmd {
         libc::IPC_STAT => {
             segment.perm().check(&creds, 0o444)?;
@@ -142,7 +142,7 @@ const SHM_STAT_ANY: i32 = 15;
 
 /// `IPC_INFO`.
 fn limits(t: &Task, addr: Addr) -> SysResult<i32> {
-    let most = SEGMENTS.max() as u64;
+    let most = own().segments.max() as u64;
     let pages = shm::MAX_SIZE as u64 / PAGE * most;
     let info = Shminfo {
         shmmax: shm::MAX_SIZE as u64,
@@ -153,12 +153,12 @@ fn limits(t: &Task, addr: Addr) -> SysResult<i32> {
         ..Shminfo::default()
     };
     t.mem().write(addr, &info)?;
-    Ok(SEGMENTS.all().0)
+    Ok(own().segments.all().0)
 }
 
 /// `SHM_INFO`.
 fn used(t: &Task, addr: Addr) -> SysResult<i32> {
-    let (highest, all) = SEGMENTS.all();
+    let (highest, all) = own().segments.all();
     let pages = all.iter().map(|segment| page_up(segment.size()) / PAGE).sum();
     let resident = all.iter().map(|segment| segment.resident() / PAGE).sum();
     let info = ShmUse { used_ids: all.len() as i32, shm_tot: pages, shm_rss: resident, ..ShmUse::default() };

@@ -77,7 +77,7 @@ impl NotifyThread {
         let mut st = self.lock();
         let was_booting = matches!(st.phase, Phase::Booting);
         if was_booting {
-            self.shared.booted(None);
+            self.shared.booted(&self.family.nest, None);
         }
         if !matches!(st.phase, Phase::Dead) {
             st.id = None;

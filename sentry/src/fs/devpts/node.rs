@@ -11,10 +11,11 @@ use crate::fs::file::{File, FileOps};
 use crate::fs::inode::{Caller, FileSystem, Inode, InodeExt};
 use crate::fs::readdir::emit_dots;
 use crate::fs::superblock::{SuperBlock, alloc_dev};
+use crate::kernel::container::Container;
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// `DEVPTS_SUPER_MAGIC`.
 const MAGIC: u64 = 0x1cd1;
@@ -103,22 +104,20 @@ pub struct Instance {
     ptys: Mutex<BTreeMap<u32, Arc<Pty>>>,
 }
 
-static FIRST: OnceLock<Arc<Instance>> = OnceLock::new();
-
 impl Instance {
     /// A new instance; its root dentry.
     pub(super) fn mount(source: &str, options: &[u8]) -> SysResult<Arc<Dentry>> {
         let options = Options::parse(options)?;
         let ptmx = Ownership::new(options.ptmxmode, 0, 0);
         let instance = Arc::new(Instance { dev: alloc_dev(), options, ptmx, ptys: Mutex::default() });
-        let _ = FIRST.set(instance.clone());
+        let _ = Container::current().terminals.set(instance.clone());
         let root = Arc::new(Node { instance: instance.clone(), place: Place::Root, ext: InodeExt::default() });
         Ok(SuperBlock::make(Devpts(instance), root, source))
     }
 
-    /// The one that was mounted first: what device numbers elsewhere refer to.
+    /// The one that the container has mounted first: what device numbers elsewhere refer to.
     pub(super) fn first() -> SysResult<Arc<Instance>> {
-        FIRST.get().cloned().ok_or(Errno::NXIO)
+        Container::current().terminals.get().cloned().ok_or(Errno::NXIO)
     }
 
     /// A new pseudo-terminal with the lowest free number.

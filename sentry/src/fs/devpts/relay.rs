@@ -46,7 +46,8 @@ impl Relay {
             }
         }
         let ended = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let relay = Arc::new(Relay { pty, host: spec.host, written: (Mutex::new(true), Condvar::new()), ended });
+        let relay =
+            Arc::new(Relay { pty, host: spec.host.into_fd(), written: (Mutex::new(true), Condvar::new()), ended });
         let (keys, output) = (relay.clone(), relay.clone());
         std::thread::Builder::new().name("tty-in".into()).spawn(move || keys.carry_in())?;
         std::thread::Builder::new().name("tty-out".into()).spawn(move || output.carry_out())?;

@@ -16,7 +16,7 @@ mod system;
 mod sysvipc;
 
 pub use host::set_host;
-pub use sysctl_dir::{given, given_number, set_sysctls};
+pub use sysctl_dir::{Given, given, given_number, sysctls};
 
 /// The process whose directory `file` is.
 pub fn process_of(file: &super::file::File) -> Option<Arc<crate::kernel::ThreadGroup>> {

@@ -3,15 +3,15 @@
 use super::sysctl::ENTRIES;
 use crate::errno::SysResult;
 use crate::fs::pseudo::{Body, Directory, Fixed, FixedDir, Listed, Node, Reader};
+use crate::kernel::container::Container;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
-/// By path below `/proc/sys`.
-static GIVEN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+/// Values by path below `/proc/sys`.
+pub type Given = BTreeMap<String, String>;
 
-/// Gives parameters other values; the error names one that there is not. The first call counts.
-pub fn set_sysctls(given: &[(String, String)]) -> Result<(), String> {
+/// Other values for parameters; the error names one that there is not.
+pub fn sysctls(given: &[(String, String)]) -> Result<Given, String> {
     let mut paths = BTreeMap::new();
     for (name, value) in given {
         // Names may be written either way; with slashes dots are part of a name.
@@ -21,13 +21,12 @@ pub fn set_sysctls(given: &[(String, String)]) -> Result<(), String> {
         }
         paths.insert(path, format!("{value}\n"));
     }
-    let _ = GIVEN.set(paths);
-    Ok(())
+    Ok(paths)
 }
 
 /// The value that the configuration gives to a parameter.
-pub fn given(path: &str) -> Option<&'static str> {
-    GIVEN.get()?.get(path).map(|value| value.trim())
+pub fn given(path: &str) -> Option<String> {
+    Container::current().sysctls.get(path).map(|value| value.trim().to_owned())
 }
 
 /// The value that the configuration gives to a parameter, as a number.
@@ -71,8 +70,8 @@ impl Directory for SysctlDir {
                 let fixed = FixedDir { dev: *dev, ino: *ino, entries };
                 node.body = Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" }));
             }
-        } else if let Some(value) = GIVEN.get().and_then(|given| given.get(&path)) {
-            node.body = Body::File(Box::new(|_: &Reader| Ok(value.as_bytes().to_vec())));
+        } else if let Some(value) = Container::current().sysctls.get(&path).cloned() {
+            node.body = Body::File(Box::new(move |_: &Reader| Ok(value.as_bytes().to_vec())));
         }
         Ok(node)
     }

@@ -2,7 +2,7 @@
 
 use crate::errno::SysResult;
 use crate::fs::pseudo::{Fixed, Reader};
-use crate::ipc::{Object, Table, msg, sem, shm};
+use crate::ipc::{Object, Table, own};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn queues(_: &Reader) -> SysResult<Vec<u8>> {
     let mut text = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      \
                     stime      rtime      ctime\n"
         .to_owned();
-    for (id, queue) in all(&msg::QUEUES) {
+    for (id, queue) in all(&own().queues) {
         let ds = queue.stat();
         let perm = ds.perm;
         let _ = writeln!(
@@ -46,7 +46,7 @@ fn queues(_: &Reader) -> SysResult<Vec<u8>> {
 
 fn sets(_: &Reader) -> SysResult<Vec<u8>> {
     let mut text = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n".to_owned();
-    for (id, set) in all(&sem::SETS) {
+    for (id, set) in all(&own().sets) {
         let ds = set.stat();
         let perm = ds.perm;
         let _ = writeln!(
@@ -62,7 +62,7 @@ fn segments(_: &Reader) -> SysResult<Vec<u8>> {
     let mut text = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      \
                     atime      dtime      ctime                   rss                  swap\n"
         .to_owned();
-    for (id, segment) in all(&shm::SEGMENTS) {
+    for (id, segment) in all(&own().segments) {
         let ds = segment.stat();
         let perm = ds.perm;
         let _ = writeln!(

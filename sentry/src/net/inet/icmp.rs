@@ -62,7 +62,7 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
 
 /// `net.ipv4.ping_group_range`, in which nobody is by default.
 fn may_ping(t: &Task) -> bool {
-    let range = fs::proc::given("net/ipv4/ping_group_range").unwrap_or("1 0");
+    let range = fs::proc::given("net/ipv4/ping_group_range").unwrap_or_else(|| "1 0".into());
     let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u32>().ok());
     let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return false };
     let creds = t.creds();
