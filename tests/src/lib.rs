@@ -5,7 +5,7 @@ mod run;
 mod scratch;
 
 pub use bundle::{Bundle, eventually};
-pub use run::{Outcome, Program, Status, sandboxed};
+pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
 pub use scratch::Scratch;
 
 use std::path::{Path, PathBuf};

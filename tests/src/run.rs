@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -58,10 +58,16 @@ pub struct Outcome {
 
 /// The same program inside `runsc do`.
 pub fn sandboxed(program: &Program) -> Result<Program> {
+    sandboxed_with(program, &[])
+}
+
+/// The same with further options of `runsc do`.
+pub fn sandboxed_with(program: &Program, more: &[&OsStr]) -> Result<Program> {
     let mut args: Vec<OsString> = vec![crate::runsc()?.into(), "do".into()];
     // Options for experiments, such as `--sentry-seccomp`.
     let options = std::env::var("RUNSC_DO_OPTIONS").unwrap_or_default();
     args.extend(options.split_whitespace().map(OsString::from));
+    args.extend(more.iter().map(OsString::from));
     args.push("--".into());
     args.extend(program.args.iter().cloned());
     Ok(Program { args, ..program.clone() })

@@ -193,6 +193,20 @@ impl Dentry {
         self.sb.uncache(child);
     }
 
+    /// The name is about to go: has those who use what it leads to keep a way there. Called with the directory's
+    /// children locked, so that no further users come.
+    pub(super) fn before_removal(self: &Arc<Self>) {
+        if self.sb.exclusive {
+            return;
+        }
+        self.sb.uncache(self);
+        if let Some(inode) = &self.inode
+            && (Arc::strong_count(self) > 1 || Arc::strong_count(inode) > 1)
+        {
+            inode.hold();
+        }
+    }
+
     /// Notes that the entry of `child` was removed.
     pub(super) fn removed(self: &Arc<Self>, children: &mut Children, child: &Arc<Dentry>) {
         child.unlinked.store(true, Ordering::Release);
@@ -226,6 +240,11 @@ impl Dentry {
 }
 
 impl Children {
+    /// Whether something was found under `name` and is in use or cached.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.get(name).is_some()
+    }
+
     fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
         self.map.get(name)?.upgrade()
     }

@@ -97,6 +97,14 @@ pub trait Inode: Any + Send + Sync {
     /// All attributes.
     fn attr(&self) -> SysResult<Attr>;
 
+    /// All attributes, as of the lookup by name that has just found it.
+    fn attr_found(&self) -> SysResult<Attr> {
+        self.attr()
+    }
+
+    /// The name it was found under is about to go, and someone goes on using it.
+    fn hold(&self) {}
+
     /// What permission checks need. Cheap: called for each component of a path.
     fn perm(&self) -> SysResult<Perm> {
         Ok(Perm::from(&self.attr()?))

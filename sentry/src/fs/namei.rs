@@ -51,6 +51,19 @@ pub fn make(caller: &Caller<'_>, dir: &PathRef, name: &[u8], what: &Make<'_>) ->
     make_locked(caller, dir, &mut children, name, what)
 }
 
+/// As [`make`], for one who has just looked and tries again if the name is there after all. Who shares the file
+/// system with the host does not ask it twice.
+pub(super) fn make_missing(caller: &Caller<'_>, dir: &PathRef, name: &[u8], what: &Make<'_>) -> SysResult<PathRef> {
+    if dir.dentry.sb.exclusive {
+        return make(caller, dir, name, what);
+    }
+    let mut children = dir.dentry.children.write();
+    if children.has(name) {
+        return Err(Errno::EXIST);
+    }
+    make_locked(caller, dir, &mut children, name, what)
+}
+
 /// As [`make`], for one who holds the directory and has seen that the name is free.
 pub(super) fn make_locked(
     caller: &Caller<'_>,
@@ -130,24 +143,25 @@ pub fn remove(caller: &Caller<'_>, dir: &PathRef, name: &[u8], slash: bool, is_d
     let mut children = dir.dentry.children.write();
     dir.want_write()?;
     let child = dir.dentry.lookup_locked(&mut children, caller, name)?.ok_or(Errno::NOENT)?;
-    let inode = child.inode()?.clone();
+    let inode = child.inode()?;
     let victim_is_dir = inode.kind() == FileKind::Directory;
     if slash && !is_dir {
         return Err(if victim_is_dir { Errno::ISDIR } else { Errno::NOTDIR });
     }
-    may_delete(caller, dir, &*inode, is_dir)?;
+    may_delete(caller, dir, &**inode, is_dir)?;
     if child.mounts.load(Ordering::Acquire) > 0 {
         return Err(Errno::BUSY);
     }
     let parent = dir.inode()?;
+    child.before_removal();
     if is_dir {
         // Holding the victim's own children keeps anyone from making something in it meanwhile.
         let mut inner = child.children.write();
-        parent.rmdir(name, &*inode)?;
+        parent.rmdir(name, &**inode)?;
         dir.dentry.removed(&mut children, &child);
         *inner = Children::default();
     } else {
-        parent.unlink(name, &*inode)?;
+        parent.unlink(name, &**inode)?;
         dir.dentry.removed(&mut children, &child);
     }
     drop(children);
@@ -251,6 +265,9 @@ fn rename_locked(
         return Err(Errno::BUSY);
     }
     let inner = target.as_ref().filter(|_| target_is_dir && !exchange).map(|t| t.children.write());
+    if let Some(target) = target.as_ref().filter(|_| !exchange) {
+        target.before_removal();
+    }
     let moving = Moving { name: old.name, inode: &*inode };
     let replaced = target.as_ref().map(|t| t.inode()).transpose()?.map(|inode| &**inode);
     old.dir.inode()?.rename(moving, &**new.dir.inode()?, Landing { name: new.name, inode: replaced }, how)?;

@@ -176,7 +176,7 @@ fn find_or_make(caller: &Caller<'_>, walk: &mut Walk<'_>, name: &[u8], mode: u32
         if let Some(found) = walk.child(name)? {
             return Ok((found, false));
         }
-        match namei::make(caller, walk.at(), name, &Make::new(FileKind::Regular, mode)) {
+        match namei::make_missing(caller, walk.at(), name, &Make::new(FileKind::Regular, mode)) {
             Err(Errno::EXIST) => {}
             made => return Ok((made?, true)),
         }

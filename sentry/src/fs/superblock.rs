@@ -6,9 +6,10 @@ use crate::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-/// Dentries kept beyond their use, per file system. Enough for the working set of a build; at about 1 KiB with
-/// inode, the host's included, this bounds the cache to some megabytes.
-const CACHE_MAX: usize = 8 * 1024;
+/// Dentries kept beyond their use, per file system. Enough for the working set of a large build or the tree that a
+/// `find` goes through time and again; at about 1 KiB with inode, the host's included, this bounds the cache to
+/// some 24 MiB.
+const CACHE_MAX: usize = 24 * 1024;
 
 /// A device number for a file system without a device, as Linux gives them out (major 0).
 pub fn alloc_dev() -> u64 {

@@ -1,7 +1,7 @@
 //! Path walk (`path_resolution(7)`).
 
 use super::access::may_search;
-use super::attr::FileKind;
+use super::attr::{Attr, FileKind};
 use super::dentry::NAME_MAX;
 use super::inode::{Caller, Link};
 use super::mount::MountFlags;
@@ -53,6 +53,8 @@ pub struct Walk<'a> {
     at: PathRef,
     resolve: Resolve,
     links: u32,
+    /// A lookup by name has just led to `at`.
+    found: bool,
 }
 
 /// A component of a path: its range, and what follows it.
@@ -76,7 +78,7 @@ impl<'a> Walk<'a> {
     /// A walk from `start` in the tree below `root`.
     pub fn new(caller: &'a Caller<'a>, root: PathRef, start: PathRef, resolve: Resolve) -> Walk<'a> {
         let root = if resolve.intersects(Resolve::BENEATH | Resolve::IN_ROOT) { start.clone() } else { root };
-        Walk { caller, root, at: start, resolve, links: 0 }
+        Walk { caller, root, at: start, resolve, links: 0, found: false }
     }
 
     /// Where it has come to.
@@ -88,6 +90,12 @@ impl<'a> Walk<'a> {
     pub fn to(&mut self, path: &[u8], follow: bool) -> SysResult<PathRef> {
         self.run(path, follow, false)?;
         Ok(self.at.clone())
+    }
+
+    /// The attributes of what it has come to.
+    pub fn attr(&self) -> SysResult<Attr> {
+        let inode = self.at.inode()?;
+        if self.found { inode.attr_found() } else { inode.attr() }
     }
 
     /// Walks to the directory that the last component of `path` is to be looked up in.
@@ -118,6 +126,7 @@ impl<'a> Walk<'a> {
                 });
             }
             pos = part.next;
+            self.found = false;
             match name {
                 b"." => {}
                 b".." => self.up()?,
@@ -133,6 +142,7 @@ impl<'a> Walk<'a> {
                             continue;
                         }
                     } else {
+                        self.found = Arc::ptr_eq(&next.mount, &self.at.mount);
                         self.at = next;
                     }
                 }

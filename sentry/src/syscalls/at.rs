@@ -87,13 +87,31 @@ pub fn target(t: &Task, caller: &Caller<'_>, dirfd: i32, path: Addr, flags: i32)
     let empty_is_fd = flags & libc::AT_EMPTY_PATH != 0;
     let path = if path.is_null() && empty_is_fd { Vec::new() } else { t.mem().read_path(path)? };
     if path.is_empty() && empty_is_fd {
-        return match dirfd {
-            libc::AT_FDCWD => Ok(Target::Path(t.fs().cwd())),
-            fd => Ok(Target::of(t.files().get_any(fd)?)),
-        };
+        return of_descriptor(t, dirfd);
     }
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     lookup(t, caller, dirfd, &path, follow).map(Target::Path)
+}
+
+/// As [`target`], with the attributes of what it has come to.
+pub fn target_attr(t: &Task, caller: &Caller<'_>, dirfd: i32, path: Addr, flags: i32) -> SysResult<(Target, Attr)> {
+    let text = if path.is_null() && flags & libc::AT_EMPTY_PATH != 0 { Vec::new() } else { t.mem().read_path(path)? };
+    if text.is_empty() && flags & libc::AT_EMPTY_PATH != 0 {
+        let target = of_descriptor(t, dirfd)?;
+        let attr = target.attr()?;
+        return Ok((target, attr));
+    }
+    let mut walk = walk(t, caller, dirfd, &text)?;
+    let place = walk.to(&text, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?;
+    Ok((Target::Path(place), walk.attr()?))
+}
+
+/// What a descriptor refers to, or the working directory.
+fn of_descriptor(t: &Task, dirfd: i32) -> SysResult<Target> {
+    match dirfd {
+        libc::AT_FDCWD => Ok(Target::Path(t.fs().cwd())),
+        fd => Ok(Target::of(t.files().get_any(fd)?)),
+    }
 }
 
 /// The directory that the last component of `path` is to be looked up in, and that component.

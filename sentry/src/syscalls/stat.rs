@@ -32,7 +32,7 @@ pub async fn fstat(t: &Task, fd: i32, buf: Addr) -> SysResult<()> {
 /// `fstatat(2)`.
 pub async fn newfstatat(t: &Task, dirfd: i32, path: Addr, buf: Addr, flags: i32) -> SysResult<()> {
     check_flags(flags, AT_WALK)?;
-    let attr = at::target(t, &Caller::of(t), dirfd, path, flags)?.attr()?;
+    let (_, attr) = at::target_attr(t, &Caller::of(t), dirfd, path, flags)?;
     t.mem().write(buf, &Stat::from(&attr))
 }
 
@@ -44,8 +44,7 @@ pub async fn statx(t: &Task, dirfd: i32, path: Addr, flags: i32, mask: u32, buf:
     if mask & RESERVED != 0 || flags & libc::AT_STATX_SYNC_TYPE == libc::AT_STATX_SYNC_TYPE {
         return Err(Errno::INVAL);
     }
-    let target = at::target(t, &Caller::of(t), dirfd, path, flags)?;
-    let attr = target.attr()?;
+    let (target, attr) = at::target_attr(t, &Caller::of(t), dirfd, path, flags)?;
     let mut statx = Statx::from(&attr);
     if attr.btime != crate::abi::Timespec::default() {
         statx.mask |= mask & libc::STATX_BTIME;

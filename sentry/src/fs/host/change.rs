@@ -1,8 +1,9 @@
 //! Changes that go through to the host.
 
-use super::inode::{HostInode, component};
+use super::inode::{HostInode, component, statx_fd};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{FileKind, NewNode, SetAttr, SetTime};
+use crate::fs::budget::{self, Share};
 use crate::fs::inode::{Inode, Landing, Moving, Rename};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use std::os::fd::OwnedFd;
@@ -41,10 +42,7 @@ impl HostInode {
         let name = component(name)?;
         let mode = Mode::from_raw_mode(new.mode);
         match new.kind {
-            FileKind::Regular => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::openat2(&*dir, name, flags, mode, ResolveFlags::BENEATH)?;
-            }
+            FileKind::Regular => return self.make_regular(&dir, name, new),
             FileKind::Directory => rustix::fs::mkdirat(&*dir, name, mode)?,
             FileKind::Symlink => rustix::fs::symlinkat(new.target.as_slice(), &*dir, name)?,
             FileKind::Fifo => rustix::fs::mknodat(&*dir, name, rustix::fs::FileType::Fifo, mode, 0)?,
@@ -54,9 +52,27 @@ impl HostInode {
         let (uid, gid) = (Uid::from_raw(new.uid), Gid::from_raw(new.gid));
         unless_refused(rustix::fs::chownat(&*dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW))?;
         let made = self.find(name)?;
-        if matches!(new.kind, FileKind::Regular | FileKind::Directory) && made.perm()?.mode & 0o7777 != new.mode {
+        if new.kind == FileKind::Directory && made.perm()?.mode & 0o7777 != new.mode {
             // The host's umask, or a change of owner, took bits away.
             made.change_attr(&SetAttr { mode: Some(new.mode), ..SetAttr::default() })?;
+        }
+        Ok(made)
+    }
+
+    /// Makes a regular file, and keeps its descriptor for the one who opens it next.
+    fn make_regular(&self, dir: &OwnedFd, name: &[u8], new: &NewNode) -> SysResult<Arc<HostInode>> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat2(dir, name, flags, Mode::from_raw_mode(new.mode), ResolveFlags::BENEATH)?;
+        unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid))))?;
+        let mut stat = statx_fd(&fd)?;
+        if u32::from(stat.stx_mode) & 0o7777 != new.mode {
+            // The host's umask, or the change of owner, took bits away.
+            rustix::fs::fchmod(&fd, Mode::from_raw_mode(new.mode))?;
+            stat = statx_fd(&fd)?;
+        }
+        let made = self.child(name, &stat)?;
+        if let Ok(fd) = budget::within(Share::Host, fd, Errno::NFILE) {
+            self.fs.made.put(&made, fd);
         }
         Ok(made)
     }
@@ -85,7 +101,9 @@ impl HostInode {
     }
 
     pub(super) fn remove_entry(&self, name: &[u8], target: &dyn Inode, flags: AtFlags) -> SysResult<()> {
-        downcast(target)?.hold();
+        // A file that is gone must not keep its room on the host.
+        let made = self.fs.made.take(downcast(target)?);
+        drop(made);
         Ok(rustix::fs::unlinkat(&*self.writable_dir()?, component(name)?, flags)?)
     }
 
@@ -103,8 +121,9 @@ impl HostInode {
             Rename::Exchange => RenameFlags::EXCHANGE,
         };
         let (from_fd, to_fd) = (self.writable_dir()?, to.writable_dir()?);
-        if let (Rename::Replace, Some(target)) = (how, new.inode) {
-            downcast(target)?.hold();
+        if let Some(target) = new.inode {
+            let made = self.fs.made.take(downcast(target)?);
+            drop(made);
         }
         rustix::fs::renameat_with(&*from_fd, component(old.name)?, &*to_fd, component(new.name)?, flags)?;
         downcast(old.inode)?.set_place(to.counted()?, new.name);

@@ -28,7 +28,12 @@ impl HostFile {
             return Err(Errno::ROFS);
         }
         let synced = OFlags::from_bits_retain((flags & (libc::O_SYNC | libc::O_DSYNC)).cast_unsigned());
-        let fd = if access == OFlags::RDONLY { inode.open_to_read()? } else { inode.open_host(access | synced)? };
+        let made = inode.fs.made.take(&inode).filter(|_| access != OFlags::RDONLY && synced.is_empty());
+        let fd = match made {
+            Some(fd) => inode.opened(fd),
+            None if access == OFlags::RDONLY => inode.open_to_read()?,
+            None => inode.open_host(access | synced)?,
+        };
         Ok(HostFile { inode, fd })
     }
 }
@@ -96,11 +101,11 @@ pub(super) struct HostDir {
 }
 
 /// Entries asked of the host at once, in bytes.
-const LIST_BUFFER: usize = 16 * 1024;
+const LIST_BUFFER: usize = 32 * 1024;
 
 impl HostDir {
     pub(super) fn open(inode: Arc<HostInode>) -> SysResult<HostDir> {
-        let fd = inode.open_host(OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let fd = inode.open_to_list()?;
         Ok(HostDir { inode, fd: Mutex::new(fd) })
     }
 }

@@ -135,13 +135,6 @@ impl HostInode {
         Ok(Arc::new(fd))
     }
 
-    /// The name it was found under is about to go. If it cannot be held it is reached by its open files alone.
-    pub(super) fn hold(&self) {
-        if let Ok(fd) = self.handle() {
-            *self.held.lock() = Some(fd);
-        }
-    }
-
     /// The inode of `name` in this directory, as `stat` describes it.
     pub(super) fn child(&self, name: &[u8], stat: &Statx) -> SysResult<Arc<HostInode>> {
         HostInode::make(&self.fs, stat, Some(Place { parent: self.counted()?, name: name.into() }))
@@ -232,6 +225,24 @@ impl HostInode {
         Ok(fd)
     }
 
+    /// Opens a directory for listing. Where it has no descriptor yet the new one serves for both: only listings
+    /// look at positions, and each has a description of its own.
+    pub(super) fn open_to_list(&self) -> SysResult<Arc<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let is_open = self.dir.lock().is_some();
+        let (false, Some((parent, name))) = (is_open, self.place()) else { return self.open_host(flags) };
+        let all = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = Arc::new(self.checked(open_host(&*parent.dir()?, &name, all)?)?);
+        self.dir_used.store(true, Ordering::Relaxed);
+        let mut dir = self.dir.lock();
+        if dir.is_none() {
+            *dir = Some(fd.clone());
+            drop(dir);
+            self.fs.dirs.opened(&self.counted()?);
+        }
+        Ok(fd)
+    }
+
     /// Opens a regular file or directory, checked to be this one.
     pub(super) fn open_host(&self, flags: OFlags) -> SysResult<Arc<OwnedFd>> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
@@ -244,14 +255,17 @@ impl HostInode {
             None => return super::reopen(&*self.handle()?, flags),
         };
         match (opened, self.held()) {
-            (Ok(fd), _) => {
-                let fd = Arc::new(fd);
-                *self.open.lock() = Arc::downgrade(&fd);
-                Ok(fd)
-            }
+            (Ok(fd), _) => Ok(self.opened(fd)),
             (Err(_), Some(held)) => super::reopen(&held, flags),
             (Err(e), None) => Err(e),
         }
+    }
+
+    /// Notes a descriptor that it can be reached by, as long as that is open.
+    pub(super) fn opened(&self, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        *self.open.lock() = Arc::downgrade(&fd);
+        fd
     }
 
     fn checked(&self, fd: OwnedFd) -> SysResult<OwnedFd> {
@@ -307,6 +321,17 @@ impl Inode for HostInode {
             self.refresh()?;
         }
         Ok(*self.attr.read())
+    }
+
+    fn attr_found(&self) -> SysResult<Attr> {
+        Ok(*self.attr.read())
+    }
+
+    /// If it cannot be held it is reached by its open files alone.
+    fn hold(&self) {
+        if let Ok(fd) = self.handle() {
+            *self.held.lock() = Some(fd);
+        }
     }
 
     /// As of the walk that led here, which asked the host.

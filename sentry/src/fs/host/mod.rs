@@ -19,7 +19,7 @@ use super::inode::{FileSystem, Inode};
 use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use dirs::Dirs;
-use recent::RecentFiles;
+use recent::{MadeLast, RecentFiles};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use std::any::Any;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     exclusive: bool,
     dirs: Dirs,
     files: RecentFiles,
+    made: MadeLast,
 }
 
 /// How a directory of the host is used.
@@ -88,6 +89,7 @@ impl HostFs {
             exclusive: access == Access::Immutable,
             dirs: Dirs::default(),
             files: RecentFiles::default(),
+            made: MadeLast::default(),
         });
         let root = HostInode::root(&shared, &stat)?;
         Ok((HostFs { shared }, root))

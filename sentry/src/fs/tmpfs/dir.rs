@@ -1,5 +1,6 @@
 //! Directories in memory: names, whiteouts of names below, and listing.
 
+use super::listing::{Below, Listing, Listings};
 use super::node::{Body, Node};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{FileKind, NewNode, now};
@@ -8,7 +9,7 @@ use crate::fs::inode::{Caller, Inode, Landing, Moving, Rename};
 use crate::sync::{Mutex, RwLock};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Cookies below this stand for `.`, `..`.
 const FIRST_COOKIE: u64 = 2;
@@ -39,11 +40,19 @@ pub(super) struct Directory {
     order: BTreeMap<u64, Arc<[u8]>>,
     next_cookie: u64,
     lower: Option<Arc<dyn Inode>>,
+    /// The names of `lower`, while they are kept.
+    listing: Weak<Listing>,
 }
 
 impl Directory {
     pub(super) fn empty() -> Directory {
-        Directory { entries: HashMap::new(), order: BTreeMap::new(), next_cookie: FIRST_COOKIE, lower: None }
+        Directory {
+            entries: HashMap::new(),
+            order: BTreeMap::new(),
+            next_cookie: FIRST_COOKIE,
+            lower: None,
+            listing: Weak::new(),
+        }
     }
 
     pub(super) fn over(lower: Arc<dyn Inode>) -> Directory {
@@ -96,35 +105,11 @@ impl Directory {
         self.entries.drain().filter_map(|(_, entry)| entry.node).collect()
     }
 
-    fn is_empty(&self) -> SysResult<bool> {
-        if self.entries.values().any(|entry| entry.node.is_some()) {
-            return Ok(false);
-        }
-        let Some(lower) = &self.lower else { return Ok(true) };
-        let names = list_lower(lower)?;
-        Ok(names.iter().all(|below| self.entries.contains_key(below.name.as_ref())))
+    /// Whether nothing is in it but what `below`, the names of its lower directory, has and it hides.
+    fn is_empty(&self, below: &Listing) -> bool {
+        self.entries.values().all(|entry| entry.node.is_none())
+            && below.from(0).all(|below| self.entries.contains_key(below.name))
     }
-}
-
-/// A name in the lower directory.
-struct Below {
-    name: Box<[u8]>,
-    ino: u64,
-    dtype: u8,
-}
-
-fn list_lower(lower: &Arc<dyn Inode>) -> SysResult<Vec<Below>> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let file = File::new(lower.clone().open(&Caller::kernel(), flags)?, None, flags);
-    let mut names = Vec::new();
-    let mut pos = 0;
-    file.ops.readdir(&file, &mut pos, &mut |name, ino, dtype, _| {
-        if name != b"." && name != b".." {
-            names.push(Below { name: name.into(), ino, dtype });
-        }
-        true
-    })?;
-    Ok(names)
 }
 
 fn downcast(inode: &dyn Inode) -> SysResult<&Node> {
@@ -138,6 +123,27 @@ impl Node {
             Body::Directory(dir) => Ok(dir),
             _ => Err(Errno::NOTDIR),
         }
+    }
+
+    /// The names of the lower directory; none if there is no such.
+    fn below(&self) -> SysResult<Arc<Listing>> {
+        let lower = {
+            let dir = self.dir()?.read();
+            if let Some(listing) = Listings::get(&dir.listing) {
+                return Ok(listing);
+            }
+            dir.lower.clone()
+        };
+        let Some(lower) = lower else { return Ok(Arc::default()) };
+        let listing = Arc::new(Listing::read(&lower)?);
+        self.dir()?.write().listing = Arc::downgrade(&listing);
+        self.fs.listings.keep(&listing);
+        Ok(listing)
+    }
+
+    fn is_empty_dir(&self) -> SysResult<bool> {
+        let below = self.below()?;
+        Ok(self.dir()?.read().is_empty(&below))
     }
 
     pub(super) fn dir_lookup(&self, caller: &Caller<'_>, name: &[u8]) -> SysResult<Arc<dyn Inode>> {
@@ -204,7 +210,7 @@ impl Node {
 
     pub(super) fn dir_rmdir(&self, name: &[u8], target: &dyn Inode) -> SysResult<()> {
         let target = downcast(target)?;
-        if !target.dir()?.read().is_empty()? {
+        if !target.is_empty_dir()? {
             return Err(Errno::NOTEMPTY);
         }
         self.keep();
@@ -224,7 +230,7 @@ impl Node {
         let (came, went) = (is_dir(&moved), target.as_ref().map_or(0, is_dir));
         if let (Rename::Replace, Some(target)) = (how, &target)
             && went == 1
-            && !target.dir()?.read().is_empty()?
+            && !target.is_empty_dir()?
         {
             return Err(Errno::NOTEMPTY);
         }
@@ -262,7 +268,7 @@ impl Node {
 pub(super) struct OpenDir {
     pub(super) node: Arc<Node>,
     /// The names of the lower directory, once a listing has come to them.
-    below: Mutex<Option<Arc<Vec<Below>>>>,
+    below: Mutex<Option<Arc<Listing>>>,
 }
 
 impl OpenDir {
@@ -270,14 +276,13 @@ impl OpenDir {
         OpenDir { node, below: Mutex::new(None) }
     }
 
-    fn below(&self) -> SysResult<Arc<Vec<Below>>> {
+    fn below(&self) -> SysResult<Arc<Listing>> {
         if let Some(below) = &*self.below.lock() {
             return Ok(below.clone());
         }
-        let lower = self.node.dir()?.read().lower.clone();
-        let names = Arc::new(lower.map_or(Ok(Vec::new()), |lower| list_lower(&lower))?);
-        *self.below.lock() = Some(names.clone());
-        Ok(names)
+        let below = self.node.below()?;
+        *self.below.lock() = Some(below.clone());
+        Ok(below)
     }
 
     /// Lists what only memory has; false if `emit` has enough.
@@ -297,12 +302,12 @@ impl OpenDir {
         let below = self.below()?;
         let dir = self.node.dir()?.read();
         let start = usize::try_from(*pos - LOWER_COOKIE).unwrap_or(usize::MAX);
-        for name in below.get(start..).unwrap_or_default() {
+        for Below { name, ino, dtype } in below.from(start) {
             let next = *pos + 1;
-            let goes_on = match dir.entries.get(name.name.as_ref()) {
+            let goes_on = match dir.entries.get(name) {
                 Some(Entry { node: None, .. }) => true,
-                Some(Entry { node: Some(node), .. }) => emit(&name.name, node.ino, node.kind.dtype(), next),
-                None => emit(&name.name, name.ino, name.dtype, next),
+                Some(Entry { node: Some(node), .. }) => emit(name, node.ino, node.kind.dtype(), next),
+                None => emit(name, ino, dtype, next),
             };
             if !goes_on {
                 return Ok(());

@@ -1,7 +1,7 @@
 //! `tmpfs(5)`: files in memory; and, with a directory beneath it, the memory layer of an
 //! [`overlay`](super::overlay).
 //!
-//! A [`Node`] is an inode. [`dir`] holds directories, [`data`] what regular files contain, [`file`] what is
+//! A [`Node`] is an inode. [`dir`] holds directories, [`listing`] the names of lower ones, [`data`] what regular files contain, [`file`] what is
 //! open. A node that stands for something in the lower directory is made at lookup and forgotten with its
 //! dentry, until it is changed: from then on its directory keeps it ([`node`]).
 
@@ -9,6 +9,7 @@ mod data;
 mod dir;
 mod file;
 mod inode;
+mod listing;
 mod node;
 mod options;
 mod xattr;
@@ -25,6 +26,7 @@ use super::inode::FileSystem;
 use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
+use listing::Listings;
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,6 +58,7 @@ pub(super) struct Shared {
     xattrs: Gauge,
     /// Held while nodes of the lower directory begin to be kept or lose their names.
     keeping: Mutex<Links>,
+    listings: Listings,
 }
 
 /// Nodes of the lower directory that have several names there, by number. One that was changed is kept.
@@ -144,6 +147,7 @@ impl Shared {
             inodes: Gauge::new(options.inodes),
             xattrs: Gauge::new(options.size),
             keeping: Mutex::default(),
+            listings: Listings::default(),
         })
     }
 }
