@@ -215,11 +215,11 @@ macro_rules! for_each_syscall {
             203 sched_setaffinity [Pid Size Ptr] Full (sched::sched_setaffinity) "";
             204 sched_getaffinity [Pid Size Ptr] Full (sched::sched_getaffinity) "";
             205 set_thread_area [Ptr] None () "32-bit programs only";
-            206 io_setup [Uint Ptr] None () "";
-            207 io_destroy [Ptr] None () "";
-            208 io_getevents [Ptr Offset Offset Ptr Timespec] None () "";
-            209 io_submit [Ptr Offset Ptr] None () "";
-            210 io_cancel [Ptr Ptr Ptr] None () "";
+            206 io_setup [Uint Ptr] Full (aio::io_setup) "";
+            207 io_destroy [Ptr] Full (aio::io_destroy) "";
+            208 io_getevents [Ptr Offset Offset Ptr Timespec] Full (aio::io_getevents) "";
+            209 io_submit [Ptr Offset Ptr] Full (aio::io_submit) "reads and writes are done when submitted";
+            210 io_cancel [Ptr Ptr Ptr] Full (aio::io_cancel) "";
             211 get_thread_area [Ptr] None () "32-bit programs only";
             212 lookup_dcookie [Hex Ptr Size] None () "removed from Linux 6.7";
             213 epoll_create [Int] Full (epoll::epoll_create) "";
@@ -342,7 +342,7 @@ macro_rules! for_each_syscall {
             330 pkey_alloc [Uint Uint] Partial (mm::pkey_alloc) "a machine without protection keys";
             331 pkey_free [Int] Partial (mm::pkey_free) "a machine without protection keys";
             332 statx [DirFd Path AtFlags Hex Ptr] Full (stat::statx) "";
-            333 io_pgetevents [Ptr Offset Offset Ptr Timespec Ptr] None () "";
+            333 io_pgetevents [Ptr Offset Offset Ptr Timespec Ptr] Full (aio::io_pgetevents) "";
             334 rseq [Ptr Uint Int Hex] Full () "run by the host kernel on the guest's own memory";
             335 uretprobe [] None () "for the host kernel's own probes";
             336 uprobe [] None () "for the host kernel's own probes";

@@ -11,43 +11,14 @@
  * expect site unmapped and mapped again: exit 0
  * expect witness: exit 0
  */
-#define _GNU_SOURCE
-#include <signal.h>
+#include "common.h"
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define OFTEN 600
 #define DATA ((uint32_t *)0x60000)
 #define CODE ((char *)0x61000)
-
-static void ended(const char *name, int status)
-{
-	if (WIFEXITED(status))
-		printf("%s: exit %d\n", name, WEXITSTATUS(status));
-	else
-		printf("%s: killed\n", name);
-	fflush(stdout);
-}
-
-static void in_child(const char *name, void (*attack)(void))
-{
-	int status;
-	pid_t p = fork();
-
-	if (p == 0) {
-		alarm(10);
-		attack();
-		_exit(0);
-	}
-	waitpid(p, &status, 0);
-	ended(name, status);
-}
 
 static void make_hot(void)
 {
@@ -162,21 +133,15 @@ static void witness(void)
 
 int main(void)
 {
-	int status;
-	pid_t p = fork();
+	pid_t p = start_witness(witness);
 
-	if (p == 0) {
-		witness();
-		_exit(0);
-	}
-	in_child("values changed", change_values);
-	in_child("a forked child of a liar", fork_a_liar);
-	in_child("pointers changed", change_pointers);
-	in_child("code unmapped", unmap_code);
-	in_child("values unmapped, then a fork", unmap_values);
-	in_child("pages taken before", take_pages);
-	in_child("site unmapped and mapped again", remap_site);
-	waitpid(p, &status, 0);
-	ended("witness", status);
+	in_child("values changed", change_values, ANY_SIGNAL);
+	in_child("a forked child of a liar", fork_a_liar, ANY_SIGNAL);
+	in_child("pointers changed", change_pointers, ANY_SIGNAL);
+	in_child("code unmapped", unmap_code, ANY_SIGNAL);
+	in_child("values unmapped, then a fork", unmap_values, ANY_SIGNAL);
+	in_child("pages taken before", take_pages, ANY_SIGNAL);
+	in_child("site unmapped and mapped again", remap_site, ANY_SIGNAL);
+	end_witness(p);
 	return 0;
 }

@@ -19,49 +19,18 @@
  * expect waking its own slot: exit 0
  * expect witness: exit 0
  */
-#define _GNU_SOURCE
+#include "common.h"
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <ucontext.h>
-#include <unistd.h>
 
 #define HYPERCALL 0x5000
 #define STUB ((char *)0x10000)
 #define STUB_STACK ((char *)0x20000)
 #define SLOTS ((char *)0x100000)
 #define LOW_END ((char *)0x200000)
-
-static void ended(const char *name, int status, int any)
-{
-	if (WIFEXITED(status))
-		printf("%s: exit %d\n", name, WEXITSTATUS(status));
-	else if (any)
-		printf("%s: killed\n", name);
-	else
-		printf("%s: SIG%s\n", name, sigabbrev_np(WTERMSIG(status)));
-	fflush(stdout);
-}
-
-static void in_child(const char *name, void (*attack)(void), int any)
-{
-	int status;
-	pid_t p = fork();
-
-	if (p == 0) {
-		alarm(10);
-		attack();
-		_exit(0);
-	}
-	waitpid(p, &status, 0);
-	ended(name, status, any);
-}
 
 /* The process still works: fork, memory, descriptors. */
 static void must_work(void)
@@ -274,29 +243,23 @@ static void witness(void)
 
 int main(void)
 {
-	int status;
-	pid_t p = fork();
+	pid_t p = start_witness(witness);
 
-	if (p == 0) {
-		witness();
-		_exit(0);
-	}
-	in_child("hypercalls out of nowhere", hypercalls, 0);
-	in_child("hypercall that claims to be the kick", false_kick, 0);
-	in_child("jump to the stub's first instruction", jump, 0);
-	in_child("jump into the middle of the stub", jump_inside, 1);
-	in_child("unmapping the stub", unmap, 0);
-	in_child("mapping over the stub", map_over, 0);
-	in_child("making the stub writable", make_writable, 0);
-	in_child("overwriting the stub's stack", overwrite_stack, 0);
-	in_child("sigreturn without a stack", sigreturn_nowhere, 0);
-	in_child("sigreturn with a forged frame", sigreturn_forged, 0);
-	in_child("sigreturn that blocks the kick, then a fork", block_kick, 0);
-	in_child("storing to all low addresses", store_everywhere, 1);
-	in_child("a thread that flips protections all the time", hold_mmap_lock, 0);
-	in_child("32-bit and x32 calls", foreign_calls, 0);
-	in_child("waking its own slot", wake_slot, 0);
-	waitpid(p, &status, 0);
-	ended("witness", status, 0);
+	in_child("hypercalls out of nowhere", hypercalls, EXACT);
+	in_child("hypercall that claims to be the kick", false_kick, EXACT);
+	in_child("jump to the stub's first instruction", jump, EXACT);
+	in_child("jump into the middle of the stub", jump_inside, ANY_SIGNAL);
+	in_child("unmapping the stub", unmap, EXACT);
+	in_child("mapping over the stub", map_over, EXACT);
+	in_child("making the stub writable", make_writable, EXACT);
+	in_child("overwriting the stub's stack", overwrite_stack, EXACT);
+	in_child("sigreturn without a stack", sigreturn_nowhere, EXACT);
+	in_child("sigreturn with a forged frame", sigreturn_forged, EXACT);
+	in_child("sigreturn that blocks the kick, then a fork", block_kick, EXACT);
+	in_child("storing to all low addresses", store_everywhere, ANY_SIGNAL);
+	in_child("a thread that flips protections all the time", hold_mmap_lock, EXACT);
+	in_child("32-bit and x32 calls", foreign_calls, EXACT);
+	in_child("waking its own slot", wake_slot, EXACT);
+	end_witness(p);
 	return 0;
 }

@@ -1,13 +1,18 @@
 //! What integration tests share: running a program natively and in the sandbox, in time, and comparing.
 
 mod bundle;
+mod cases;
+mod random;
 mod run;
 mod scratch;
 
 pub use bundle::{Bundle, eventually};
+pub use cases::{cases, compile, run_cases, run_trials, trial};
+pub use random::Random;
 pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
 pub use scratch::Scratch;
 
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,7 +22,7 @@ pub fn here() -> PathBuf {
 }
 
 /// The `runsc` under test: `$RUNSC`, or the one built last.
-pub fn runsc() -> anyhow::Result<PathBuf> {
+pub fn runsc() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RUNSC") {
         return Ok(path.into());
     }
@@ -32,7 +37,7 @@ pub fn runsc() -> anyhow::Result<PathBuf> {
 }
 
 /// Compares what a program did natively with what it did in the sandbox; the error shows where they part.
-pub fn compare(native: &Outcome, sandbox: &Outcome) -> Result<(), String> {
+pub fn compare(native: &Outcome, sandbox: &Outcome) -> Result<()> {
     if native.stdout == sandbox.stdout && native.status == sandbox.status {
         return Ok(());
     }
@@ -44,7 +49,7 @@ pub fn compare(native: &Outcome, sandbox: &Outcome) -> Result<(), String> {
         (String::from_utf8_lossy(&native.stdout), String::from_utf8_lossy(&sandbox.stdout));
     report.push_str(&first_differences(&native_text, &sandbox_text));
     report.push_str(&format!("sandbox's standard error:\n{}", last_lines(&sandbox.stderr)));
-    Err(report)
+    bail!(report)
 }
 
 /// How many differing lines are shown, and how many lines of standard error.

@@ -1,30 +1,19 @@
 //! Real programs (`tests/programs/*.sh`): each script runs natively, then in the sandbox; output and exit status
 //! must be equal. `NAME.prepare`, if there, runs once before, natively, in the directory that both see as `$PREP`.
 
-use anyhow::Result;
-use libtest_mimic::{Arguments, Failed, Trial};
-use std::path::{Path, PathBuf};
+use anyhow::{Result, bail};
+use std::path::Path;
 use std::time::Duration;
-use tests::{Program, Scratch, compare, here, sandboxed};
+use tests::{Program, Scratch, Status, compare, run_cases, sandboxed};
 
 /// A script may ask for more with a line `# timeout: SECONDS`.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
-    let args = Arguments::from_args();
-    let mut scripts: Vec<PathBuf> = std::fs::read_dir(here().join("programs"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "sh"))
-        .collect();
-    scripts.sort();
-    let trials = scripts.into_iter().map(|script| {
-        let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Trial::test(name.clone(), move || check(&script, &name))
-    });
-    libtest_mimic::run(&args, trials.collect()).exit()
+    run_cases("programs", "sh", check)
 }
 
-fn check(script: &Path, name: &str) -> Result<(), Failed> {
+fn check(script: &Path, name: &str) -> Result<()> {
     let scratch = Scratch::new(name)?;
     let prep = scratch.fresh("prep")?;
     let env = vec![("PREP", prep.clone().into()), ("LC_ALL", "C.UTF-8".into()), ("TZ", "UTC".into())];
@@ -37,13 +26,13 @@ fn check(script: &Path, name: &str) -> Result<(), Failed> {
     let prepare = script.with_extension("prepare");
     if prepare.exists() {
         let prepared = bash(&prepare, &prep).run()?;
-        if prepared.status != tests::Status::Exited(0) {
-            return Err(format!("preparing failed: {}", String::from_utf8_lossy(&prepared.stderr)).into());
+        if prepared.status != Status::Exited(0) {
+            bail!("preparing failed: {}", String::from_utf8_lossy(&prepared.stderr));
         }
     }
     let native = bash(script, &scratch.fresh("work")?).run()?;
-    if native.status != tests::Status::Exited(0) {
-        return Err(format!("natively: {}\n{}", native.status, String::from_utf8_lossy(&native.stderr)).into());
+    if native.status != Status::Exited(0) {
+        bail!("natively: {}\n{}", native.status, String::from_utf8_lossy(&native.stderr));
     }
     let sandbox = sandboxed(&bash(script, &scratch.fresh("work")?))?.run()?;
     eprintln!(
@@ -51,7 +40,7 @@ fn check(script: &Path, name: &str) -> Result<(), Failed> {
         native.time.as_secs_f64(),
         sandbox.time.as_secs_f64()
     );
-    compare(&native, &sandbox).map_err(Failed::from)
+    compare(&native, &sandbox)
 }
 
 fn timeout(script: &Path) -> Duration {

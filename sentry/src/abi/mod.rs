@@ -2,6 +2,7 @@
 //!
 //! Constants come from `libc`; structures are our own, for they need `zerocopy`'s guarantees.
 
+mod aio;
 mod fs;
 mod ipc;
 mod poll;
@@ -11,6 +12,7 @@ mod stat;
 mod termios;
 mod time;
 
+pub use aio::{AioRing, AioSigset, IoEvent, Iocb};
 pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
 pub use ipc::{IpcPerm, MqAttr, Msginfo, MsqidDs, Sembuf, SemidDs, Seminfo, ShmUse, ShmidDs, Shminfo};
 pub use poll::{EpollEvent, PollFd};

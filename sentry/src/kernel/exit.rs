@@ -74,6 +74,7 @@ impl Task {
             self.group.exit_wait.notify(Events::HUP);
         }
         if is_last {
+            self.group.aio.clear();
             self.group.timers.stop();
             crate::ipc::on_exit(&self.group);
             self.group.become_zombie(kernel, self, status.unwrap_or_default());

@@ -173,6 +173,8 @@ pub struct ThreadGroup {
     pub started: std::time::Instant,
     /// Told of its death, if it was started from outside the sandbox.
     pub on_exit: Mutex<Option<super::start::OnExit>>,
+    /// Asynchronous I/O.
+    pub aio: super::aio::Contexts,
     /// Interval and POSIX timers.
     pub timers: crate::kernel::timers::ProcessTimers,
 }
@@ -231,6 +233,7 @@ impl ThreadGroup {
             oom_score_adj: 0.into(),
             started: std::time::Instant::now(),
             on_exit: Mutex::default(),
+            aio: Default::default(),
             timers: Default::default(),
         }
     }

@@ -11,6 +11,7 @@
 //!
 //! None is held across an await or a copy from or to guest memory.
 
+pub mod aio;
 mod clone;
 pub mod container;
 mod creds;

@@ -27,18 +27,24 @@ fn of(t: &Task, which: i32, who: i32) -> SysResult<Vec<Arc<Task>>> {
     }
 }
 
-/// `ioprio_set(2)`.
-pub async fn ioprio_set(t: &Task, which: i32, who: i32, ioprio: i32) -> SysResult<()> {
+/// Whether the caller may ask for this priority.
+pub(super) fn check(t: &Task, ioprio: i32) -> SysResult<u16> {
     /// Class, hint and level.
     const MASK: i32 = 0xffff;
     let value = (ioprio & MASK) as u16;
     let creds = t.creds();
     match (ioprio & !MASK == 0).then_some(class(value)) {
-        Some(CLASS_REALTIME) if !creds.has(Cap::SysAdmin) && !creds.has(Cap::SysNice) => return Err(Errno::PERM),
-        Some(CLASS_NONE) if value & 7 != 0 => return Err(Errno::INVAL),
-        Some(CLASS_NONE | CLASS_REALTIME | CLASS_BEST_EFFORT | CLASS_IDLE) => {}
-        _ => return Err(Errno::INVAL),
+        Some(CLASS_REALTIME) if !creds.has(Cap::SysAdmin) && !creds.has(Cap::SysNice) => Err(Errno::PERM),
+        Some(CLASS_NONE) if value & 7 != 0 => Err(Errno::INVAL),
+        Some(CLASS_NONE | CLASS_REALTIME | CLASS_BEST_EFFORT | CLASS_IDLE) => Ok(value),
+        _ => Err(Errno::INVAL),
     }
+}
+
+/// `ioprio_set(2)`.
+pub async fn ioprio_set(t: &Task, which: i32, who: i32, ioprio: i32) -> SysResult<()> {
+    let value = check(t, ioprio)?;
+    let creds = t.creds();
     for task in of(t, which, who)? {
         let its = task.creds();
         if its.uid != creds.euid && its.uid != creds.uid && !creds.has(Cap::SysNice) {

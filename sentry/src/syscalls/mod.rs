@@ -1,5 +1,6 @@
 //! The system calls, one short function each, in files named after their man-page neighbourhood.
 
+pub mod aio;
 pub mod at;
 pub mod cred;
 pub mod deadline;

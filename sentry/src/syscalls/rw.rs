@@ -87,7 +87,7 @@ pub async fn preadv2(
     _high: u64,
     flags: i32,
 ) -> SysResult<usize> {
-    let nowait = rwf(flags, libc::RWF_HIPRI | libc::RWF_NOWAIT)? & libc::RWF_NOWAIT != 0;
+    let nowait = read_flags(flags)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
     let file = t.file(fd)?;
     let file = readable(if offset.is_some() { seekable(file)? } else { file })?;
@@ -104,20 +104,26 @@ pub async fn pwritev2(
     _high: u64,
     flags: i32,
 ) -> SysResult<usize> {
-    let allowed =
-        libc::RWF_HIPRI | libc::RWF_NOWAIT | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
-    let flags = rwf(flags, allowed)?;
-    if flags & libc::RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
-        return Err(Errno::INVAL);
-    }
+    write_flags(flags)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
     let file = t.file(fd)?;
     let file = writable(if offset.is_some() { seekable(file)? } else { file })?;
-    let mut place = Place::of(&file, offset);
+    write_flagged(t, &file, &Buffers::vector(t, iov, count)?, offset, flags).await
+}
+
+/// Writes as the flags of `pwritev2` say, which were checked.
+pub(super) async fn write_flagged(
+    t: &Task,
+    file: &File,
+    from: &Buffers,
+    offset: Option<u64>,
+    flags: i32,
+) -> SysResult<usize> {
+    let mut place = Place::of(file, offset);
     if flags & (libc::RWF_APPEND | RWF_NOAPPEND) != 0 {
         place.appends = flags & libc::RWF_APPEND != 0;
     }
-    let count = write_file(t, &file, &Buffers::vector(t, iov, count)?, place, flags & libc::RWF_NOWAIT != 0).await?;
+    let count = write_file(t, file, from, place, flags & libc::RWF_NOWAIT != 0).await?;
     if flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 && count > 0 {
         file.ops.sync()?;
     }
@@ -126,6 +132,20 @@ pub async fn pwritev2(
 
 /// As the kernel knows it (6.9); the C library's headers do not yet.
 const RWF_NOAPPEND: i32 = 0x20;
+
+/// Checks the flags of a read; whether it may wait for nothing.
+pub(super) fn read_flags(flags: i32) -> SysResult<bool> {
+    Ok(rwf(flags, libc::RWF_HIPRI | libc::RWF_NOWAIT)? & libc::RWF_NOWAIT != 0)
+}
+
+/// Checks the flags of a write.
+pub(super) fn write_flags(flags: i32) -> SysResult<()> {
+    let allowed =
+        libc::RWF_HIPRI | libc::RWF_NOWAIT | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
+    let flags = rwf(flags, allowed)?;
+    let both = libc::RWF_APPEND | RWF_NOAPPEND;
+    if flags & both == both { Err(Errno::INVAL) } else { Ok(()) }
+}
 
 fn rwf(flags: i32, allowed: i32) -> SysResult<i32> {
     if flags & !allowed == 0 { Ok(flags) } else { Err(Errno::OPNOTSUPP) }

@@ -3,7 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::fs::fd_table::NR_OPEN;
 use crate::fs::pseudo::{Fixed, Reader};
-use crate::kernel::Cap;
+use crate::kernel::{Cap, aio};
 use crate::kernel::tree::PID_MAX;
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
@@ -13,6 +13,8 @@ pub(super) const ENTRIES: &[(&str, Fixed)] =
     &[("fs", Fixed::Dir(FS)), ("kernel", Fixed::Dir(KERNEL)), ("net", Fixed::Dir(NET)), ("vm", Fixed::Dir(VM))];
 
 const FS: &[(&str, Fixed)] = &[
+    ("aio-max-nr", Fixed::File(0o444, |_| line(aio::MAX))),
+    ("aio-nr", Fixed::File(0o444, |_| line(aio::made_for()))),
     ("epoll", Fixed::Dir(&[("max_user_watches", Fixed::Text("1048576\n"))])),
     ("file-max", Fixed::Text("1048576\n")),
     ("inotify", Fixed::Dir(INOTIFY)),
