@@ -1,15 +1,27 @@
 /* Threads that open, map and close files at once; mappings outlive descriptors; rights of mappings. */
 #include "common.h"
 #include <pthread.h>
+#include <sched.h>
 
-#define ROUNDS 300
+#define ROUNDS 3000
 
 static int failed;
 
-static void *map_and_close(void *name)
+/* Threads on different processors really run at once. */
+static void run_on(long cpu)
 {
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *map_and_close(void *nr)
+{
+	run_on((long)nr % sysconf(_SC_NPROCESSORS_ONLN));
 	for (int i = 0; i < ROUNDS; i++) {
-		int fd = open(name, O_RDONLY);
+		int fd = open("map.tmp", O_RDONLY);
 		char *p = mmap(0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
 
 		if (p == MAP_FAILED || p[0] != 'a')
@@ -29,8 +41,8 @@ int main(void)
 
 	memset(page, 'a', sizeof page);
 	MUST(write(fd, page, sizeof page));
-	for (int i = 0; i < 4; i++)
-		pthread_create(&t[i], 0, map_and_close, "map.tmp");
+	for (long i = 0; i < 4; i++)
+		pthread_create(&t[i], 0, map_and_close, (void *)i);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], 0);
 	printf("failed: %d\n", failed);

@@ -146,6 +146,10 @@ static void storms(void)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "storm") == 0) {
+		storms();
+		return 0;
+	}
 	if (argc > 1) {
 		print_layout();
 		return 0;

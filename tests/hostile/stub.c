@@ -4,6 +4,10 @@
  *
  * expect hypercalls out of nowhere: SIGKILL
  * expect hypercall that claims to be the kick: exit 0
+ * expect hypercall that claims to have been woken: SIGKILL
+ * expect hypercall that claims results: SIGKILL
+ * expect hypercall that claims to be a child: SIGKILL
+ * expect hypercall that claims a start: SIGKILL
  * expect jump to the stub's first instruction: SIGKILL
  * expect jump into the middle of the stub: killed
  * expect unmapping the stub: exit 0
@@ -15,6 +19,7 @@
  * expect sigreturn that blocks the kick, then a fork: SIGKILL
  * expect storing to all low addresses: killed
  * expect a thread that flips protections all the time: exit 0
+ * expect others beside a thread that flips protections: exit 0
  * expect 32-bit and x32 calls: exit 0
  * expect waking its own slot: exit 0
  * expect witness: exit 0
@@ -57,6 +62,28 @@ static void false_kick(void)
 	/* A kick with nothing to do just returns; the context it shows is the caller's own memory. */
 	syscall(HYPERCALL, 2, context, 0, context, 16, 0);
 	must_work();
+}
+
+static void false_wake(void)
+{
+	syscall(HYPERCALL, 5, 0, 0, 0, 0, 0);
+}
+
+static void false_results(void)
+{
+	syscall(HYPERCALL, 3, 0, 0, 0, 0, 0);
+}
+
+static void false_child(void)
+{
+	syscall(HYPERCALL, 4, 0, 0, 0, 0, 1);
+}
+
+static void false_start(void)
+{
+	static char context[1024];
+
+	syscall(HYPERCALL, 2, context, 0, context, SIGTRAP + 1, 0);
 }
 
 static void jump(void)
@@ -153,6 +180,8 @@ static void store_everywhere(void)
 
 	sigaction(SIGSEGV, &sa, 0);
 	sigaction(SIGBUS, &sa, 0);
+	/* A call that blocks has the slots mapped. */
+	usleep(50000);
 	for (int round = 0; round < 4; round++)
 		for (char *p = SLOTS; p < LOW_END; p += 1024)
 			__asm__ volatile("movq %1,(%0)" ::"r"(p), "r"(0x401630UL) : "memory");
@@ -172,20 +201,61 @@ static void *flip(void *arg)
 	return arg;
 }
 
+static void start_flipping(pthread_t *t)
+{
+	big = mmap(0, 1 << 28, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(big, 1 << 28, MADV_NOHUGEPAGE);
+	memset(big, 1, 1 << 28);
+	pthread_create(t, 0, flip, 0);
+}
+
 static void hold_mmap_lock(void)
 {
 	pthread_t t;
 	char path[] = "/dev/null";
 
-	big = mmap(0, 1 << 28, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	madvise(big, 1 << 28, MADV_NOHUGEPAGE);
-	memset(big, 1, 1 << 28);
-	pthread_create(&t, 0, flip, 0);
+	start_flipping(&t);
 	for (int i = 0; i < 100; i++)
 		if (access(path, F_OK))
 			_exit(1);
 	stop = 1;
 	pthread_join(t, 0);
+}
+
+static void call_for_ever(volatile long *count)
+{
+	char path[] = "/dev/null";
+
+	for (;; ++*count)
+		access(path, F_OK);
+}
+
+/* A process of the same family, whose calls the same receiver takes, must not wait for copies from this one. */
+static void stall_others(void)
+{
+	volatile long *counts = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t hog = fork(), other;
+
+	if (hog == 0) {
+		pthread_t t;
+		start_flipping(&t);
+		call_for_ever(&counts[0]);
+	}
+	usleep(300000);
+	other = fork();
+	if (other == 0)
+		call_for_ever(&counts[1]);
+	usleep(100000);
+	long mine = counts[0], its = counts[1];
+	usleep(1000000);
+	mine = counts[0] - mine;
+	its = counts[1] - its;
+	kill(hog, SIGKILL);
+	kill(other, SIGKILL);
+	waitpid(hog, 0, 0);
+	waitpid(other, 0, 0);
+	/* About 30,000 and 300; if the two wait for each other, 300 each. On a busy machine neither waits long. */
+	_exit(its < 5 * mine && its < 5000);
 }
 
 static void foreign_calls(void)
@@ -237,7 +307,8 @@ static void witness(void)
 {
 	for (int i = 0; i < 200; i++) {
 		must_work();
-		usleep(2000);
+		/* Now and then long enough that it waits in its slot. */
+		usleep(i % 8 ? 2000 : 30000);
 	}
 }
 
@@ -247,6 +318,10 @@ int main(void)
 
 	in_child("hypercalls out of nowhere", hypercalls, EXACT);
 	in_child("hypercall that claims to be the kick", false_kick, EXACT);
+	in_child("hypercall that claims to have been woken", false_wake, EXACT);
+	in_child("hypercall that claims results", false_results, EXACT);
+	in_child("hypercall that claims to be a child", false_child, EXACT);
+	in_child("hypercall that claims a start", false_start, EXACT);
 	in_child("jump to the stub's first instruction", jump, EXACT);
 	in_child("jump into the middle of the stub", jump_inside, ANY_SIGNAL);
 	in_child("unmapping the stub", unmap, EXACT);
@@ -258,6 +333,7 @@ int main(void)
 	in_child("sigreturn that blocks the kick, then a fork", block_kick, EXACT);
 	in_child("storing to all low addresses", store_everywhere, ANY_SIGNAL);
 	in_child("a thread that flips protections all the time", hold_mmap_lock, EXACT);
+	in_child("others beside a thread that flips protections", stall_others, EXACT);
 	in_child("32-bit and x32 calls", foreign_calls, EXACT);
 	in_child("waking its own slot", wake_slot, EXACT);
 	end_witness(p);

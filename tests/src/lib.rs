@@ -4,12 +4,16 @@ mod bundle;
 mod cases;
 mod random;
 mod run;
+mod sandbox;
 mod scratch;
 
 pub use bundle::{Bundle, eventually};
 pub use cases::{cases, compile, run_cases, run_trials, trial};
 pub use random::Random;
+pub use cases::{cases, compile, run_cases, run_trials, trial};
+pub use random::Random;
 pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
+pub use sandbox::{Sandbox, children, status_field};
 pub use scratch::Scratch;
 
 use anyhow::{Result, bail};

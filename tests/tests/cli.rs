@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tests::{Scratch, runsc};
+use tests::{Sandbox, Scratch, runsc, status_field};
 
 fn runsc_do(args: &[&str]) -> Result<Output> {
     let output = Command::new("timeout").arg("60").arg(runsc()?).arg("do").args(args).stdin(Stdio::null()).output()?;
@@ -125,62 +125,18 @@ fn limits_hold() -> Result<()> {
     Ok(())
 }
 
-/// A sandbox that sleeps, and the host's view of its sentry.
-struct Sleeping {
-    runsc: Child,
-}
-
-impl Sleeping {
-    fn start() -> Result<Sleeping> {
-        let runsc = Command::new(runsc()?)
-            .args(["do", "--timeout", "60", "sleep", "50"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Sleeping { runsc })
-    }
-
-    fn children(pid: u32) -> Vec<u32> {
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
-    }
-
-    /// The sentry's id once it is behind its filter.
-    fn sentry(&self) -> Result<u32> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            for pid in Self::children(self.runsc.id()) {
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-                if status.contains("Seccomp:\t2") {
-                    return Ok(pid);
-                }
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        anyhow::bail!("no sentry behind a filter")
-    }
-}
-
-impl Drop for Sleeping {
-    fn drop(&mut self) {
-        let _ = self.runsc.kill();
-        let _ = self.runsc.wait();
-    }
-}
-
 #[test]
 fn the_sentry_stands_behind_its_walls() -> Result<()> {
-    let sandbox = Sleeping::start()?;
+    let sandbox = Sandbox::sleeping()?;
     let pid = sandbox.sentry()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-    assert_eq!(field("NoNewPrivs:"), "1");
+    let field = |name| status_field(pid, name);
+    assert_eq!(field("NoNewPrivs:")?, "1");
     // CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID.
-    let caps = u64::from_str_radix(&field("CapPrm:"), 16)?;
+    let caps = u64::from_str_radix(&field("CapPrm:")?, 16)?;
     assert_eq!(caps & !0x1f, 0, "{caps:x}");
-    assert_eq!(field("NSpid:").split_whitespace().last(), Some("1"));
+    assert_eq!(field("NSpid:")?.split_whitespace().last(), Some("1"));
     if is_root() {
-        assert!(field("Uid:").starts_with("65534"), "{}", field("Uid:"));
+        assert!(field("Uid:")?.starts_with("65534"), "{}", field("Uid:")?);
     }
     for namespace in ["pid", "mnt", "net", "ipc", "uts"] {
         let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
@@ -194,7 +150,7 @@ fn the_sentry_stands_behind_its_walls() -> Result<()> {
 
 #[test]
 fn the_sandbox_dies_with_its_command() -> Result<()> {
-    let mut sandbox = Sleeping::start()?;
+    let mut sandbox = Sandbox::sleeping()?;
     let pid = sandbox.sentry()?;
     sandbox.runsc.kill()?;
     assert_eq!(sandbox.runsc.wait()?.signal(), Some(9));

@@ -73,11 +73,12 @@ pub(super) fn set_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool
     host.write_pieces(&[(uc + RAX, &ret.to_le_bytes()), (uc + RIP, &ip.to_le_bytes())])
 }
 
-/// Whether the frame returns to `ip` with `ret`: kernels before the fix of October 2025 may have thrown the
-/// answer away and set the call up to run again (M1).
-pub(super) fn has_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool {
+/// Has the frame return to `ip` with `ret`, as it should already: kernels before the fix of October 2025 may have
+/// thrown the answer away and set the call up to run again (M1).
+pub(super) fn ensure_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool {
     let mut b = [0u8; 4 * 8];
-    host.read_exact(uc + RAX, &mut b) && u64_at(&b, 0) == ret as u64 && u64_at(&b, 24) == ip
+    let is_there = host.read_exact(uc + RAX, &mut b) && u64_at(&b, 0) == ret as u64 && u64_at(&b, 24) == ip;
+    is_there || set_result(host, uc, ret, ip)
 }
 
 pub(super) fn fault(host: &HostProcess, uc: u64, info: u64, signo: i32) -> Option<Fault> {
@@ -153,4 +154,41 @@ pub(super) fn set_fpstate(host: &HostProcess, uc: u64, state: &[u8]) -> bool {
         mxcsr.copy_from_slice(&value.to_le_bytes());
     }
     host.write_all(addr, &new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const IP: u64 = 0x40_1002;
+
+    /// This process, and a frame in its memory as the kernel leaves it with `rax` and `rip`.
+    fn frame(rax: u64, rip: u64) -> (HostProcess, Vec<u8>) {
+        let procfs = Arc::new(std::fs::File::open("/proc").unwrap().into());
+        let mut uc = vec![0x55; 512];
+        uc[RAX as usize..][..8].copy_from_slice(&rax.to_le_bytes());
+        uc[RIP as usize..][..8].copy_from_slice(&rip.to_le_bytes());
+        (HostProcess::new(std::process::id() as i32, Arc::default(), procfs), uc)
+    }
+
+    #[test]
+    fn an_answer_that_the_kernel_threw_away_is_given_again() {
+        // The number of the call again, and the address of its instruction: it is about to run twice.
+        let (host, mut uc) = frame(libc::SYS_write as u64, IP - 2);
+        let at = uc.as_mut_ptr() as u64;
+        assert!(ensure_result(&host, at, 5, IP));
+        assert_eq!((u64_at(&uc, RAX as usize), u64_at(&uc, RIP as usize)), (5, IP));
+        let others = uc.iter().enumerate().filter(|(n, _)| !(RAX..RIP + 8).contains(&(*n as u64)));
+        assert!(others.map(|(_, b)| *b).all(|b| b == 0x55));
+    }
+
+    #[test]
+    fn a_frame_that_is_right_or_gone_is_left_alone() {
+        let (host, mut uc) = frame(5, IP);
+        let before = uc.clone();
+        assert!(ensure_result(&host, uc.as_mut_ptr() as u64, 5, IP));
+        assert_eq!(uc, before);
+        assert!(!ensure_result(&host, 8, 5, IP));
+    }
 }

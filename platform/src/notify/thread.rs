@@ -281,7 +281,7 @@ impl NotifyThread {
                 NotifyThread::set_event(st, Event::Interrupted);
             }
             Phase::Entering { ret, ip } => {
-                if !frame::has_result(&self.host, st.uc, ret, ip) && !frame::set_result(&self.host, st.uc, ret, ip) {
+                if !frame::ensure_result(&self.host, st.uc, ret, ip) {
                     return Err(Violation("its frame cannot be written"));
                 }
                 self.stopped(st);

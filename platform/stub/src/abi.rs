@@ -21,6 +21,9 @@ pub const SLOT_SIZE: u64 = 256;
 /// The signal with which the platform brings a thread into its stub: SIGSTKFLT, a standard signal, so that it
 /// coalesces and sending never fails; its low number has it delivered before others.
 pub const KICK: i32 = 16;
+// A real-time signal would queue: a guest that collects some could use up its user's limit, and no other process of that
+// user could be kicked any more (M2).
+const _: () = assert!(KICK < 32);
 
 /// The system call number of hypercalls; Linux knows none of this number.
 pub const HYPERCALL: u64 = 0x5000;
