@@ -36,6 +36,9 @@ pub(crate) fn run_all(stage: &str, hooks: &[Hook], state: &State, dir: &Path, wa
 }
 
 fn run_one(hook: &Hook, state: &[u8], dir: &Path) -> Result<()> {
+    if let Some(timeout) = hook.timeout().filter(|seconds| *seconds < 0) {
+        bail!("timeout of {timeout} s: it must be above zero");
+    }
     // Memory files and not pipes: neither a hook that does not read nor a daemon that it leaves can block us.
     let mut input = memory_file()?;
     input.write_all(state).and_then(|()| input.rewind()).context("cannot write the state for a hook")?;

@@ -38,6 +38,8 @@ static void basics(void)
 	static char zeros[70000];
 	CHECK("fills", write(fd, zeros, sizeof(zeros)));
 	CHECK("full", write(fd, zeros, 1));
+	CHECK("nothing fits", pwrite(fd, zeros, 0, 1 << 20));
+	printf("size %ld\n", (long)lseek(fd, 0, SEEK_END));
 	close(fd);
 	SHOW(mknod("m/null", S_IFCHR | 0666, 0x103));
 	SHOW(open("m/null", O_RDWR));

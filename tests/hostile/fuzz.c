@@ -10,12 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -98,6 +100,9 @@ static void fuzz_process(void)
 {
 	pthread_t t[THREADS];
 
+	/* What it mounts over or takes away is only its own. */
+	unshare(CLONE_NEWNS);
+	mount(0, "/", 0, MS_REC | MS_PRIVATE, 0);
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
 	open("/dev/null", O_RDWR);

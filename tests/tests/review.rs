@@ -54,7 +54,8 @@ fn ids_of_the_host_that_come_again_mix_nobody_up() -> Result<()> {
     let scratch = Scratch::new("wrap")?;
     let storm = compile(&here().join("guest/platform_review.c"), &scratch)?;
     let storm = storm.to_str().context("path")?;
-    let mut sandbox = Sandbox::start(scratch.path(), &["sh", "-c", "read go; for n in 1 2 3; do \"$0\" storm; done", storm])?;
+    let mut sandbox =
+        Sandbox::start(scratch.path(), &["sh", "-c", "read go; for n in 1 2 3; do \"$0\" storm; done", storm])?;
     let enter = format!("--pid=/proc/{}/ns/pid", sandbox.sentry()?);
     let set = Command::new("nsenter").args([&enter, "sh", "-c", "echo 400 >/proc/sys/kernel/pid_max"]).status()?;
     assert!(set.success());

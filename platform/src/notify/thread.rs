@@ -85,6 +85,8 @@ pub(super) struct State {
     clone_stack: Option<(u64, u64)>,
     /// When the phase began, for the watcher.
     pub(super) since: Instant,
+    /// It has not obeyed for long: when what it should do began, and the CPU time it had used when this was seen.
+    pub(super) suspected: Option<(Instant, u64)>,
     /// The watcher has it on its list.
     pub(super) watched: bool,
 }
@@ -152,6 +154,7 @@ impl NotifyThread {
                 last: (0, 0),
                 clone_stack: None,
                 since: Instant::now(),
+                suspected: None,
                 watched: false,
             }),
         });

@@ -3,12 +3,14 @@
 
 use super::process::CopyMark;
 use super::receiver::{self, phase_name};
+use super::thread::State;
 use super::{Family, NotifyThread, Phase, Shared};
 use crate::Process;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use stub::abi;
 
 /// How often it looks while something happens.
 const TICK: Duration = Duration::from_millis(2);
@@ -92,7 +94,7 @@ pub(super) fn run(shared: Arc<Shared>) {
 fn look_at(thread: &NotifyThread) -> bool {
     let mut st = thread.lock();
     let waited = st.since.elapsed();
-    match &st.phase {
+    match st.phase {
         Phase::InCall(_) => {
             if waited >= PARK_AFTER {
                 thread.start_parking(&mut st);
@@ -105,7 +107,7 @@ fn look_at(thread: &NotifyThread) -> bool {
             true
         }
         Phase::Entering { .. } | Phase::Parking(..) | Phase::Ordered { .. } | Phase::Retiring { .. } => {
-            if waited >= OBEY_WITHIN && disobeys(thread) {
+            if waited >= OBEY_WITHIN && disobeys(thread, &mut st) {
                 tracing::warn!(
                     pid = thread.host.pid,
                     tid = thread.tid,
@@ -123,12 +125,29 @@ fn look_at(thread: &NotifyThread) -> bool {
     }
 }
 
-/// Whether a thread that should run its stub has burned CPU time on something else, or sleeps.
-fn disobeys(thread: &NotifyThread) -> bool {
-    let stat = thread.host.proc_file(&format!("task/{}/stat", thread.tid)).unwrap_or_default();
-    let stat = String::from_utf8_lossy(&stat);
+/// Whether a thread that should run its stub has burned CPU time on something else since it was suspected first, or
+/// sleeps.
+fn disobeys(thread: &NotifyThread, st: &mut State) -> bool {
+    let used = super::sys::cpu_time(thread.tid, true);
+    let before = match st.suspected {
+        Some((since, before)) if since == st.since => before,
+        _ => {
+            st.suspected = Some((st.since, used));
+            return false;
+        }
+    };
+    sleeps(thread) || used.saturating_sub(before) >= STUB_CPU
+}
+
+/// Whether it waits for anything but us: a hypercall that no receiver has come to yet is no disobedience.
+fn sleeps(thread: &NotifyThread) -> bool {
+    let file = |name: &str| {
+        let text = thread.host.proc_file(&format!("task/{}/{name}", thread.tid)).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let stat = file("stat");
     let asleep = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'));
-    asleep || super::sys::cpu_time(thread.tid, true) >= STUB_CPU
+    asleep && file("syscall").split(' ').next() != Some(&abi::HYPERCALL.to_string())
 }
 
 /// Hands the listener of each receiver that is stuck in one copy since the last look to a spare receiver (M5).

@@ -60,6 +60,9 @@ pub(crate) fn parse_process(text: &[u8]) -> Result<Process> {
 
 fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
     let root = spec.root().as_ref().context("root is missing")?;
+    if root.path().as_os_str().is_empty() {
+        anyhow::bail!("root.path must not be empty");
+    }
     let rootfs = bundle.join(root.path());
     let config = spec.process().as_ref().context("process is missing")?;
     let linux = spec.linux().clone().unwrap_or_default();

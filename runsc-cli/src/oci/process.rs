@@ -17,8 +17,12 @@ const PASSWD_MAX: u64 = 1 << 20;
 /// The process that `process` describes.
 pub(super) fn process(process: &oci::Process) -> Result<ProcessSpec> {
     let args: Vec<Vec<u8>> = process.args().iter().flatten().map(|a| a.clone().into_bytes()).collect();
+    let env: Vec<Vec<u8>> = process.env().iter().flatten().map(|e| e.clone().into_bytes()).collect();
     if args.is_empty() {
         bail!("args must not be empty");
+    }
+    if args.iter().chain(&env).any(|string| string.contains(&0)) {
+        bail!("args and env must not contain NUL bytes");
     }
     if process.cwd().as_os_str().is_empty() {
         bail!("Cwd property must not be empty");
@@ -31,7 +35,7 @@ pub(super) fn process(process: &oci::Process) -> Result<ProcessSpec> {
     let user = process.user();
     Ok(ProcessSpec {
         args,
-        env: process.env().iter().flatten().map(|e| e.clone().into_bytes()).collect(),
+        env,
         cwd: OsString::from(process.cwd()).into_vec(),
         uid: user.uid(),
         gid: user.gid(),

@@ -11,7 +11,7 @@ use crate::fs::inode::Caller;
 use crate::fs::path::FsContext;
 use crate::fs::walk::{Resolve, Walk};
 use crate::fs::{self, FdTable, File};
-use crate::kernel::start::{self, NewProcess, OnExit, Prepared};
+use crate::kernel::start::{self, NewProcess, OnExit, Prepared, StartError};
 use crate::kernel::{CapSet, Creds, Kernel};
 use crate::loader::Strings;
 use std::future::Future;
@@ -59,22 +59,25 @@ fn terminal_file(root: &FsContext, relay: &Relay) -> SysResult<Arc<File>> {
 
 /// Makes the first process.
 pub(super) fn first(kernel: &Arc<Kernel>, spec: ProcessSpec, with: Start) -> Result<Prepared, Failure> {
-    let (name, virtual_init) = (name(&spec), spec.virtual_init);
+    let (names, virtual_init) = (Names::of(&spec), spec.virtual_init);
     let (kernel, new) = (kernel.clone(), new_process(spec, with));
     let container = kernel.container.clone();
-    wait(&name, container.scope(async move { start::first(&kernel, new, virtual_init).await }))
+    wait(&names, container.scope(async move { start::first(&kernel, new, virtual_init).await }))
 }
 
 /// Makes a further process, child of nobody in the sandbox.
 pub(super) fn further(kernel: &Arc<Kernel>, spec: ProcessSpec, with: Start) -> Result<Prepared, Failure> {
-    let name = name(&spec);
+    let names = Names::of(&spec);
     let (kernel, new) = (kernel.clone(), new_process(spec, with));
     let container = kernel.container.clone();
-    wait(&name, container.scope(async move { start::prepare(&kernel, new, 0).await }))
+    wait(&names, container.scope(async move { start::prepare(&kernel, new, 0).await }))
 }
 
 /// Runs a future on the executor and waits for what it gives.
-fn wait(name: &str, future: impl Future<Output = SysResult<Prepared>> + Send + 'static) -> Result<Prepared, Failure> {
+fn wait(
+    names: &Names,
+    future: impl Future<Output = Result<Prepared, StartError>> + Send + 'static,
+) -> Result<Prepared, Failure> {
     let (tell, told) = std::sync::mpsc::channel();
     executor::spawn(async move {
         let _ = tell.send(future.await);
@@ -82,13 +85,22 @@ fn wait(name: &str, future: impl Future<Output = SysResult<Prepared>> + Send + '
     executor::run_local();
     match told.recv() {
         Ok(Ok(prepared)) => Ok(prepared),
-        Ok(Err(e)) => Err(start_error(name, e)),
+        Ok(Err(e)) => Err(start_error(names, e)),
         Err(_) => Err(Failure { what: "the sentry panicked while starting".into(), status: 128 }),
     }
 }
 
-fn name(spec: &ProcessSpec) -> String {
-    String::from_utf8_lossy(spec.args.first().map_or(&b""[..], |a| a)).into_owned()
+/// What a message about a process that could not be started speaks of.
+struct Names {
+    program: String,
+    cwd: String,
+}
+
+impl Names {
+    fn of(spec: &ProcessSpec) -> Names {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Names { program: text(spec.args.first().map_or(&b""[..], |a| a)), cwd: text(&spec.cwd) }
+    }
 }
 
 fn new_process(spec: ProcessSpec, with: Start) -> NewProcess {
@@ -121,7 +133,15 @@ fn credentials(p: &ProcessSpec) -> Creds {
 }
 
 /// In the words of runc, for engines look at them; 127 and 126 are a shell's.
-fn start_error(name: &str, e: Errno) -> Failure {
+fn start_error(names: &Names, e: StartError) -> Failure {
+    let name = &names.program;
+    let e = match e {
+        StartError::Program(e) => e,
+        StartError::Cwd(e) => {
+            let error = std::io::Error::from_raw_os_error(e.raw());
+            return Failure { what: format!("cannot change to the directory {:?}: {error}", names.cwd), status: 1 };
+        }
+    };
     let (what, status) = match e {
         Errno::NOENT if name.contains('/') => {
             (format!("exec: \"{name}\": stat {name}: no such file or directory"), 127)

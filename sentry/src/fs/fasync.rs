@@ -26,21 +26,24 @@ struct Notifier {
 impl Observer for Notifier {
     fn notify(&self, events: Events) {
         let Some(file) = self.file.upgrade() else { return };
-        let owner = file.owner.load(Ordering::Relaxed);
-        let info = match file.signal.load(Ordering::Relaxed) {
-            0 => SigInfo::kernel(libc::SIGIO),
-            signo => {
-                let (code, band) = describe(events);
-                SigInfo::poll(signo, code, i64::from(band.bits()), self.fd)
-            }
-        };
-        if owner < 0 {
-            self.kernel.signal_pgrp(-owner, info);
-        } else if let Some(group) = self.kernel.group(owner) {
-            group.send_signal(&self.kernel, info);
-        } else if let Some(task) = self.kernel.task(owner) {
-            task.send_signal(info);
-        }
+        let (code, band) = describe(events);
+        signal_owner(&self.kernel, &file, self.fd, code, band);
+    }
+}
+
+/// Sends the owner of `file` the signal that was asked for.
+pub(super) fn signal_owner(kernel: &Arc<Kernel>, file: &File, fd: i32, code: i32, band: Events) {
+    let owner = file.owner.load(Ordering::Relaxed);
+    let info = match file.signal.load(Ordering::Relaxed) {
+        0 => SigInfo::kernel(libc::SIGIO),
+        signo => SigInfo::poll(signo, code, i64::from(band.bits()), fd),
+    };
+    if owner < 0 {
+        kernel.signal_pgrp(-owner, info);
+    } else if let Some(group) = kernel.group(owner) {
+        group.send_signal(kernel, info);
+    } else if let Some(task) = kernel.task(owner) {
+        task.send_signal(info);
     }
 }
 

@@ -58,7 +58,14 @@ impl Range {
 struct State {
     ranges: Vec<Range>,
     /// Descriptions that hold the whole file, and whether exclusively.
-    whole: HashMap<u64, bool>,
+    whole: HashMap<u64, Whole>,
+}
+
+/// The whole file, held for a description.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    exclusive: bool,
+    pid: i32,
 }
 
 /// The locks of one inode.
@@ -187,13 +194,13 @@ impl Locks {
     }
 
     /// `flock(2)`: locks the whole file for a description; `EAGAIN` if others hold it.
-    pub fn lock_whole(&self, file: &File, exclusive: bool) -> SysResult<()> {
+    pub fn lock_whole(&self, file: &File, exclusive: bool, pid: i32) -> SysResult<()> {
         let mut state = self.state.lock();
-        let others = |id: &u64, held: &bool| *id != file.id && (exclusive || *held);
-        if state.whole.iter().any(|(id, held)| others(id, held)) {
+        if state.whole.iter().any(|(id, held)| *id != file.id && (exclusive || held.exclusive)) {
             return Err(Errno::AGAIN);
         }
-        let weakens = state.whole.insert(file.id, exclusive) == Some(true) && !exclusive;
+        let old = state.whole.insert(file.id, Whole { exclusive, pid });
+        let weakens = old.is_some_and(|old| old.exclusive) && !exclusive;
         drop(state);
         file.tag.fetch_or(HOLDS_LOCKS, Ordering::Relaxed);
         if weakens {
@@ -245,6 +252,27 @@ impl State {
         });
         self.ranges.push(range);
     }
+}
+
+/// `/proc/locks`.
+pub fn describe() -> String {
+    let all: Vec<(Key, Arc<Locks>)> = LOCKS.lock().iter().flatten().map(|(key, locks)| (*key, locks.clone())).collect();
+    let mut lines = Vec::new();
+    for ((dev, ino), locks) in all {
+        let place = format!("{:02x}:{:02x}:{ino}", libc::major(dev), libc::minor(dev));
+        let mode = |exclusive| if exclusive { "WRITE" } else { "READ " };
+        let state = locks.state.lock();
+        for range in &state.ranges {
+            let kind = if matches!(range.owner, Owner::Process(_)) { "POSIX " } else { "OFDLCK" };
+            let last = if range.last == u64::MAX { "EOF".to_owned() } else { range.last.to_string() };
+            let (mode, pid, start) = (mode(range.exclusive), range.pid, range.start);
+            lines.push(format!("{kind} ADVISORY  {mode} {pid} {place} {start} {last}"));
+        }
+        for whole in state.whole.values() {
+            lines.push(format!("FLOCK  ADVISORY  {} {} {place} 0 EOF", mode(whole.exclusive), whole.pid));
+        }
+    }
+    lines.iter().zip(1..).map(|(line, n)| format!("{n}: {line}\n")).collect()
 }
 
 /// A wait for a lock that is known of, so that a circle of waits is found.

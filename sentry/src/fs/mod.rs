@@ -12,6 +12,7 @@ mod cgroupfs;
 pub mod dentry;
 pub mod dev;
 pub mod devpts;
+pub mod dnotify;
 pub mod epoll;
 pub mod eventfd;
 pub mod fasync;

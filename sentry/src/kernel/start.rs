@@ -4,8 +4,9 @@ use super::signal::TaskSignals;
 use super::task::TaskParts;
 use super::{Creds, Kernel, Limit, Task, ThreadGroup, exec, group, init, run};
 use crate::boot::config::SeccompSpec;
-use crate::errno::SysResult;
+use crate::errno::{Errno, SysResult};
 use crate::fs::FdTable;
+use crate::fs::attr::FileKind;
 use crate::fs::devpts::relay::Relay;
 use crate::fs::inode::Caller;
 use crate::fs::path::FsContext;
@@ -65,8 +66,23 @@ impl Prepared {
     }
 }
 
+/// Why a process does not come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// It cannot begin in its working directory.
+    Cwd(Errno),
+    /// Its program cannot be executed, as `execve(2)` has it.
+    Program(Errno),
+}
+
+impl From<Errno> for StartError {
+    fn from(e: Errno) -> StartError {
+        StartError::Program(e)
+    }
+}
+
 /// Makes the first process; with `virtual_init` process 1 is the sentry's own and the program process 2.
-pub async fn first(kernel: &Arc<Kernel>, new: NewProcess, virtual_init: bool) -> SysResult<Prepared> {
+pub async fn first(kernel: &Arc<Kernel>, new: NewProcess, virtual_init: bool) -> Result<Prepared, StartError> {
     if virtual_init {
         init::make(kernel)?;
     }
@@ -75,11 +91,11 @@ pub async fn first(kernel: &Arc<Kernel>, new: NewProcess, virtual_init: bool) ->
     Ok(prepared)
 }
 
-/// Makes a process and loads its program; an error is that of the program's `execve`, and nothing is left of it.
+/// Makes a process and loads its program; after an error nothing is left of it.
 ///
 /// Its parent is process `parent`, or nobody in the sandbox if that is 0.
-pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> SysResult<Prepared> {
-    let thread = kernel.platform.new_process().await?;
+pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> Result<Prepared, StartError> {
+    let thread = kernel.platform.new_process().await.map_err(Errno::from)?;
     let tid = kernel.tree.lock().new_pid()?;
     let mut limits = group::default_limits();
     for (resource, soft, hard) in new.limits {
@@ -101,8 +117,9 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> SysR
     let t = Task::new(kernel, &group, parts);
     t.personality.store(new.personality, Ordering::Relaxed);
     let filtered = new.seccomp.as_ref().map_or(Ok(()), |spec| crate::seccomp::preset(&t, spec));
-    let loaded = match filtered.and_then(|()| enter(&t, &new.cwd)) {
-        Ok(()) => exec::exec_new(&t, new.strings, &thread).await,
+    let entered = filtered.map_err(StartError::Program).and_then(|()| enter(&t, &new.cwd).map_err(StartError::Cwd));
+    let loaded = match entered {
+        Ok(()) => exec::exec_new(&t, new.strings, &thread).await.map_err(StartError::Program),
         Err(e) => Err(e),
     };
     if let Err(e) = loaded {
@@ -131,6 +148,9 @@ fn enter(t: &Task, cwd: &[u8]) -> SysResult<()> {
     let caller = Caller::of(t);
     let root = t.fs().root();
     let dir = Walk::new(&caller, root.clone(), root, Resolve::empty()).to(cwd, true)?;
+    if dir.inode()?.kind() != FileKind::Directory {
+        return Err(Errno::NOTDIR);
+    }
     t.fs().set_cwd(dir);
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::fs::lock::{self, Owner};
 use crate::fs::memfd::MemFile;
 use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::tmpfs::TmpFile;
-use crate::fs::{access, fasync, notify};
+use crate::fs::{access, dnotify, fasync, notify};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Task {
     /// What has to happen when `fd` of `files` no longer refers to `file`.
     pub fn closed(&self, files: &FdTable, fd: i32, file: &Arc<File>) {
         self.thread().forget_fd(fd.cast_unsigned());
+        dnotify::closed(files.id, file);
         lock::release_ranges(file, Owner::Process(files.id));
         if let Some(path) = &file.path
             && Arc::strong_count(file) == 1
@@ -149,6 +150,7 @@ pub async fn fcntl(t: &Task, fd: i32, cmd: i32, arg: u64) -> SysResult<i64> {
             }
             memory(&file)?.add_seals(int.cast_unsigned()).map(|()| 0)
         }
+        libc::F_NOTIFY => dnotify::set(t, fd, &file, int.cast_unsigned()).map(|()| 0),
         // Leases: nobody has one, and none is given.
         libc::F_GETLEASE => Ok(i64::from(libc::F_UNLCK)),
         _ => Err(Errno::INVAL),

@@ -27,7 +27,7 @@ pub async fn flock(t: &Task, fd: i32, operation: i32) -> SysResult<()> {
         locks.unlock_whole(file.id);
         return Ok(());
     };
-    let attempt = || locks.lock_whole(&file, exclusive);
+    let attempt = || locks.lock_whole(&file, exclusive, t.group.tgid);
     if operation & libc::LOCK_NB != 0 {
         return attempt();
     }

@@ -18,6 +18,7 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("execdomains", Fixed::Text("0-0\tLinux           \t[kernel]\n")),
     ("filesystems", Fixed::File(0o444, system::filesystems)),
     ("loadavg", Fixed::File(0o444, system::loadavg)),
+    ("locks", Fixed::File(0o444, |_| Ok(crate::fs::lock::describe().into_bytes()))),
     ("meminfo", Fixed::File(0o444, system::meminfo)),
     ("modules", Fixed::Text("")),
     ("mounts", Fixed::Link("self/mounts")),

@@ -3,8 +3,8 @@
 use crate::errno::{Errno, SysResult};
 use crate::fs::fd_table::NR_OPEN;
 use crate::fs::pseudo::{Fixed, Reader};
-use crate::kernel::{Cap, aio};
 use crate::kernel::tree::PID_MAX;
+use crate::kernel::{Cap, aio};
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
 

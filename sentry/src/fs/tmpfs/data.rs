@@ -111,6 +111,10 @@ impl Regular {
         }
         let len = self.len()?;
         let offset = if offset == OFFSET_APPEND { len } else { offset };
+        if buf.is_empty() {
+            // Neither a length nor room is needed for nothing, however far behind the end.
+            return Ok((0, offset));
+        }
         let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= SIZE_MAX).ok_or(Errno::FBIG)?;
         if end > len && self.seals & SEAL_GROW != 0 {
             return Err(Errno::PERM);
@@ -139,7 +143,7 @@ impl Regular {
             return Ok(end);
         }
         let room = first_new.saturating_add(free).saturating_mul(PAGE).min(end);
-        if room <= offset && end > offset { Err(Errno::NOSPC) } else { Ok(room) }
+        if room <= offset { Err(Errno::NOSPC) } else { Ok(room) }
     }
 
     /// The first page that a write at `offset` may have to allocate.
