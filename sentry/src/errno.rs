@@ -109,6 +109,8 @@ errnos! {
     PROTO = libc::EPROTO,
     IDRM = libc::EIDRM,
     NOKEY = libc::ENOKEY,
+    KEYEXPIRED = libc::EKEYEXPIRED,
+    KEYREVOKED = libc::EKEYREVOKED,
     BADFD = libc::EBADFD,
 }
 

@@ -257,9 +257,9 @@ macro_rules! for_each_syscall {
             245 mq_getsetattr [Fd Ptr Ptr] Full (mqueue::mq_getsetattr) "";
             246 kexec_load [Ulong Ulong Ptr Hex] Partial (host::kexec_load) "EPERM: the host's kernel stays";
             247 waitid [Int Pid Ptr WaitOptions Ptr] Full (wait::waitid) "";
-            248 add_key [Str Str InBuf Size Int] None () "";
-            249 request_key [Str Str Str Int] None () "";
-            250 keyctl [Int Hex Hex Hex Hex] None () "";
+            248 add_key [Str Str InBuf Size Int] Full (keys::add_key) "";
+            249 request_key [Str Str Str Int] Partial (keys::request_key) "nobody is called to make a key";
+            250 keyctl [Int Hex Hex Hex Hex] Partial (keys::keyctl) "keys of type user, logon, keyring; no keys under construction";
             251 ioprio_set [Int Int Int] Partial (ioprio::ioprio_set) "kept, without effect on the host's disks";
             252 ioprio_get [Int Int] Full (ioprio::ioprio_get) "";
             253 inotify_init [] Full (inotify::inotify_init) "";

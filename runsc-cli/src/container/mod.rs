@@ -237,7 +237,7 @@ fn lock(dir: &Path) -> Result<Option<File>> {
 pub(crate) fn check_id(id: &str) -> Result<()> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() || id == "." || id == ".." || id.len() > 1024 || !id.chars().all(is_fine) {
-        bail!("invalid container ID format: \"{id}\" (use letters, digits and _ + - .)");
+        bail!("invalid container ID format: {id:?} (use letters, digits and _ + - .)");
     }
     Ok(())
 }

@@ -212,6 +212,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
     let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
     let child = Task::new(&t.kernel, &group, parts);
     child.set_uts(if has(NEWUTS) { t.uts().copy() } else { t.uts() });
+    *child.keys.lock() = t.keys.lock().fork();
     child.seccomp.inherit(&t.seccomp);
     child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     let slack = t.timer_slack.load(Ordering::Relaxed);

@@ -215,6 +215,8 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
     for field in [&t.clear_child_tid, &t.robust_list] {
         field.store(0, std::sync::atomic::Ordering::Relaxed);
     }
+    t.keys.lock().thread = None;
+    *t.group.keyring.lock() = None;
     t.group.aio.clear();
     t.group.timers.exec();
     t.group.exit_signal.store(libc::SIGCHLD, std::sync::atomic::Ordering::Relaxed);

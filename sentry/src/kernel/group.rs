@@ -173,6 +173,10 @@ pub struct ThreadGroup {
     pub started: std::time::Instant,
     /// Told of its death, if it was started from outside the sandbox.
     pub on_exit: Mutex<Option<super::start::OnExit>>,
+    /// What its threads have read and written.
+    pub io: super::io_count::IoCount,
+    /// Its process keyring.
+    pub keyring: Mutex<Option<Arc<super::keys::Key>>>,
     /// Asynchronous I/O.
     pub aio: super::aio::Contexts,
     /// Interval and POSIX timers.
@@ -233,6 +237,8 @@ impl ThreadGroup {
             oom_score_adj: 0.into(),
             started: std::time::Instant::now(),
             on_exit: Mutex::default(),
+            io: Default::default(),
+            keyring: Mutex::default(),
             aio: Default::default(),
             timers: Default::default(),
         }

@@ -20,6 +20,8 @@ mod exit;
 pub(crate) mod group;
 mod init;
 pub mod inspect;
+pub mod io_count;
+pub mod keys;
 pub mod machine;
 pub mod namespaces;
 mod run;

@@ -91,6 +91,10 @@ pub struct Task {
     pub restart: Mutex<Option<Restart>>,
     /// Its filters of system calls.
     pub seccomp: crate::seccomp::Seccomp,
+    /// Its keyrings.
+    pub keys: Mutex<super::keys::rings::TaskKeys>,
+    /// What it has read and written.
+    pub io: super::io_count::IoCount,
     /// The call under way, for `/proc/PID/syscall` and reports.
     pub current_call: AtomicU32,
 }
@@ -173,6 +177,8 @@ impl Task {
             vfork_done: Mutex::default(),
             restart: Mutex::default(),
             seccomp: crate::seccomp::Seccomp::default(),
+            keys: Mutex::default(),
+            io: Default::default(),
             current_call: AtomicU32::new(u32::MAX),
         })
     }

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod ioctl;
 pub mod ioprio;
 pub mod iovec;
+pub mod keys;
 pub mod link;
 pub mod lock;
 pub mod mm;

@@ -170,7 +170,11 @@ fn position(offset: i64) -> SysResult<u64> {
 /// Reads into guest memory, from `at` or from the file's position.
 pub async fn read_file(t: &Task, file: &File, to: &Buffers, at: Option<u64>, nowait: bool) -> SysResult<usize> {
     let count =
-        if file.ops.is_seekable() { read_seekable(t, file, to, at)? } else { read_stream(t, file, to, nowait).await? };
+        if file.ops.is_seekable() { read_seekable(t, file, to, at) } else { read_stream(t, file, to, nowait).await };
+    for io in [&t.io, &t.group.io] {
+        io.read(*count.as_ref().unwrap_or(&0));
+    }
+    let count = count?;
     if let Some(path) = &file.path
         && count > 0
     {
@@ -276,15 +280,18 @@ pub async fn write_file(t: &Task, file: &File, from: &Buffers, place: Place, now
     if is_regular && !from.is_empty() {
         strip_privileges(t, file)?;
     }
-    if file.downcast::<Socket>().is_some() {
-        return socket_msg::write(t, file, from, nowait).await;
-    }
-    let count = if file.ops.is_seekable() {
+    let is_socket = file.downcast::<Socket>().is_some();
+    let count = if is_socket {
+        socket_msg::write(t, file, from, nowait).await
+    } else if file.ops.is_seekable() {
         write_seekable(t, file, from, place, is_regular)
     } else {
         write_stream(t, file, from, nowait).await
     };
-    if count == Err(Errno::PIPE) {
+    for io in [&t.io, &t.group.io] {
+        io.wrote(*count.as_ref().unwrap_or(&0));
+    }
+    if count == Err(Errno::PIPE) && !is_socket {
         t.raise(libc::SIGPIPE);
     }
     if let Some(path) = &file.path

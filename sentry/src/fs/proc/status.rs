@@ -117,8 +117,11 @@ pub(super) fn statm(_: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
 /// `io`: what the host counts would be the stub's; nothing is counted here.
 pub(super) fn io(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
     subject.inspect(reader)?;
-    let names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
-    Ok(names.iter().map(|name| format!("{name}: 0\n")).collect::<String>().into_bytes())
+    let text = match &subject.task {
+        Some(task) => task.io.describe(),
+        None => subject.group.io.describe(),
+    };
+    Ok(text.into_bytes())
 }
 
 /// The signals that a process ignores and those that it handles.

@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::fd_table::NR_OPEN;
 use crate::fs::pseudo::{Fixed, Reader};
 use crate::kernel::tree::PID_MAX;
-use crate::kernel::{Cap, aio};
+use crate::kernel::{Cap, aio, keys};
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
 
@@ -44,6 +44,13 @@ const MQUEUE: &[(&str, Fixed)] = &[
     ("queues_max", Fixed::Text("256\n")),
 ];
 
+const KEYS: &[(&str, Fixed)] = &[
+    ("maxbytes", Fixed::File(0o444, |_| line(keys::MAX_BYTES))),
+    ("maxkeys", Fixed::File(0o444, |_| line(keys::MAX_KEYS))),
+    ("root_maxbytes", Fixed::File(0o444, |_| line(keys::ROOT_MAX_BYTES))),
+    ("root_maxkeys", Fixed::File(0o444, |_| line(keys::ROOT_MAX_KEYS))),
+];
+
 const KERNEL: &[(&str, Fixed)] = &[
     ("cap_last_cap", Fixed::Text("40\n")),
     ("core_pattern", Fixed::Text("core\n")),
@@ -51,6 +58,7 @@ const KERNEL: &[(&str, Fixed)] = &[
     ("dmesg_restrict", Fixed::Text("1\n")),
     ("domainname", Fixed::Writable(0o644, domainname, set_domainname)),
     ("hostname", Fixed::Writable(0o644, hostname, set_hostname)),
+    ("keys", Fixed::Dir(KEYS)),
     ("msgmax", Fixed::Text("8192\n")),
     ("msgmnb", Fixed::Text("16384\n")),
     ("msgmni", Fixed::Text("32000\n")),
