@@ -85,7 +85,7 @@ pub(super) struct State {
     clone_stack: Option<(u64, u64)>,
     /// When the phase began, for the watcher.
     pub(super) since: Instant,
-    /// It has not obeyed for long: when what it should do began, and the CPU time it had used when this was seen.
+    /// Since when it has not obeyed, and the CPU time it had used when that was noticed.
     pub(super) suspected: Option<(Instant, u64)>,
     /// The watcher has it on its list.
     pub(super) watched: bool,
@@ -175,9 +175,7 @@ impl NotifyThread {
     }
 
     fn kick(&self) {
-        self.host.with_pid(|pid| {
-            let _ = sys::tgkill(pid, self.tid, abi::KICK);
-        });
+        self.host.with_pid(|pid| sys::tgkill(pid, self.tid, abi::KICK));
     }
 
     fn send(&self, st: &mut State, value: i64) {
@@ -589,7 +587,7 @@ impl NotifyThread {
 fn slot_orders() -> [Call; 4] {
     let call = |nr: libc::c_long, args| Call { nr: nr as u32, args };
     let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
-    let (base, size, window) = (abi::SLOTS_BASE, abi::SLOTS_SIZE, u64::from(crate::WINDOW_FD));
+    let (base, size, window) = (abi::SLOTS_BASE, abi::SLOTS_SIZE, crate::WINDOW_FD.into());
     [
         call(libc::SYS_mmap, [base, size, 3, flags, window, 0]),
         call(libc::SYS_madvise, [base, size, libc::MADV_DONTFORK as u64, 0, 0, 0]),

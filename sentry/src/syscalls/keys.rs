@@ -195,7 +195,8 @@ fn chown(t: &Task, id: i32, uid: u32, gid: u32) -> SysResult<i64> {
     let creds = t.creds();
     let free_uid = uid.is_none_or(|uid| uid == old_uid);
     let free_gid = gid.is_none_or(|gid| gid == old_gid || creds.in_group(gid));
-    if !creds.has(Cap::SysAdmin) && !(free_uid && free_gid) {
+    let is_free = creds.has(Cap::SysAdmin) || free_uid && free_gid;
+    if !is_free {
         return Err(Errno::ACCES);
     }
     key.set_owner(uid, gid).map(|()| 0)
