@@ -10,8 +10,6 @@ mod scratch;
 pub use bundle::{Bundle, eventually};
 pub use cases::{cases, compile, run_cases, run_trials, trial};
 pub use random::Random;
-pub use cases::{cases, compile, run_cases, run_trials, trial};
-pub use random::Random;
 pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
 pub use sandbox::{Sandbox, children, status_field};
 pub use scratch::Scratch;

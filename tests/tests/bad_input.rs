@@ -21,9 +21,9 @@ fn bundle(name: &str) -> Result<Bundle> {
     Bundle::for_runtime(&runtime()?, name, "true")
 }
 
-/// Runs the bundle as it is now; what it said.
-fn run(bundle: &Bundle, what: &str) -> Result<Output> {
-    let output = bundle.run(&["run", "bad"]).with_context(|| what.to_owned())?;
+/// Runs the bundle in `dir`, which is in this one, as it is now; what it said.
+fn run(bundle: &Bundle, dir: &str, what: &str) -> Result<Output> {
+    let output = bundle.run(&["run", "--bundle", dir, "bad"]).with_context(|| what.to_owned())?;
     nothing_left(bundle).with_context(|| what.to_owned())?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{what}: {stderr}");
@@ -32,8 +32,8 @@ fn run(bundle: &Bundle, what: &str) -> Result<Output> {
 }
 
 /// It must fail with one line that says more than nothing.
-fn is_refused(bundle: &Bundle, what: &str) -> Result<()> {
-    let output = run(bundle, what)?;
+fn is_refused(bundle: &Bundle, dir: &str, what: &str) -> Result<()> {
+    let output = run(bundle, dir, what)?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     // 126 and 127 as a shell has them for programs.
     let is_status = matches!(output.status.code(), Some(1 | 126 | 127));
@@ -73,9 +73,11 @@ fn set(config: &mut Value, path: &str, value: Value) {
 #[test]
 fn files_that_are_no_configuration() -> Result<()> {
     let bundle = bundle("no-config")?;
-    let file = bundle.path().join("config.json");
-    let good = fs::read(&file)?;
-    let half = &good[..good.len() / 2];
+    let dir = bundle.path().join("wrong");
+    fs::create_dir(&dir)?;
+    let file = dir.join("config.json");
+    let good = bundle.config.to_string();
+    let half = &good.as_bytes()[..good.len() / 2];
     for (what, text) in [
         ("empty", &b""[..]),
         ("no JSON", b"hello"),
@@ -89,12 +91,12 @@ fn files_that_are_no_configuration() -> Result<()> {
         ("deep", &[b'['; 100_000]),
     ] {
         fs::write(&file, text)?;
-        is_refused(&bundle, what)?;
+        is_refused(&bundle, "wrong", what)?;
     }
     fs::remove_file(&file)?;
-    is_refused(&bundle, "no file")?;
+    is_refused(&bundle, "wrong", "no file")?;
     fs::create_dir(&file)?;
-    is_refused(&bundle, "a directory")?;
+    is_refused(&bundle, "wrong", "a directory")?;
     Ok(())
 }
 
@@ -213,7 +215,7 @@ fn values_that_no_container_has() -> Result<()> {
         let what = format!("{path} = {value}");
         set(&mut bundle.config, path, value);
         bundle.save()?;
-        if let Err(e) = is_refused(&bundle, &what) {
+        if let Err(e) = is_refused(&bundle, ".", &what) {
             failures.push(format!("{e:#}"));
         }
     }
@@ -229,7 +231,8 @@ fn a_bundle_that_is_not_there() -> Result<()> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(1) && stderr.lines().count() == 1, "{path:?}: {stderr}");
     }
-    for id in ["", ".", "..", "a/b", "a b", "a\nb", &"x".repeat(2000)] {
+    // An argument that is a directory is taken for the bundle.
+    for id in ["", "..", "a/b", "a b", "a\nb", &"x".repeat(2000)] {
         let output = bundle.run(&["run", "--", id])?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(1) && stderr.lines().count() == 1, "{id:?}: {stderr}");
@@ -254,7 +257,7 @@ fn configurations_changed_at_random() -> Result<()> {
         }
         bundle.save()?;
         let what = format!("seed {seed}, round {round}: {}", bundle.config);
-        let output = run(&bundle, &what)?;
+        let output = run(&bundle, ".", &what)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         let errors = stderr.lines().filter(|line| !line.contains("warning")).count();
         // What the program itself says is its own affair.
