@@ -13,7 +13,6 @@ use sentry::boot::config::{ContainerConfig, MountKind, MountSpec, NetworkSpec, P
 use sentry::boot::config::{SandboxConfig, SeccompMode, Shares, TerminalSpec};
 use sentry::boot::handle::Handle;
 use sentry::kernel::machine::{Limits as MachineLimits, Machine};
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +29,7 @@ const COVERED: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What a container gets besides its plan, whether the sandbox is its own or another's.
 #[derive(Debug, Default)]
 pub(crate) struct Furniture {
-    /// `cgroup.procs` of the groups where guests are to be born.
+    /// The doors to the groups where guests are to be born.
     pub(crate) guest_cgroups: Vec<Handle>,
     /// What the machine's size is read from.
     pub(crate) limits: MachineLimits,
@@ -55,7 +54,7 @@ impl Furniture {
 /// Descriptors that the parent made for the child.
 #[derive(Debug)]
 pub(crate) struct Handles {
-    /// `cgroup.procs` of the sentry's groups.
+    /// The doors to the sentry's groups, those left out in which its parent is.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
     pub(crate) container: Furniture,
     /// The socket to the parent.
@@ -99,7 +98,8 @@ pub(crate) fn confine(
     }
     // A session of its own keeps signals of the caller's terminal away from guests.
     rustix::process::setsid().context("cannot make a session")?;
-    join_cgroups(handles.sentry_cgroups)?;
+    crate::cgroup::enter(&handles.sentry_cgroups)?;
+    drop(handles.sentry_cgroups);
     let is_nobody_mapped = is_mapped("uid_map", NOBODY.0) && is_mapped("gid_map", NOBODY.1);
     host::private_mounts().context("cannot make the mount namespace private")?;
     let procfs = host::procfs().context("cannot mount a procfs for the sandbox's pid namespace")?;
@@ -180,15 +180,6 @@ fn is_mapped(file: &str, id: u32) -> bool {
         let (first, _, count) = (fields.next().unwrap_or(0), fields.next(), fields.next().unwrap_or(0));
         (first..first.saturating_add(count)).contains(&u64::from(id))
     })
-}
-
-fn join_cgroups(procs: Vec<OwnedFd>) -> Result<()> {
-    use std::io::Write;
-    for procs in procs {
-        // 0 is the writer.
-        File::from(procs).write_all(b"0").context("cannot join the sandbox's cgroup")?;
-    }
-    Ok(())
 }
 
 /// Takes the standard descriptors for the guest and leaves the sentry none but standard error, and not even that

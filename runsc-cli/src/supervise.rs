@@ -51,9 +51,9 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let cgroup = make_cgroup(&plan, globals)?;
     let terminal = RawTerminal::enter(plan.terminal)?;
     let beside = Beside {
-        sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_procs()).transpose()?.unwrap_or_default(),
+        sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_doors()).transpose()?.unwrap_or_default(),
         container: Furniture {
-            guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_procs()).transpose()?.unwrap_or_default(),
+            guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_doors()).transpose()?.unwrap_or_default(),
             limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
             ..Furniture::default()
         },
@@ -126,7 +126,7 @@ fn make_cgroup(plan: &Plan, globals: &Globals) -> Result<Option<OwnCgroup>> {
 
 /// What a sandbox gets besides its plan.
 pub(crate) struct Beside {
-    /// `cgroup.procs` of the sentry's groups.
+    /// The doors to the sentry's groups, those left out in which its parent is.
     pub(crate) sentry_cgroups: Vec<OwnedFd>,
     /// What its container gets.
     pub(crate) container: Furniture,

@@ -30,7 +30,7 @@ d 'exec as a user' 0 'uid=1000 gid=1000.*/tmp b' exec -u 1000:1000 -w /tmp -e A=
 d 'volumes write through' 0 '' exec box1 sh -c 'echo vol > /data/f'
 check 'the host sees it' 0 '^vol' cat "$WORK/volume/f"
 d 'memory follows the limit' 0 'MemTotal: +131072' exec box1 grep MemTotal /proc/meminfo
-d 'stats' 0 '128MiB' stats --no-stream box1
+d 'stats' 0 '128MiB.* [1-9][0-9.]*k?B / [0-9]' stats --no-stream box1
 d 'top shows the processes' 0 'while' top box1
 d 'pause' 0 '' pause box1
 d 'it is paused' 0 'paused' inspect -f '{{.State.Status}}' box1

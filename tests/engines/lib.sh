@@ -31,6 +31,7 @@ finish() {
 		for _ in $(seq 50); do [ -d "/proc/$pid" ] || break; sleep 0.1; done
 		kill -9 "$pid" 2>/dev/null
 	done
+	type cleanup >/dev/null 2>&1 && cleanup
 	# What an engine has mounted in its own namespace goes with the namespace.
 	kill -9 "$HOLDER" 2>/dev/null
 	# Shims outlive their engine.

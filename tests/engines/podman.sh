@@ -77,3 +77,41 @@ p 'a server' 0 '' run -d --name alone --network none bb sh -c 'while :; do echo 
 p 'the network of a container' 0 'of-the-server' run --rm --network container:alone bb \
 	sh -c 'for i in $(seq 50); do nc 127.0.0.1 777 </dev/null && exit; sleep 0.1; done'
 p 'remove the server' 0 '' rm -f -t 0 alone
+
+# The same as an ordinary user, who has subordinate ids, and then has none.
+SOMEBODY=runsc-test-$$
+cleanup() {
+	pkill -9 -u "$SOMEBODY"
+	sleep 0.2
+	userdel -r "$SOMEBODY" 2>/dev/null
+}
+useradd -m -d "$WORK/home" "$SOMEBODY" || exit 1
+mkdir -p "$WORK/home/run" "$WORK/home/cni"
+sed -e 's#/tmp"$#/home/tmp"#' -e 's#/cni"$#/home/cni"#' "$WORK/containers.conf" >"$WORK/home/containers.conf"
+printf '[storage]\ndriver = "vfs"\ngraphroot = "%s"\nrunroot = "%s"\n' "$WORK/home/root" "$WORK/home/run" >"$WORK/home/storage.conf"
+chmod 755 "$WORK" "$WORK/image"
+chmod 644 "$WORK/image/oci.tar"
+chown -R "$SOMEBODY:" "$WORK/home"
+R() {
+	inside setpriv --reuid "$SOMEBODY" --regid "$SOMEBODY" --init-groups env -i -C "$WORK/home" PATH="$PATH" HOME="$WORK/home" \
+		XDG_RUNTIME_DIR="$WORK/home/run" CONTAINERS_CONF="$WORK/home/containers.conf" \
+		CONTAINERS_STORAGE_CONF="$WORK/home/storage.conf" podman "$@"
+}
+export -f R
+export SOMEBODY
+r() { name=$1 status=$2 pattern=$3; shift 3; check "rootless: $name" "$status" "$pattern" bash -c 'R "$@"' R "$@"; }
+r 'an image' 0 '' load -q -i "$WORK/image/oci.tar"
+r 'run gives output and status' 3 'uid=0.* 0 +0 +0 .*/x' run --rm --network none bb sh -c 'id; touch /x; ls -ln /x; exit 3'
+r 'another user' 0 'uid=1000' run --rm --network none --user 1000:1000 bb id
+r 'run detached' 0 '^[0-9a-f]{64}' run -d --name d --network none bb sleep 100
+r 'exec gives output and status' 4 'in it' exec d sh -c 'echo in it; exit 4'
+r 'kill' 0 '' kill d
+r 'remove' 0 '' rm -f -t 0 d
+r 'other ids' 0 '0 +1 +100' run --rm --uidmap 0:1:100 --gidmap 0:1:100 --network none bb cat /proc/self/uid_map
+sed -i "/^$SOMEBODY:/d" /etc/subuid /etc/subgid
+r 'let go of the old ids' 0 '' system migrate
+rm -rf "$WORK/home/root" "$WORK/home/run" "$WORK/home/.local"
+inside setpriv --reuid "$SOMEBODY" --regid "$SOMEBODY" --clear-groups mkdir "$WORK/home/run"
+printf '[storage.options.vfs]\nignore_chown_errors = "true"\n' >>"$WORK/home/storage.conf"
+r 'the image again' 0 '' load -q -i "$WORK/image/oci.tar"
+r 'without subordinate ids' 5 'uid=0' run --rm --network none bb sh -c 'id; exit 5'

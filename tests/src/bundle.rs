@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Programs of busybox that tests use.
-const APPLETS: [&str; 35] = [
+const APPLETS: [&str; 36] = [
     "cat",
     "cut",
     "dd",
@@ -27,6 +27,7 @@ const APPLETS: [&str; 35] = [
     "httpd",
     "id",
     "ifconfig",
+    "ionice",
     "ip",
     "kill",
     "ls",

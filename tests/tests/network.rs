@@ -136,6 +136,12 @@ fn echo_reaches_both_ways_and_interfaces_are_shown() -> Result<()> {
     for text in ["inet 10.77.0.2/24", "fd77::2/64", "default via 10.77.0.1 dev eth0", "10.77.0.0/24 dev eth0"] {
         assert!(shown.contains(text), "{text} is not in {shown}");
     }
+    let stats: serde_json::Value = serde_json::from_str(&bundle.ok(&["events", "--stats", "echo-1"])?)?;
+    let figures = &stats["data"]["network_interfaces"][0];
+    assert_eq!(figures["Name"], "eth0", "{stats}");
+    for count in ["RxBytes", "TxBytes", "RxPackets", "TxPackets"] {
+        assert!(figures[count].as_u64().is_some_and(|n| n > 0), "{stats}");
+    }
     cable
         .ok(&["ping", "-c", "2", "-W", "2", "10.77.0.2"])
         .or_else(|_| cable.ok(&["busybox", "ping", "-c", "2", "10.77.0.2"]))?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tests::{Bundle, runsc};
+use tests::{Bundle, eventually, runsc};
 
 /// What a container is given by default, as engines have it.
 fn usual_config() -> Value {
@@ -408,6 +408,26 @@ fn exec_runs_a_further_process() -> Result<()> {
     let process = json!({"args": ["sh", "-c", "echo from $0 file"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]});
     fs::write(bundle.path().join("process.json"), process.to_string())?;
     assert_eq!(bundle.ok(&["exec", "--process", "process.json", &id])?, "from sh file\n");
+    Ok(())
+}
+
+#[test]
+fn scheduling_is_as_configured() -> Result<()> {
+    let mut bundle = bundle("scheduler")?;
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+    bundle.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+    bundle.script("ionice -p $$ >/seen; exec sleep 60");
+    bundle.ok(&["run", "--detach", &bundle.id])?;
+    eventually("it has looked", || Ok(!fs::read_to_string(bundle.in_root("seen")).unwrap_or_default().is_empty()))?;
+    assert_eq!(fs::read_to_string(bundle.in_root("seen"))?, "best-effort: prio 6\n");
+    let pids: Vec<i32> = serde_json::from_str(&bundle.ok(&["ps", "--format", "json", &bundle.id])?)?;
+    let pid = pids.last().context("there is a process")?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(") ").context("a name")?.1;
+    assert_eq!(fields.split(' ').nth(16), Some("7"), "{stat}");
+    bundle.ok(&["delete", "--force", &bundle.id])?;
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 20});
+    bundle.fails(&["run", &bundle.id])?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! of the container's group, where engines look.
 //!
 //! The crate `libcgroups` was considered: it knows neither child groups nor processes in another group than the
-//! container's in one hierarchy (see [`Cgroup::sentry_procs`]), does not tell what it made until it has made it
+//! container's in one hierarchy (see [`Cgroup::sentry_doors`]), does not tell what it made until it has made it
 //! (see [`Cgroup::locate`]), and brings 70 packages; this is a tenth of its size.
 
 mod devices;
@@ -159,26 +159,32 @@ impl Cgroup {
         self.set(resources, !rustix::process::geteuid().is_root())
     }
 
-    /// `cgroup.procs` of all groups where the sentry belongs, open for writing. Where pids are limited by version 1
+    /// The doors to all groups where the sentry belongs. Where pids are limited by version 1
     /// that is not the container's group, for the limit is on guests alone: the sentry holds them to it, and the
     /// host to a little more.
-    pub(crate) fn sentry_procs(&self) -> Result<Vec<OwnedFd>> {
-        self.groups.iter().map(|group| open_procs(&self.sandbox_dir(group))).collect()
+    pub(crate) fn sentry_doors(&self) -> Result<Vec<OwnedFd>> {
+        self.groups.iter().map(|group| self.door(&self.sandbox_dir(group))).collect()
     }
 
-    /// `cgroup.procs` of the groups where guests belong and the sentry, whose children they are, is not.
-    pub(crate) fn guest_procs(&self) -> Result<Vec<Handle>> {
-        self.freezer().map(|dir| open_procs(&dir).map(Handle::from)).into_iter().collect()
+    /// Those of them that are not the container's own, where its monitor is.
+    pub(crate) fn sentry_doors_apart(&self) -> Result<Vec<OwnedFd>> {
+        let apart = self.groups.iter().map(|group| (group, self.sandbox_dir(group)));
+        apart.filter(|(group, dir)| group.dir != *dir).map(|(_, dir)| self.door(&dir)).collect()
+    }
+
+    /// The doors to the groups where guests belong and the sentry, whose children they are, is not.
+    pub(crate) fn guest_doors(&self) -> Result<Vec<Handle>> {
+        self.freezer().map(|dir| self.door(&dir).map(Handle::from)).into_iter().collect()
     }
 
     /// The same where the sentry is another container's: of all groups.
-    pub(crate) fn member_procs(&self) -> Result<Vec<Handle>> {
+    pub(crate) fn member_doors(&self) -> Result<Vec<Handle>> {
         let freezer = self.freezer();
         let place = |group: &Group| match &freezer {
             Some(guests) if guests.parent() == Some(&group.dir) => guests.clone(),
             _ => self.sandbox_dir(group),
         };
-        self.groups.iter().map(|group| open_procs(&place(group)).map(Handle::from)).collect()
+        self.groups.iter().map(|group| self.door(&place(group)).map(Handle::from)).collect()
     }
 
     /// Files that tell a sandbox how large it is.
@@ -202,12 +208,24 @@ impl Cgroup {
         }
     }
 
-    /// Puts a process into the container's group.
-    pub(crate) fn join(&self, pid: rustix::process::Pid) -> Result<()> {
-        for group in &self.groups {
-            write(&group.dir.join("cgroup.procs"), pid.as_raw_nonzero())?;
-        }
-        Ok(())
+    /// The doors to the container's own groups, for [`enter`].
+    pub(crate) fn doors(&self) -> Result<Vec<OwnedFd>> {
+        self.groups.iter().map(|group| self.door(&group.dir)).collect()
+    }
+
+    /// Puts this process, which has one thread, into the container's groups.
+    pub(crate) fn join(&self) -> Result<()> {
+        enter(&self.doors()?)
+    }
+
+    /// The file by which a process with one thread enters a group, open for writing. In version 1 that is `tasks`: a
+    /// thread that moves itself waits for nobody, while a process that is moved (`cgroup.procs`) waits until all
+    /// processors have seen that no other thread of it can be born or die meanwhile, which takes milliseconds.
+    fn door(&self, dir: &Path) -> Result<OwnedFd> {
+        let path = dir.join(if self.version == Version::V1 { "tasks" } else { "cgroup.procs" });
+        let file =
+            OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(file.into())
     }
 
     /// The group that holds guests and sentry.
@@ -278,11 +296,13 @@ fn is_refused(e: &anyhow::Error) -> bool {
     matches!(kind, Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem))
 }
 
-fn open_procs(dir: &Path) -> Result<OwnedFd> {
-    let path = dir.join("cgroup.procs");
-    let file: File =
-        OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(file.into())
+/// Has this process, which has one thread, enter groups by their doors.
+pub(crate) fn enter(doors: &[OwnedFd]) -> Result<()> {
+    for door in doors {
+        // 0 is the writer.
+        rustix::io::write(door, b"0").context("cannot join the container's cgroup")?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, value: impl ToString) -> Result<()> {

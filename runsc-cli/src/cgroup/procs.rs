@@ -70,6 +70,18 @@ impl Cgroup {
         gone.context("processes of the container do not end")
     }
 
+    /// Removes the groups if nobody is in them, without looking; false if that was not all of them.
+    pub(crate) fn remove_empty(&self) -> bool {
+        let guests = self.freezer();
+        let dirs = guests.into_iter().chain(self.dirs());
+        let gone = dirs.map(|dir| match fs::remove_dir(dir) {
+            Err(e) => e.kind() == ErrorKind::NotFound,
+            Ok(()) => true,
+        });
+        let left = gone.filter(|is_gone| !is_gone).count();
+        left == 0 && self.remove().is_ok()
+    }
+
     /// Removes the groups, and parents made for them unless others use these now. What is gone already is fine.
     pub(crate) fn remove(&self) -> Result<()> {
         let mut result = Ok(());
@@ -132,6 +144,11 @@ fn children(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn remove_tree(dir: &Path) -> Result<()> {
+    match fs::remove_dir(dir) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
     // Engines make groups inside a container's, too.
     for child in children(dir) {
         remove_tree(&child)?;

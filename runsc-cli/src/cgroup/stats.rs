@@ -21,7 +21,7 @@ pub(crate) struct Stats {
     blkio: Blkio,
     hugetlb: BTreeMap<String, Entry>,
     intel_rdt: Empty,
-    /// Of the sandbox's own network, told by the sentry.
+    /// Of the container's network namespace, which this module does not know.
     pub(crate) network_interfaces: Vec<NetworkInterface>,
 }
 
@@ -144,6 +144,37 @@ pub(crate) struct NetworkInterface {
     pub(crate) tx_packets: u64,
     pub(crate) tx_errors: u64,
     pub(crate) tx_dropped: u64,
+}
+
+impl NetworkInterface {
+    /// Those in the network namespace of a process, but `lo`: of those that a sandbox has taken over the host still
+    /// counts what comes and goes.
+    pub(crate) fn of_process(pid: i32) -> Vec<NetworkInterface> {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+        text.lines().filter_map(NetworkInterface::parse).filter(|interface| interface.name != "lo").collect()
+    }
+
+    /// A line of `/proc/net/dev`: bytes, packets, errors, dropped and four more, received and then sent.
+    fn parse(line: &str) -> Option<NetworkInterface> {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<u64> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
+        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
+            numbers[..]
+        else {
+            return None;
+        };
+        Some(NetworkInterface {
+            name: name.trim().to_owned(),
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+        })
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

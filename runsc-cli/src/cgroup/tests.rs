@@ -42,14 +42,17 @@ fn life_of_groups_of_version_1() {
 
     let (mut monitor, monitor_pid) = sleeper();
     let (mut guest, guest_pid) = sleeper();
-    cgroup.join(monitor_pid).expect("the monitor joins");
-    for procs in cgroup
-        .sentry_procs()
+    let put = |door: &OwnedFd, pid: Pid| {
+        rustix::io::write(door, pid.as_raw_nonzero().to_string().as_bytes()).expect("it joins");
+    };
+    cgroup.doors().expect("groups can be opened").iter().for_each(|door| put(door, monitor_pid));
+    for door in cgroup
+        .sentry_doors()
         .expect("groups can be opened")
         .into_iter()
-        .chain(cgroup.guest_procs().expect("so can these").into_iter().map(Handle::into_fd))
+        .chain(cgroup.guest_doors().expect("so can these").into_iter().map(Handle::into_fd))
     {
-        rustix::io::write(&procs, guest_pid.as_raw_nonzero().to_string().as_bytes()).expect("the guest joins");
+        put(&door, guest_pid);
     }
     assert_eq!(cgroup.host_pids(), [guest_pid]);
     assert_eq!(procs::in_tree(&pids), [monitor_pid]);

@@ -4,7 +4,7 @@ use crate::plan::{Limits, Mount, Plan, Source, Terminal};
 use crate::{Globals, supervise};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
-use sentry::boot::config::{CapabilitySets, ProcessSpec, Rlimit, TmpfsSpec};
+use sentry::boot::config::{CapabilitySets, ProcessSpec, Rlimit, Scheduling, TmpfsSpec};
 use sentry::kernel::CAP_ALL;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -127,6 +127,7 @@ fn process(args: Args) -> Result<ProcessSpec> {
         oom_score_adj: 0,
         personality: 0,
         seccomp: None,
+        scheduling: Scheduling::default(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! `runsc events`: what a container uses, and when it runs out of memory.
 
 use crate::Globals;
-use crate::container::{Container, Status};
+use crate::cgroup::stats::NetworkInterface;
+use crate::container::{Container, Status, namespace};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -60,7 +61,12 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
 }
 
 fn stats(container: &Container) -> Result<u8> {
-    let stats = container.cgroup("events")?.stats();
+    let mut stats = container.cgroup("events")?.stats();
+    let pid = container.pid();
+    // Of the host's own nothing is the container's.
+    if namespace(&pid.to_string(), "net") != namespace("self", "net") {
+        stats.network_interfaces = NetworkInterface::of_process(pid);
+    }
     show(&Event { kind: "stats", id: &container.saved.id, data: Some(stats) })
 }
 

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use platform::host::{self, Caps, Namespaces};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sentry::boot::config::NetworkSpec;
 use sentry::boot::handle::Handle;
 use sentry::boot::protocol::Request;
@@ -130,7 +130,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         id: &id,
         path: spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()),
         is_systemd: globals.systemd_cgroup,
-        is_rootless: !rustix::process::geteuid().is_root() || spaces.maps_ids(),
+        is_rootless: super::is_rootless() || spaces.maps_ids(),
     };
     let pod = Pod::of(&globals.root(), &spec, &spaces)?;
     let saved = Saved {
@@ -177,12 +177,13 @@ fn furnish(
     let bundle = container.saved.bundle.clone();
     let create_container = configured.create_container().clone().unwrap_or_default();
     let parts = Parts {
+        cgroups: cgroup.doors()?,
         plan,
         spaces,
         beside: Beside {
-            sentry_cgroups: cgroup.sentry_procs()?,
+            sentry_cgroups: cgroup.sentry_doors_apart()?,
             container: Furniture {
-                guest_cgroups: if pod.is_some() { cgroup.member_procs()? } else { cgroup.guest_procs()? },
+                guest_cgroups: if pod.is_some() { cgroup.member_doors()? } else { cgroup.guest_doors()? },
                 limits: cgroup.machine_limits(),
                 listener: Some(container.listen()?.into()),
                 hold: true,
@@ -206,9 +207,6 @@ fn furnish(
     let monitor = Monitor::fork(container, parts, globals)?;
     container.saved.monitor = Some(monitor.identity);
     container.save()?;
-    if let Some(pid) = Pid::from_raw(monitor.identity.pid) {
-        cgroup.join(pid)?;
-    }
     monitor.place().map_err(failed)?;
     let state = container.state(ContainerState::Creating);
     let first = [("prestart", configured.prestart()), ("createRuntime", configured.create_runtime())];

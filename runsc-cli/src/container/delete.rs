@@ -47,7 +47,7 @@ impl Container {
         if let Some(monitor) = &self.saved.monitor {
             monitor.kill()?;
         }
-        if let Some(cgroup) = &self.saved.cgroup {
+        if let Some(cgroup) = self.saved.cgroup.as_ref().filter(|cgroup| !cgroup.remove_empty()) {
             cgroup.kill_all()?;
             cgroup.remove()?;
         }

@@ -6,6 +6,7 @@ use super::create::{failed, write_pid};
 use super::monitor::die_of;
 use super::process::Identity;
 use super::{Console, Container, Status};
+use crate::cgroup::Cgroup;
 use crate::plan::Terminal;
 use crate::supervise::{Failure, forward_signals, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
@@ -15,7 +16,6 @@ use nix::sys::signalfd::SignalFd;
 use oci_spec::runtime::{ContainerState, Hook, Process};
 use platform::host::{self, Clone, Namespaces};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::Pid;
 use sentry::boot::config::ProcessSpec;
 use sentry::boot::protocol::{ExecRequest, Reply, Request, Stdio};
 use std::fs::File;
@@ -54,7 +54,7 @@ pub(crate) fn exec(container: Container, options: ExecOptions, _: &Globals) -> R
     let client = container.connect()?;
     if !options.is_detached {
         let me = Identity::of(std::process::id() as i32)?;
-        join(&container, me.pid)?;
+        join(&container)?;
         drop(container);
         let signals = forwarded_signals()?;
         begin(&client, spec, terminal.as_ref(), &options.preserved).map_err(failed)?;
@@ -70,11 +70,8 @@ pub(crate) fn exec(container: Container, options: ExecOptions, _: &Globals) -> R
     detach(&container, &client, spec, terminal.as_ref(), &options)
 }
 
-fn join(container: &Container, pid: i32) -> Result<()> {
-    match (&container.saved.cgroup, Pid::from_raw(pid)) {
-        (Some(cgroup), Some(pid)) => cgroup.join(pid),
-        _ => Ok(()),
-    }
+fn join(container: &Container) -> Result<()> {
+    container.saved.cgroup.as_ref().map_or(Ok(()), Cgroup::join)
 }
 
 /// Leaves a process of the host behind that ends as the one in the container does.
@@ -88,13 +85,13 @@ fn detach(
     let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("cannot make a pipe")?;
     match host::clone(Namespaces::empty()).context("cannot make a process")? {
         Clone::Child => {
+            let joined = join(container);
             container.leave();
             drop(told);
-            std::process::exit(live(client, spec, terminal, &options.preserved, tell));
+            std::process::exit(live(joined, client, spec, terminal, options, tell));
         }
         Clone::Parent { pid, .. } => {
             drop(tell);
-            join(container, pid)?;
             // An empty message is success.
             let text = std::io::read_to_string(File::from(told)).context("the process's monitor is gone")?;
             if let Some((status, what)) = text.split_once(' ') {
@@ -113,14 +110,16 @@ fn detach(
 
 /// The life of a detached process's monitor; returns what to exit with.
 fn live(
+    joined: Result<()>,
     client: &Client,
     spec: ProcessSpec,
     terminal: Option<&RawTerminal>,
-    preserved: &[OwnedFd],
+    options: &ExecOptions,
     tell: OwnedFd,
 ) -> i32 {
     let mut tell = File::from(tell);
-    let began = rustix::process::setsid().context("cannot make a session").and_then(|_| {
+    let session = || rustix::process::setsid().context("cannot make a session");
+    let began = joined.and_then(|()| session()).and_then(|_| {
         if let Some(terminal) = terminal {
             // So that changes of its size are signalled to this process.
             let _ = rustix::process::ioctl_tiocsctty(terminal.host());
@@ -128,7 +127,7 @@ fn live(
         forwarded_signals()
     });
     let began = began.map_err(|e| Failure { what: format!("{e:#}"), status: 1 });
-    let began = began.and_then(|signals| begin(client, spec, terminal, preserved).map(|()| signals));
+    let began = began.and_then(|signals| begin(client, spec, terminal, &options.preserved).map(|()| signals));
     let signals = match began {
         Ok(signals) => signals,
         Err(Failure { what, status }) => {

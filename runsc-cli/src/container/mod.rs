@@ -246,10 +246,15 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 pub(crate) fn default_root() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime {
-        Some(dir) if !rustix::process::geteuid().is_root() => PathBuf::from(dir).join("runsc"),
-        None if !rustix::process::geteuid().is_root() => {
-            PathBuf::from(format!("/tmp/runsc-{}", rustix::process::geteuid().as_raw()))
-        }
+        Some(dir) if is_rootless() => PathBuf::from(dir).join("runsc"),
+        None if is_rootless() => PathBuf::from(format!("/tmp/runsc-{}", rustix::process::geteuid().as_raw())),
         _ => "/run/runsc".into(),
     }
+}
+
+/// Whether this process is an ordinary user's: rootless engines call as the root of a user namespace, which is one.
+fn is_rootless() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_own = !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"]);
+    is_own || !rustix::process::geteuid().is_root()
 }

@@ -8,7 +8,7 @@ use super::{Console, Container};
 use crate::plan::Plan;
 use crate::supervise::{Beside, End, Failure, Sandbox, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, network};
+use crate::{Globals, cgroup, log, network};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use platform::host::{self, Clone, Namespaces};
@@ -33,7 +33,7 @@ enum Told {
 /// What the command tells the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 enum Go {
-    /// Ids are mapped, the cgroup is joined.
+    /// Ids are mapped.
     Place,
     /// The hooks that come before have run.
     Create,
@@ -41,6 +41,8 @@ enum Go {
 
 /// What a monitor is made with.
 pub(super) struct Parts {
+    /// The doors to the container's groups.
+    pub(super) cgroups: Vec<OwnedFd>,
     pub(super) plan: Plan,
     pub(super) spaces: Spaces,
     pub(super) beside: Beside,
@@ -204,6 +206,7 @@ fn wait_for(sync: &OwnedFd, wanted: impl Fn(&Go) -> bool) -> Result<()> {
 
 /// Goes where the container's process belongs.
 fn place(parts: &Parts) -> Result<()> {
+    cgroup::enter(&parts.cgroups)?;
     rustix::process::setsid().context("cannot make a session")?;
     if let Some(adjustment) = parts.oom_score_adj
         && let Err(e) = std::fs::write("/proc/self/oom_score_adj", adjustment.to_string())

@@ -72,8 +72,16 @@ pub(super) fn check_unsupported(linux: &Linux) -> Result<()> {
 }
 
 /// Mappings as inside, outside, count.
-pub(super) fn mappings(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<(u32, u32, u32)> {
-    mappings.iter().flatten().map(|m| (m.container_id(), m.host_id(), m.size())).collect()
+///
+/// Without any they are those of the user namespace that this process is in.
+pub(super) fn mappings(mappings: &Option<Vec<LinuxIdMapping>>, own: &str) -> Vec<(u32, u32, u32)> {
+    let given: Vec<_> = mappings.iter().flatten().map(|m| (m.container_id(), m.host_id(), m.size())).collect();
+    if !given.is_empty() {
+        return given;
+    }
+    let text = std::fs::read_to_string(own).unwrap_or_default();
+    let numbers: Vec<u32> = text.split_whitespace().map_while(|number| number.parse().ok()).collect();
+    numbers.as_chunks::<3>().0.iter().map(|[inside, outside, count]| (*inside, *outside, *count)).collect()
 }
 
 /// Names and values, each one that a container may set, as runc judges it.

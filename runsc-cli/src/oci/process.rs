@@ -4,7 +4,7 @@ use super::capabilities;
 use anyhow::{Result, bail};
 use oci_spec::runtime as oci;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
-use sentry::boot::config::{ProcessSpec, Rlimit};
+use sentry::boot::config::{ProcessSpec, Rlimit, Scheduling};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -30,7 +30,6 @@ pub(super) fn process(process: &oci::Process) -> Result<ProcessSpec> {
     if !process.cwd().is_absolute() {
         bail!("Cwd must be an absolute path");
     }
-    check_scheduling(process)?;
     check_labels(process)?;
     let user = process.user();
     Ok(ProcessSpec {
@@ -48,6 +47,7 @@ pub(super) fn process(process: &oci::Process) -> Result<ProcessSpec> {
         oom_score_adj: oom_score_adj(process.oom_score_adj())?,
         personality: 0,
         seccomp: None,
+        scheduling: scheduling(process)?,
     })
 }
 
@@ -95,9 +95,10 @@ fn resource(kind: oci::PosixRlimitType) -> u32 {
     }
 }
 
-/// Scheduling is the host's: what is asked for must make sense, and has no effect.
-fn check_scheduling(process: &oci::Process) -> Result<()> {
+/// Real-time policies are not given: they would take the host's processors from others.
+fn scheduling(process: &oci::Process) -> Result<Scheduling> {
     use oci::LinuxSchedulerPolicy as P;
+    let mut scheduling = Scheduling::default();
     if let Some(scheduler) = process.scheduler() {
         let priority = scheduler.priority().unwrap_or(0);
         let is_real_time = matches!(scheduler.policy(), P::SchedFifo | P::SchedRr);
@@ -110,15 +111,31 @@ fn check_scheduling(process: &oci::Process) -> Result<()> {
         if scheduler.nice().is_some_and(|nice| !(-20..=19).contains(&nice)) {
             bail!("invalid scheduler.nice: {}", scheduler.nice().unwrap_or(0));
         }
-        crate::log::warn("process.scheduler has no effect: guests are scheduled as the sandbox is");
+        scheduling.nice = *scheduler.nice();
+        let flags = scheduler.flags().as_deref().unwrap_or_default();
+        scheduling.reset_on_fork = flags.contains(&oci::LinuxSchedulerFlag::SchedResetOnFork);
+        scheduling.policy = match scheduler.policy() {
+            P::SchedOther => libc::SCHED_OTHER,
+            P::SchedBatch => libc::SCHED_BATCH,
+            P::SchedIdle => libc::SCHED_IDLE,
+            P::SchedFifo | P::SchedRr | P::SchedDeadline | P::SchedIso => {
+                crate::log::warn("process.scheduler: real-time policies are not given to guests; it is SCHED_OTHER");
+                libc::SCHED_OTHER
+            }
+        };
     }
     if let Some(io) = process.io_priority() {
         if !(0..=7).contains(&io.priority()) {
             bail!("invalid ioPriority.Priority: {}", io.priority());
         }
-        crate::log::warn("process.ioPriority has no effect: the sandbox does the input and output");
+        let class = match io.class() {
+            oci::IOPriorityClass::IoprioClassRt => 1,
+            oci::IOPriorityClass::IoprioClassBe => 2,
+            oci::IOPriorityClass::IoprioClassIdle => 3,
+        };
+        scheduling.ioprio = class << 13 | io.priority() as u16;
     }
-    Ok(())
+    Ok(scheduling)
 }
 
 fn check_labels(process: &oci::Process) -> Result<()> {

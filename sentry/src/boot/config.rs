@@ -43,7 +43,7 @@ pub struct ContainerConfig {
     pub preserved: Vec<Handle>,
     /// A terminal to be relayed to a pseudo-terminal of the sandbox.
     pub terminal: Option<TerminalSpec>,
-    /// `cgroup.procs` of the guests' cgroup, opened for writing: one per hierarchy, none without cgroups.
+    /// Files by which the writer joins the guests' cgroup, open for writing: one per hierarchy, none without cgroups.
     pub guest_cgroups: Vec<Handle>,
     /// Most tasks that guests may have at a time.
     pub pids_limit: Option<u64>,
@@ -145,6 +145,22 @@ pub struct ProcessSpec {
     /// Filter of its system calls.
     #[serde(default)]
     pub seccomp: Option<SeccompSpec>,
+    /// How it is scheduled.
+    #[serde(default)]
+    pub scheduling: Scheduling,
+}
+
+/// How a process begins to be scheduled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// `SCHED_*`.
+    pub policy: i32,
+    /// Nice value; `None` is the sentry's own.
+    pub nice: Option<i32>,
+    /// `SCHED_RESET_ON_FORK`.
+    pub reset_on_fork: bool,
+    /// As of `ioprio_set(2)`.
+    pub ioprio: u16,
 }
 
 /// A filter of system calls, as `seccomp(2)` takes it.

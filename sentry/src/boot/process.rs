@@ -115,6 +115,7 @@ fn new_process(spec: ProcessSpec, with: Start) -> NewProcess {
         oom_score_adj: spec.oom_score_adj,
         personality: spec.personality,
         seccomp: spec.seccomp,
+        scheduling: spec.scheduling,
         terminal: with.terminal,
         on_exit: with.on_exit,
     }

@@ -3,7 +3,7 @@
 use super::signal::TaskSignals;
 use super::task::TaskParts;
 use super::{Creds, Kernel, Limit, Task, ThreadGroup, exec, group, init, run};
-use crate::boot::config::SeccompSpec;
+use crate::boot::config::{Scheduling, SeccompSpec};
 use crate::errno::{Errno, SysResult};
 use crate::fs::FdTable;
 use crate::fs::attr::FileKind;
@@ -12,6 +12,7 @@ use crate::fs::inode::Caller;
 use crate::fs::path::FsContext;
 use crate::fs::walk::{Resolve, Walk};
 use crate::loader::Strings;
+use crate::syscalls::sched;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,6 +39,8 @@ pub struct NewProcess {
     pub personality: u32,
     /// Filter of its system calls.
     pub seccomp: Option<SeccompSpec>,
+    /// How it is scheduled.
+    pub scheduling: Scheduling,
     /// Its controlling terminal.
     pub terminal: Option<Arc<Relay>>,
     /// Told of its death.
@@ -116,6 +119,7 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> Resu
     };
     let t = Task::new(kernel, &group, parts);
     t.personality.store(new.personality, Ordering::Relaxed);
+    schedule(&t, new.scheduling);
     let filtered = new.seccomp.as_ref().map_or(Ok(()), |spec| crate::seccomp::preset(&t, spec));
     let entered = filtered.map_err(StartError::Program).and_then(|()| enter(&t, &new.cwd).map_err(StartError::Cwd));
     let loaded = match entered {
@@ -142,6 +146,17 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> Resu
         terminal.control(&t);
     }
     Ok(Prepared(t))
+}
+
+fn schedule(t: &Task, wanted: Scheduling) {
+    let mut traits = t.traits.lock();
+    (traits.policy, traits.reset_on_fork, traits.ioprio) = (wanted.policy, wanted.reset_on_fork, wanted.ioprio);
+    drop(traits);
+    if let Some(nice) = wanted.nice
+        && let Err(e) = sched::set_nice(t, nice)
+    {
+        tracing::warn!("a process has another nice value than it should: {e}");
+    }
 }
 
 fn enter(t: &Task, cwd: &[u8]) -> SysResult<()> {

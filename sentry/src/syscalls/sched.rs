@@ -176,7 +176,7 @@ fn nice_of(task: &Task) -> SysResult<i32> {
 }
 
 /// A lower value than the sentry itself may set stays what it is: nobody outside may be pushed aside.
-fn set_nice(task: &Task, nice: i32) -> SysResult<()> {
+pub(crate) fn set_nice(task: &Task, nice: i32) -> SysResult<()> {
     match rustix::process::setpriority_process(Some(host(task)?), nice) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),
         other => Ok(other?),
