@@ -128,6 +128,17 @@ pub struct Usage {
     pub nivcsw: u64,
 }
 
+/// Whether calls that a program makes often are made or answered without a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FastPath {
+    /// Every call is a notification.
+    Off,
+    /// Where it pays.
+    On,
+    /// Wherever it can be done, also while no core idles: what costs more then, but shows more.
+    Always,
+}
+
 /// What a guest process may answer itself, without asking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
@@ -158,6 +169,8 @@ pub enum Fact {
     Parent,
     /// User or group.
     Owner,
+    /// Everything, and that its calls may be made through channels: a filter of its own looks at them.
+    Calls,
 }
 
 /// One guest thread. Methods that answer return at once; the thread goes on by itself.

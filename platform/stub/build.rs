@@ -3,7 +3,17 @@
 use goblin::elf::program_header::{PF_R, PF_X, PT_LOAD};
 use std::{env, fmt::Write as _, fs, path::PathBuf, process::Command};
 
-const ENTRIES: &[&str] = &["stub_start", "stub_handler", "stub_restorer", "stub_sigreturned"];
+const ENTRIES: &[&str] = &[
+    "stub_start",
+    "stub_handler",
+    "stub_restorer",
+    "stub_sigreturned",
+    "stub_channel",
+    "stub_channel_asked",
+    "stub_channel_wait",
+    "stub_channel_slow",
+    "stub_channel_end",
+];
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(rust_analyzer)");

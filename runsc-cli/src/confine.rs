@@ -79,7 +79,7 @@ impl Handles {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walls {
     pub(crate) platform: PlatformKind,
-    pub(crate) fast_path: bool,
+    pub(crate) fast_path: platform::FastPath,
     pub(crate) allow_weaker: bool,
     pub(crate) seccomp: SeccompMode,
     /// The child is in a user namespace of its own, and was this user and group outside.

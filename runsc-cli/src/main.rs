@@ -47,9 +47,9 @@ struct Globals {
     /// How system calls are intercepted
     #[arg(long, global = true, value_enum, default_value = "notify")]
     platform: PlatformName,
-    /// Whether calls that a program makes often may be answered without the sentry
+    /// Whether calls that a program makes often may be made without being intercepted
     #[arg(long, global = true, value_enum, default_value = "on")]
-    fast_path: Switch,
+    fast_path: FastPath,
     /// Start even if the host cannot give every outer wall
     #[arg(long, global = true)]
     allow_weaker: bool,
@@ -86,9 +86,23 @@ struct Globals {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Switch {
+enum FastPath {
+    /// Where it pays
     On,
+    /// Never
     Off,
+    /// Also while no core idles (for development)
+    Always,
+}
+
+impl From<FastPath> for platform::FastPath {
+    fn from(mode: FastPath) -> platform::FastPath {
+        match mode {
+            FastPath::On => platform::FastPath::On,
+            FastPath::Off => platform::FastPath::Off,
+            FastPath::Always => platform::FastPath::Always,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -174,7 +174,7 @@ impl Sandbox {
             .then(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let walls = Walls {
             platform: globals.platform.into(),
-            fast_path: globals.fast_path == crate::Switch::On,
+            fast_path: globals.fast_path.into(),
             allow_weaker: globals.allow_weaker,
             seccomp: globals.sentry_seccomp.into(),
             user_namespace,

@@ -1,7 +1,9 @@
 //! Guest programs in C (`tests/guest/*.c`): each is compiled, run natively, run in the sandbox; output and exit
-//! status must be equal. Those of the file system run a second time with their files on the host.
+//! status must be equal. Each runs a second time with as many calls as can be taking the fast path, whatever the load
+//! is; those of the file system run a third time with their files on the host.
 
 use anyhow::Result;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 use tests::{Program, Scratch, cases, compare, compile, run_trials, sandboxed_with, trial};
@@ -14,15 +16,26 @@ fn main() -> Result<()> {
     for (source, name) in cases("guest", "c")? {
         if name.starts_with("fs_") {
             let (source, name) = (source.clone(), format!("{name}_bound"));
-            trials.push(trial(name.clone(), move || check(&source, &name, true)));
+            trials.push(trial(name.clone(), move || check(&source, &name, Way::Bound)));
         }
-        trials.push(trial(name.clone(), move || check(&source, &name, false)));
+        let (fast_source, fast_name) = (source.clone(), format!("{name}_fast"));
+        trials.push(trial(fast_name.clone(), move || check(&fast_source, &fast_name, Way::Fast)));
+        trials.push(trial(name.clone(), move || check(&source, &name, Way::Plain)));
     }
     run_trials(trials)
 }
 
-/// `bound`: what the program changes goes to the host, in place of a layer in memory.
-fn check(source: &Path, name: &str, bound: bool) -> Result<()> {
+/// How a program runs in the sandbox.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Plain,
+    /// What the program changes goes to the host, in place of a layer in memory.
+    Bound,
+    /// Calls through shared memory wherever they can be.
+    Fast,
+}
+
+fn check(source: &Path, name: &str, way: Way) -> Result<()> {
     let scratch = Scratch::new(name)?;
     let exe = compile(source, &scratch)?;
     let program =
@@ -31,7 +44,11 @@ fn check(source: &Path, name: &str, bound: bool) -> Result<()> {
     let native = program.run()?;
     scratch.fresh("cwd")?;
     let place = scratch.path().as_os_str();
-    let options = if bound { vec!["--bind".as_ref(), place, place] } else { Vec::new() };
-    let sandbox = sandboxed_with(&program, &options)?.run()?;
+    let options: &[&OsStr] = match way {
+        Way::Plain => &[],
+        Way::Bound => &["--bind".as_ref(), place, place],
+        Way::Fast => &["--fast-path=always".as_ref()],
+    };
+    let sandbox = sandboxed_with(&program, options)?.run()?;
     compare(&native, &sandbox)
 }

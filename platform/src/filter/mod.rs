@@ -43,8 +43,8 @@ const FUTEX_FLAGS: u32 = 128 | 256;
 /// QUERY and the private forms, with their registrations.
 const MEMBARRIER: [u32; 7] = [0, 8, 16, 32, 64, 128, 256];
 
-/// SET_FS, GET_FS, GET_GS. SET_GS is intercepted: GS is kept for the stub's own use.
-const ARCH_PRCTL: [u32; 3] = [0x1002, 0x1003, 0x1004];
+/// SET_FS, GET_FS. Those of GS are intercepted: the stub uses it.
+const ARCH_PRCTL: [u32; 2] = [0x1002, 0x1003];
 
 /// Clocks that read the same for guest and host: REALTIME, MONOTONIC, THREAD_CPUTIME, RAW, COARSE forms,
 /// BOOTTIME, TAI.

@@ -68,17 +68,22 @@ pub(super) fn set_registers(host: &HostProcess, uc: u64, r: &Registers) -> bool 
     host.write_pieces(&[(uc + GREGS, &b), (uc + SIGMASK, &[0; 8])])
 }
 
-/// Sets the result of the call that the frame returns from, and the address after it.
-pub(super) fn set_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool {
-    host.write_pieces(&[(uc + RAX, &ret.to_le_bytes()), (uc + RIP, &ip.to_le_bytes())])
+/// Sets the result of the call that the frame returns from, and the address after it: `rcx` too has that, which is
+/// elsewhere if the call was made in code that stands for its site.
+pub(super) fn set_result(host: &HostProcess, uc: u64, ret: i64, rcx: u64, ip: u64) -> bool {
+    let mut both = [0u8; 16];
+    let (rax, behind) = both.split_at_mut(8);
+    rax.copy_from_slice(&ret.to_le_bytes());
+    behind.copy_from_slice(&rcx.to_le_bytes());
+    host.write_pieces(&[(uc + RAX, &both), (uc + RIP, &ip.to_le_bytes())])
 }
 
-/// Has the frame return to `ip` with `ret`, as it should already: kernels before the fix of October 2025 may have
+/// Has the frame return to `ip` with `ret` (see [`set_result`]), as it should already: kernels before the fix of October 2025 may have
 /// thrown the answer away and set the call up to run again (M1).
-pub(super) fn ensure_result(host: &HostProcess, uc: u64, ret: i64, ip: u64) -> bool {
+pub(super) fn ensure_result(host: &HostProcess, uc: u64, ret: i64, rcx: u64, ip: u64) -> bool {
     let mut b = [0u8; 4 * 8];
     let is_there = host.read_exact(uc + RAX, &mut b) && u64_at(&b, 0) == ret as u64 && u64_at(&b, 24) == ip;
-    is_there || set_result(host, uc, ret, ip)
+    is_there || set_result(host, uc, ret, rcx, ip)
 }
 
 pub(super) fn fault(host: &HostProcess, uc: u64, info: u64, signo: i32) -> Option<Fault> {
@@ -177,7 +182,7 @@ mod tests {
         // The number of the call again, and the address of its instruction: it is about to run twice.
         let (host, mut uc) = frame(libc::SYS_write as u64, IP - 2);
         let at = uc.as_mut_ptr() as u64;
-        assert!(ensure_result(&host, at, 5, IP));
+        assert!(ensure_result(&host, at, 5, IP, IP));
         assert_eq!((u64_at(&uc, RAX as usize), u64_at(&uc, RIP as usize)), (5, IP));
         let others = uc.iter().enumerate().filter(|(n, _)| !(RAX..RIP + 8).contains(&(*n as u64)));
         assert!(others.map(|(_, b)| *b).all(|b| b == 0x55));
@@ -187,8 +192,8 @@ mod tests {
     fn a_frame_that_is_right_or_gone_is_left_alone() {
         let (host, mut uc) = frame(5, IP);
         let before = uc.clone();
-        assert!(ensure_result(&host, uc.as_mut_ptr() as u64, 5, IP));
+        assert!(ensure_result(&host, uc.as_mut_ptr() as u64, 5, IP, IP));
         assert_eq!(uc, before);
-        assert!(!ensure_result(&host, 8, 5, IP));
+        assert!(!ensure_result(&host, 8, 5, IP, IP));
     }
 }

@@ -3,8 +3,10 @@
 //! A [`NotifyThread`] is a state machine; a *receiver* thread per family of processes (one `execve` and what it
 //! forked) feeds it notifications and runs the sentry's tasks inline. The *nursery* keeps ready stub processes,
 //! the *watcher* takes long-blocked calls out of listeners and kills stubs that do not obey, the *reaper* waits
-//! for host processes to die.
+//! for host processes to die. A receiver whose guest makes many calls becomes the *attendant*, to whom they come
+//! through shared memory.
 
+mod attendant;
 mod frame;
 mod local;
 mod placement;
@@ -17,7 +19,7 @@ mod sys;
 mod thread;
 mod watcher;
 
-use crate::{BoxFuture, CloneKind, Platform, Thread};
+use crate::{BoxFuture, CloneKind, FastPath, Platform, Thread};
 use parking_lot::{Condvar, Mutex, RwLock};
 use process::{AddressSpace, HostProcess};
 use spawner::SpawnerHandle;
@@ -139,6 +141,7 @@ pub(crate) struct Shared {
     run_ready: fn(),
     /// Guests may answer some calls themselves.
     local_answers: bool,
+    attendants: attendant::Attendants,
     /// Called when the sandbox cannot go on.
     fatal: fn(&str),
 }
@@ -220,12 +223,14 @@ pub struct NotifyPlatform {
 }
 
 impl NotifyPlatform {
-    /// Starts the platform's threads. `procfs` is a procfs of the pid namespace that this process is the first of.
+    /// Starts the platform's threads. `procfs` is a procfs of the pid namespace that this process is the first of, which
+    /// may use as much time as so many `cores` have.
     pub fn start(
         spawner: SpawnerHandle,
         procfs: OwnedFd,
         run_ready: fn(),
-        local_answers: bool,
+        fast_path: FastPath,
+        cores: usize,
         fatal: fn(&str),
     ) -> io::Result<NotifyPlatform> {
         let own = process::read_proc(&procfs, "self/oom_score_adj").unwrap_or_default();
@@ -244,7 +249,8 @@ impl NotifyPlatform {
             spares: receiver::Spares::default(),
             received: AtomicU64::new(0),
             run_ready,
-            local_answers,
+            local_answers: fast_path != FastPath::Off,
+            attendants: attendant::Attendants::new(cores, fast_path == FastPath::Always),
             fatal,
         });
         for (name, body) in [("watcher", watcher::run as fn(Arc<Shared>)), ("reaper", reaper)] {

@@ -16,12 +16,34 @@ fn allowed() -> Option<CpuSet> {
     *ALLOWED.get_or_init(|| sched_getaffinity(None).ok())
 }
 
+/// How many they are.
+pub(super) fn core_count() -> usize {
+    allowed().map_or(1, |cores| cores.count() as usize)
+}
+
+/// The core of the calling thread.
+pub(super) fn current_cpu() -> usize {
+    sched_getcpu()
+}
+
 /// Has a sleeping thread of `host`, and what it clones, wake on the calling thread's core until the guard is dropped.
 pub(super) fn keep_here(host: &Arc<HostProcess>, tid: i32) -> Option<Kept> {
+    keep(host, tid, |_| only(sched_getcpu()))
+}
+
+/// Keeps a thread of `host` off a core until the guard is dropped. `None` if it may run nowhere else.
+pub(super) fn keep_off(host: &Arc<HostProcess>, tid: i32, cpu: usize) -> Option<Kept> {
+    keep(host, tid, |mut cores| {
+        cores.unset(cpu);
+        cores
+    })
+}
+
+fn keep(host: &Arc<HostProcess>, tid: i32, place: impl FnOnce(CpuSet) -> CpuSet) -> Option<Kept> {
     let before = host.with_pid(|_| {
         let tid = Pid::from_raw(tid);
         let before = sched_getaffinity(tid).ok()?;
-        let here = only(sched_getcpu());
+        let here = place(before);
         sched_setaffinity(tid, &here).ok()?;
         Some((before, here))
     });
@@ -35,7 +57,7 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-/// See [`keep_here`].
+/// See [`keep_here`] and [`keep_off`].
 #[derive(Debug)]
 pub(super) struct Kept {
     host: Arc<HostProcess>,

@@ -1,7 +1,7 @@
 //! Host processes and the address spaces they see.
 
 use super::local::Local;
-use super::slots::{SLOTS, SlotFile};
+use super::slots::{CHANNELS, SLOTS, SlotFile};
 use super::thread::NotifyThread;
 use super::{placement, sys};
 use crate::{Fact, Known, Layout, Process, Registers, Usage};
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use stub::abi;
 
@@ -74,6 +74,8 @@ struct Stacks {
     chunks: Vec<(u64, u64)>,
     slots_free: Vec<u32>,
     slots_used: u32,
+    channels_free: Vec<u32>,
+    channels_used: u32,
 }
 
 impl AddressSpace {
@@ -133,6 +135,21 @@ impl AddressSpace {
         self.stacks.lock().slots_free.push(slot);
     }
 
+    pub(super) fn take_channel(&self) -> Option<u32> {
+        let mut stacks = self.stacks.lock();
+        if let Some(channel) = stacks.channels_free.pop() {
+            return Some(channel);
+        }
+        (stacks.channels_used < CHANNELS).then(|| {
+            stacks.channels_used += 1;
+            stacks.channels_used - 1
+        })
+    }
+
+    pub(super) fn free_channel(&self, channel: u32) {
+        self.stacks.lock().channels_free.push(channel);
+    }
+
     fn is_reserved(&self, addr: u64, len: u64) -> bool {
         let end = addr.saturating_add(len);
         let overlaps = |base: u64, size: u64| addr < base + size && base < end;
@@ -154,6 +171,8 @@ pub(super) struct HostProcess {
     pub(super) host_fds: Mutex<BTreeMap<u32, Arc<OwnedFd>>>,
     /// Those among them that the guest has closed when no notification was at hand to replace them.
     pub(super) stale_fds: Mutex<Vec<u32>>,
+    /// A filter of the guest's own looks at its calls.
+    is_filtered: AtomicBool,
     final_usage: Mutex<Usage>,
     /// The signal that it died of, 0 if none.
     death_signal: AtomicI32,
@@ -169,6 +188,7 @@ impl HostProcess {
             threads: Mutex::default(),
             host_fds: Mutex::default(),
             stale_fds: Mutex::default(),
+            is_filtered: AtomicBool::new(false),
             final_usage: Mutex::default(),
             death_signal: AtomicI32::new(0),
             procfs,
@@ -189,7 +209,15 @@ impl HostProcess {
 
     /// How many of its threads live.
     pub(super) fn live_threads(&self) -> usize {
-        self.threads.lock().iter().filter_map(Weak::upgrade).filter(|t| t.is_live()).count()
+        self.live().iter().filter(|t| t.is_live()).count()
+    }
+
+    pub(super) fn is_filtered(&self) -> bool {
+        self.is_filtered.load(Ordering::Relaxed)
+    }
+
+    fn live(&self) -> Vec<Arc<NotifyThread>> {
+        self.threads.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Reaps the zombie and tells its threads.
@@ -202,10 +230,7 @@ impl HostProcess {
                 self.death_signal.store(status & 0x7f, Ordering::Relaxed);
             }
         }
-        let threads: Vec<_> = self.threads.lock().iter().filter_map(Weak::upgrade).collect();
-        for thread in threads {
-            thread.host_gone();
-        }
+        self.live().iter().for_each(|thread| thread.host_gone());
     }
 
     pub(super) fn read_exact(&self, addr: u64, dst: &mut [u8]) -> bool {
@@ -333,6 +358,10 @@ impl Process for HostProcess {
     }
 
     fn forget(&self, fact: Fact) {
+        if fact == Fact::Calls {
+            self.is_filtered.store(true, Ordering::Relaxed);
+            self.live().iter().for_each(|thread| thread.end_attention(&mut thread.lock()));
+        }
         self.forget_fact(fact);
     }
 
@@ -348,6 +377,8 @@ pub(super) struct CopyMark {
     count: AtomicU64,
     /// Set when the listener was handed to a spare thread.
     pub(super) replaced: AtomicU32,
+    /// Number of the attendance that its receiver has begun; 0 if none.
+    pub(super) attendance: AtomicU64,
 }
 
 impl CopyMark {

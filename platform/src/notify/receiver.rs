@@ -1,10 +1,11 @@
 //! Receivers: threads that take notifications from a listener and run the sentry's tasks for them.
 
 use super::process::{CopyMark, HostProcess, set_copy_mark};
-use super::{Birth, Family, NotifyThread, Phase, Shared, sys};
+use super::{Birth, Family, NotifyThread, Phase, Shared, attendant, sys};
 use crate::CloneKind;
 use libc::seccomp_notif;
 use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
@@ -82,11 +83,8 @@ fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
     while mark.replaced.load(Ordering::Relaxed) == 0 {
         match sys::recv(family.listener.as_fd()) {
             Ok(notif) => {
-                shared.received.fetch_add(1, Ordering::Relaxed);
-                shared.watch.note_activity();
-                dispatch(shared, family, &notif);
-                (shared.run_ready)();
-                still_waiting(shared, notif.pid as i32, notif.id);
+                take(shared, family, &notif);
+                attendant::attend(shared, family, mark);
             }
             Err(e) => match e.raw_os_error() {
                 Some(libc::EINTR) => {}
@@ -98,11 +96,33 @@ fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
     }
 }
 
-fn hung_up(family: &Family) -> bool {
-    use rustix::event::{PollFd, PollFlags, poll};
+fn take(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
+    shared.received.fetch_add(1, Ordering::Relaxed);
+    shared.watch.note_activity();
+    dispatch(shared, family, notif);
+    (shared.run_ready)();
+    still_waiting(shared, notif.pid as i32, notif.id);
+}
+
+/// Takes what waits in the listener, without waiting for it. False if nothing will ever come.
+pub(super) fn serve_waiting(shared: &Arc<Shared>, family: &Arc<Family>) -> bool {
+    let ready = ready(family);
+    if ready.contains(PollFlags::IN)
+        && let Ok(notif) = sys::recv(family.listener.as_fd())
+    {
+        take(shared, family, &notif);
+    }
+    !ready.contains(PollFlags::HUP)
+}
+
+fn ready(family: &Family) -> PollFlags {
     let mut fds = [PollFd::new(&family.listener, PollFlags::IN)];
     let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&none)).is_err() || fds[0].revents().contains(PollFlags::HUP)
+    poll(&mut fds, Some(&none)).map_or(PollFlags::HUP, |_| fds[0].revents())
+}
+
+fn hung_up(family: &Family) -> bool {
+    ready(family).contains(PollFlags::HUP)
 }
 
 fn dispatch(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
@@ -166,18 +186,16 @@ fn still_waiting(shared: &Arc<Shared>, tid: i32, id: u64) {
         thread.start_parking(&mut st);
         shared.watch_soon();
     }
-    if !st.watched {
-        st.watched = true;
-        drop(st);
-        shared.watch.add(&thread);
-    }
+    thread.be_watched(&mut st);
 }
 
 impl NotifyThread {
     /// The hypercall of a new thread: it is stopped from the start, in the frame that its creator's stub copied.
     fn born(&self, notif: &seccomp_notif) {
         let [_, uc, _, buffer, _, _] = notif.data.args;
-        self.lock().start_stopped(notif.id, uc, buffer);
+        let mut st = self.lock();
+        st.start_stopped(notif.id, uc, buffer);
+        self.inherit_channel(&mut st);
     }
 }
 
@@ -193,7 +211,7 @@ pub(super) fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::Booting => "booting",
         Phase::Running => "running",
-        Phase::InCall(_) => "in a call",
+        Phase::InCall(_) | Phase::InChannel(_) => "in a call",
         Phase::Entering { .. } => "entering its stub",
         Phase::Parking(..) => "being parked",
         Phase::Parked(..) => "parked",

@@ -4,7 +4,7 @@
 //! Answers of the host kernel (`ENOENT` for a caller that died or was interrupted) are normal everywhere.
 
 use super::process::{BootFacts, HostProcess, Slots};
-use super::slots::SlotFile;
+use super::slots::{Channel, SlotFile};
 use super::{Family, Shared, frame, sys};
 use crate::{Call, CloneKind, Event, Gone, Process, Registers, Syscall};
 use libc::seccomp_notif;
@@ -14,8 +14,12 @@ use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stub::abi::{self, Order, cmd, op};
+
+/// Calls that follow one another within this time make a streak, and a streak of this many has its thread be busy.
+const HOT: Duration = Duration::from_micros(20);
+pub(super) const BUSY: u32 = 32;
 
 /// How a call ends that its thread no longer waits for in the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub(super) enum Phase {
     Running,
     /// A call waits for its answer in the listener.
     InCall(Syscall),
+    /// A call waits for its answer in the thread's channel.
+    InChannel(Syscall),
     /// Answered and kicked; the entry of the handler is expected.
     Entering { ret: i64, ip: u64 },
     /// As `Entering`, but to be parked.
@@ -77,6 +83,14 @@ pub(super) struct State {
     /// From the last `DONE`: result of the last order. The guest's word.
     result: i64,
     slot: Option<u32>,
+    /// The thread's channel, if it has one.
+    pub(super) channel: Option<Channel>,
+    /// What GS is to be when it goes on.
+    pub(super) gs: Option<u64>,
+    /// Somebody looks at the channel.
+    pub(super) is_attended: bool,
+    /// How many calls have come one shortly after the other.
+    pub(super) streak: u32,
     /// The call under way is a `close` that the host is to run too.
     closes: bool,
     /// Return address and result of the last answered call (see `settle_native_wait`).
@@ -116,6 +130,13 @@ impl State {
         (self.id, self.uc, self.buffer) = (Some(id), uc, buffer);
         self.phase = Phase::Stopped;
     }
+
+    /// Counts a call.
+    fn note_call(&mut self) {
+        let now = Instant::now();
+        self.streak = if now.duration_since(self.since) < HOT { self.streak.saturating_add(1) } else { 0 };
+        self.since = now;
+    }
 }
 
 /// A notification that the phase does not allow.
@@ -150,6 +171,10 @@ impl NotifyThread {
                 buffer: 0,
                 result: 0,
                 slot: None,
+                channel: None,
+                gs: None,
+                is_attended: false,
+                streak: 0,
                 closes: false,
                 last: (0, 0),
                 clone_stack: None,
@@ -223,10 +248,14 @@ impl NotifyThread {
         match &mut st.phase {
             Phase::Running => {
                 self.replace_stale_fds(st);
-                st.phase = Phase::InCall(call);
-                st.since = Instant::now();
+                st.note_call();
                 let ip = self.seen(call.ip);
-                NotifyThread::set_event(st, Event::Syscall(Syscall { ip, ..call }));
+                if ip != call.ip && st.streak >= BUSY {
+                    self.seek_attention(st);
+                }
+                let call = Syscall { ip, ..call };
+                st.phase = Phase::InCall(call);
+                NotifyThread::set_event(st, Event::Syscall(call));
                 Ok(())
             }
             Phase::Booting => {
@@ -278,11 +307,17 @@ impl NotifyThread {
         st.kicked = false;
         match st.phase {
             Phase::Running => {
+                self.leave_channel(st)?;
                 self.stopped(st);
                 NotifyThread::set_event(st, Event::Interrupted);
             }
+            // The kick was under way when the call was made.
+            Phase::InChannel(call) => {
+                self.leave_listener(st);
+                self.park(st, call);
+            }
             Phase::Entering { ret, ip } => {
-                if !frame::ensure_result(&self.host, st.uc, ret, ip) {
+                if !frame::ensure_result(&self.host, st.uc, ret, ip, self.real(ip)) {
                     return Err(Violation("its frame cannot be written"));
                 }
                 self.stopped(st);
@@ -341,7 +376,7 @@ impl NotifyThread {
         if !frame::set_registers(&self.host, st.uc, &Registers { rip, ..regs }) {
             return false;
         }
-        self.command(st, cmd::RETURN, 0);
+        self.let_go(st);
         true
     }
 
@@ -362,7 +397,7 @@ impl NotifyThread {
             }
             Then::Return(call) => {
                 let Some(ret) = self.order_result(st, 0) else { return Err(Violation("its stack cannot be read")) };
-                self.go_on(st, ret, call.ip)
+                self.go_on(st, ret, &call)
             }
             Then::Park(call, outcome) => {
                 let mapped = self.order_result(st, 0) == Some(abi::SLOTS_BASE as i64);
@@ -394,14 +429,31 @@ impl NotifyThread {
     }
 
     /// Has the guest go on behind its call.
-    fn go_on(&self, st: &mut State, ret: i64, ip: u64) -> Checked {
-        if !frame::set_result(&self.host, st.uc, ret, ip) {
-            return Err(Violation("its frame cannot be written"));
-        }
-        st.last = (ip, ret);
+    fn go_on(&self, st: &mut State, ret: i64, call: &Syscall) -> Checked {
+        self.settle(st, ret, call)?;
+        st.last = (call.ip, ret);
         st.phase = Phase::Running;
-        self.command(st, cmd::RETURN, 0);
+        self.let_go(st);
         Ok(())
+    }
+
+    /// Has the frame return behind its call.
+    fn settle(&self, st: &mut State, ret: i64, call: &Syscall) -> Checked {
+        let is_set = match &st.channel {
+            Some(channel) => {
+                channel.reset();
+                self.set_behind(st, ret, call)
+            }
+            None => frame::set_result(&self.host, st.uc, ret, call.ip, self.real(call.ip)),
+        };
+        if is_set { Ok(()) } else { Err(Violation("its frame cannot be written")) }
+    }
+
+    /// Lets the thread return from its stub.
+    pub(super) fn let_go(&self, st: &mut State) {
+        // A value with its lowest bit set, so that none is 0.
+        let gs = st.gs.take().map_or(0, |gs| gs | 1);
+        self.command(st, cmd::RETURN, gs);
     }
 
     // ---- parking ------------------------------------------------------------------------------------------
@@ -409,20 +461,22 @@ impl NotifyThread {
     /// Called by the watcher or a crowded receiver: the call has been blocked for a while.
     pub(super) fn start_parking(&self, st: &mut State) {
         let Phase::InCall(call) = st.phase else { return };
-        if st.closes || matches!(*self.host.space.slots.lock(), Slots::Refused) {
+        if st.closes || matches!(*self.host.space.slots.lock(), Slots::Refused) || !self.leave_listener(st) {
             return;
-        }
-        if st.slot.is_none() {
-            st.slot = self.host.space.take_slot();
-            if st.slot.is_none() {
-                return;
-            }
         }
         st.phase = Phase::Parking(call, None);
         st.since = Instant::now();
         st.kicked = true;
         self.kick();
         self.send(st, 0);
+    }
+
+    /// Takes a slot, unless there is none.
+    fn leave_listener(&self, st: &mut State) -> bool {
+        if st.slot.is_none() {
+            st.slot = self.host.space.take_slot();
+        }
+        st.slot.is_some()
     }
 
     /// In the stub, with the hypercall unanswered: into the slot, mapping the file first if need be.
@@ -454,11 +508,10 @@ impl NotifyThread {
     /// The parked call has its outcome, and the thread is in an unanswered hypercall.
     fn unpark(self: &Arc<Self>, st: &mut State, call: Syscall, outcome: Outcome) -> Checked {
         match outcome {
-            Outcome::Return(ret) => self.go_on(st, ret, call.ip),
+            Outcome::Return(ret) => self.go_on(st, ret, &call),
             Outcome::Stop(ret) => {
-                if !frame::set_result(&self.host, st.uc, ret, call.ip) {
-                    return Err(Violation("its frame cannot be written"));
-                }
+                self.settle(st, ret, &call)?;
+                st.last = (call.ip, ret);
                 self.stopped(st);
                 NotifyThread::wake(st);
                 Ok(())
@@ -473,6 +526,13 @@ impl NotifyThread {
     /// Ends a call with `outcome`, wherever its thread waits. False if it is in the listener: the caller answers.
     fn end_elsewhere(self: &Arc<Self>, st: &mut State, outcome: Outcome) -> bool {
         match &mut st.phase {
+            Phase::InChannel(call) => {
+                st.phase = Phase::Parking(*call, Some(outcome));
+                st.since = Instant::now();
+                st.kicked = true;
+                self.kick();
+                self.be_watched(st);
+            }
             Phase::Parking(_, o) => *o = Some(outcome),
             Phase::Ordered { then: Then::Park(_, o), .. } => *o = Some(outcome),
             Phase::Parked(call, o) => {
@@ -597,4 +657,5 @@ fn slot_orders() -> [Call; 4] {
 }
 
 mod answers;
+mod channel;
 mod rewrite;

@@ -153,17 +153,20 @@ fn sleeps(thread: &NotifyThread) -> bool {
 /// Hands the listener of each receiver that is stuck in one copy since the last look to a spare receiver (M5).
 fn free_listeners(shared: &Arc<Shared>) {
     let mut stuck = Vec::new();
+    let mut marks = Vec::new();
     shared.watch.inner.lock().receivers.retain_mut(|(mark, family, seen)| {
         let (Some(mark), Some(family)) = (mark.upgrade(), family.upgrade()) else { return false };
         let now = mark.value();
         if now % 2 == 1 && now == *seen {
             mark.replaced.store(1, Ordering::Relaxed);
             stuck.push(family);
+            marks.push(mark);
             return false;
         }
         *seen = now;
         true
     });
+    marks.iter().for_each(|mark| shared.attendants.replace(mark));
     for family in stuck {
         if let Err(e) = receiver::start(shared, family) {
             tracing::warn!("no spare receiver: {e}");

@@ -209,8 +209,24 @@ fn obey(mut op: u64, signo: u64, info: u64, uc: u64, mut nonce: u64) {
                     wait(&never);
                 }
             }
-            _ => return,
+            _ => {
+                if operand != 0 {
+                    set_gs(operand & !1);
+                }
+                return;
+            }
         }
+    }
+}
+
+/// Sets GS, unless it is the program's own. The platform asks for it only where the processor lets programs do that.
+fn set_gs(value: u64) {
+    let now: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("rdgsbase {}", out(reg) now, options(nomem, nostack, preserves_flags)) };
+    if now == 0 || now >> abi::CHANNELS_SHIFT == abi::CHANNELS_BASE >> abi::CHANNELS_SHIFT {
+        // SAFETY: nobody else uses GS.
+        unsafe { asm!("wrgsbase {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../src/abi.rs"]
 #[allow(dead_code)]
 mod abi;
+mod channel;
 mod entry;
 mod mem;
 mod sys;

@@ -15,8 +15,45 @@ pub const SLOTS_BASE: u64 = 0x10_0000;
 pub const SLOTS_SIZE: u64 = 0x10_0000;
 /// End of the addresses that belong to the stub.
 pub const RESERVED_END: u64 = 0x20_0000;
-/// Size of one thread's slot: room for a wake-up word now, for arguments and data later.
-pub const SLOT_SIZE: u64 = 256;
+/// Size of one parked thread's slot, whose first word it waits on.
+pub const SLOT_SIZE: u64 = 64;
+/// Where the channels of a process begin, in the upper half of its slot file. A thread with a channel has its
+/// address in GS.
+pub const CHANNELS_BASE: u64 = SLOTS_BASE + SLOTS_SIZE / 2;
+/// Size of one thread's channel.
+pub const CHANNEL_SIZE: u64 = 4096;
+/// The bits of an address above these are the same in all channels of a process.
+pub const CHANNELS_SHIFT: u32 = 19;
+
+/// Offsets into a channel.
+pub mod channel {
+    /// A word of 32 bits: one of [`state`](super::state).
+    pub const STATE: u64 = 0;
+    /// Number of the call.
+    pub const NR: u64 = 8;
+    /// Its six arguments.
+    pub const ARGS: u64 = 16;
+    /// Where the code of the call's site goes on behind the call.
+    pub const DONE: u64 = 64;
+    /// The call's result.
+    pub const RET: u64 = 72;
+}
+
+/// Values of a channel's word. The guest makes `LISTENING` a `REQUEST`; the platform does all else.
+pub mod state {
+    /// Nobody looks: a call has to be made the other way. If there was a request, it is answered.
+    pub const IDLE: u32 = 0;
+    /// Somebody looks. If there was a request, it is answered.
+    pub const LISTENING: u32 = 1;
+    /// There is a call.
+    pub const REQUEST: u32 = 2;
+    /// It is being answered.
+    pub const TAKEN: u32 = 3;
+    /// The answer will take its time.
+    pub const BLOCKED: u32 = 4;
+    /// This bit is added by a thread that waits for the word to change.
+    pub const ASLEEP: u32 = 0x100;
+}
 
 /// The signal with which the platform brings a thread into its stub: SIGSTKFLT, a standard signal, so that it
 /// coalesces and sending never fails; its low number has it delivered before others.
@@ -44,7 +81,7 @@ pub mod op {
 
 /// Low byte of a hypercall's answer; the rest is an operand.
 pub mod cmd {
-    /// Return from the handler.
+    /// Return from the handler; before, if the operand is not 0, set GS to it (without its lowest bit).
     pub const RETURN: u64 = 0;
     /// Run as many orders as the operand says, then [`super::op::DONE`].
     pub const RUN: u64 = 1;

@@ -20,6 +20,7 @@ pub mod entry {
 )]
 #[path = "../blob"]
 mod blob {
+    mod channel;
     mod entry;
     mod mem;
     mod sys;

@@ -77,8 +77,8 @@ pub struct SandboxConfig {
     pub debug_log: Option<OwnedFd>,
     /// How guest threads are intercepted.
     pub platform: PlatformKind,
-    /// Calls may be answered without the sentry (`--fast-path=off` for the contrary).
-    pub fast_path: bool,
+    /// Whether calls may be made without notifications (`--fast-path`).
+    pub fast_path: platform::FastPath,
     /// The root of a procfs of the sandbox's own pid namespace on the host.
     pub procfs: OwnedFd,
     /// The socket to the command line or monitor that started the sandbox, which ends with it.

@@ -17,6 +17,7 @@ use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
 use container::Host;
 use handle::Handle;
+use platform::FastPath;
 use platform::host::FilterAction;
 use platform::notify::{NotifyPlatform, selftest, spawner};
 use protocol::Reply;
@@ -112,7 +113,7 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
         log::start(out);
     }
     // What guests answer themselves is seen by nobody else.
-    let local_answers = config.fast_path && config.strace.is_none();
+    let fast_path = if config.strace.is_some() { FastPath::Off } else { config.fast_path };
     if let Some(out) = config.strace {
         strace::start(out);
     }
@@ -120,7 +121,9 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let procfs = config.procfs.try_clone().map_err(|e| failed("cannot duplicate a descriptor", e))?;
     fs::host::open_self_fd(&procfs).map_err(|e| failed("cannot open /proc/self/fd", e))?;
     fs::proc::set_host(procfs);
-    let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, local_answers, fatal)
+    let quota = config.container.machine.limits.cpu_quota();
+    let cores = quota.map_or(usize::MAX, |(quota, period)| (quota / period.max(1)) as usize);
+    let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fast_path, cores, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;
     executor::start_workers(1);
     fs::boot::register();

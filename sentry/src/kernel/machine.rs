@@ -24,6 +24,19 @@ impl Limits {
     pub fn files(&self) -> impl Iterator<Item = &Handle> {
         [&self.memory_limit, &self.memory_usage, &self.cpu_quota, &self.cpu_period].into_iter().flatten()
     }
+
+    /// Microseconds of a processor in each period of so many, if there is a limit.
+    pub fn cpu_quota(&self) -> Option<(u64, u64)> {
+        let text = text(self.cpu_quota.as_ref()?)?;
+        let mut words = text.split_whitespace();
+        // `max` and -1 are no limit.
+        let quota: u64 = words.next()?.parse().ok()?;
+        let period = match words.next() {
+            Some(period) => period.parse().ok()?,
+            None => number(self.cpu_period.as_ref()?)?,
+        };
+        Some((quota, period))
+    }
 }
 
 /// What a machine says of itself.
@@ -91,17 +104,7 @@ fn quota() -> Option<u32> {
 
 /// Microseconds of a processor in each period of so many, if there is a limit.
 pub fn cpu_quota() -> Option<(u64, u64)> {
-    let container = Container::current();
-    let limits = &container.machine.limits;
-    let text = text(limits.cpu_quota.as_ref()?)?;
-    let mut words = text.split_whitespace();
-    // `max` and -1 are no limit.
-    let quota: u64 = words.next()?.parse().ok()?;
-    let period = match words.next() {
-        Some(period) => period.parse().ok()?,
-        None => number(limits.cpu_period.as_ref()?)?,
-    };
-    Some((quota, period))
+    Container::current().machine.limits.cpu_quota()
 }
 
 fn number(file: &Handle) -> Option<u64> {

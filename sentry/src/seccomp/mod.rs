@@ -294,7 +294,7 @@ pub fn allows_local_answers(t: &Task) -> bool {
 /// After a new filter: what the guest has answered itself may be the filter's business now.
 fn heed(t: &Task) {
     if !allows_local_answers(t) {
-        t.thread().process().forget(platform::Fact::All);
+        t.thread().process().forget(platform::Fact::Calls);
     }
 }
 

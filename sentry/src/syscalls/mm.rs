@@ -6,6 +6,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::File;
 use crate::kernel::{Cap, Outcome, Task};
 use crate::loader::{PAGE, page_up};
+use crate::mm::Addr;
 use platform::{Call, WINDOW_FD};
 use std::os::fd::AsFd;
 
@@ -237,12 +238,26 @@ pub async fn pkey_mprotect(t: &Task, addr: u64, len: u64, prot: u64, key: i32) -
 /// `ARCH_SET_GS` runs, but AMX, shadow stacks, address masking and `ARCH_SET_CPUID` are refused.
 pub async fn arch_prctl(t: &Task, op: i32, value: u64) -> SysResult {
     const SET_GS: i32 = 0x1001;
+    const GET_GS: i32 = 0x1004;
     const GET_CPUID: i32 = 0x1011;
     match op {
-        SET_GS => run_here(t, &Call { nr: libc::SYS_arch_prctl as u32, args: [op as u64, value, 0, 0, 0, 0] }).await,
+        SET_GS | GET_GS => {
+            let call = Call { nr: libc::SYS_arch_prctl as u32, args: [op as u64, value, 0, 0, 0, 0] };
+            let result = run_here(t, &call).await?;
+            if op == GET_GS {
+                hide_gs(t, Addr(value))?;
+            }
+            Ok(result)
+        }
         GET_CPUID => Ok(1),
         _ => Err(Errno::INVAL),
     }
+}
+
+/// A program that has not set GS is not told what the platform keeps there.
+fn hide_gs(t: &Task, at: Addr) -> SysResult<()> {
+    let gs: u64 = t.mem().read(at)?;
+    if t.thread().process().is_reserved(gs, 1) { t.mem().write(at, &0u64) } else { Ok(()) }
 }
 
 /// `membarrier(2)`, for the forms that interrupt the processes of others too.

@@ -1,6 +1,7 @@
-//! Calls that a guest process answers itself: `getpid(2)` and its kin, at sites that make them often.
+//! Call sites that are rewritten, for they make calls often: those that a guest process answers itself, `getpid(2)`
+//! and its kin, and those whose calls go through a channel.
 //!
-//! The platform rewrites such a site (see [`thunk`]) while its process has one thread, and that one is stopped. Two
+//! The platform rewrites such a site (see [`thunk`]) while its process has one thread, and that one is stopped. Some
 //! pages of the process's own hold values with a table of pointers, and code. A process that changes any of it lies to
 //! itself. A value is never changed while it may be read: what is no longer true is *forgotten*, that is the sites
 //! that need it go their slow way from then on; only a forked child, before it runs, gets values of its own.
@@ -13,30 +14,36 @@ mod thunk;
 use super::process::HostProcess;
 use crate::{Fact, Known};
 use std::collections::HashMap;
-use thunk::{HEAD, SITE, Thunk};
+pub(super) use thunk::{BEFORE, BEHIND, has_channel};
+use thunk::{JUMP, Thunk};
 
 /// Values and table; addresses of both are in 0x60000–0x6ffff (see [`thunk::jump`]).
 pub(super) const DATA: u64 = 0x6_0000;
 /// Code.
 pub(super) const CODE: u64 = 0x6_1000;
 const TABLE: u64 = DATA + 64;
-/// As many as the code page has room for.
-const SITES_MAX: usize = 16;
-const CODE_SIZE: u16 = 4096;
+/// Size of the code: the rest of what the table may be in.
+pub(super) const CODE_SIZE: u64 = 0x4000;
 const BLOCK: u16 = 256;
+/// As many as the code has room for.
+const SITES_MAX: usize = (CODE_SIZE / BLOCK as u64) as usize;
 
 /// A site is rewritten when it has made so many calls: about as many as cost what the rewriting costs.
 const OFTEN: u32 = 64;
 /// How many sites are counted.
 const COUNTED_MAX: usize = 256;
+/// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
+const CHANNEL_OFTEN: u32 = 16;
 
 /// The rewritten sites of one address space.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Local {
     counts: HashMap<u64, u32>,
     sites: Vec<Site>,
-    /// Both pages are there.
+    /// The pages are there.
     pub(super) is_mapped: bool,
+    /// Some thread in this memory, or in what it is a copy of, was given a channel.
+    is_open: bool,
     /// The host or the guest did not let us; never again.
     pub(super) is_refused: bool,
     /// Values that are no longer true, as bits.
@@ -61,14 +68,20 @@ pub(super) struct Rewrite {
     /// The code.
     pub(super) code: Vec<u8>,
     /// What the site becomes.
-    pub(super) jump: [u8; SITE as usize],
+    pub(super) jump: [u8; JUMP],
     thunk: Thunk,
 }
 
 impl Local {
-    /// Counts a call that returns to `ip`; whether its site should be rewritten now.
-    pub(super) fn count(&mut self, nr: u32, ip: u64) -> bool {
-        if thunk::value_of(nr).is_none() || self.is_refused || self.sites.len() >= SITES_MAX {
+    /// Counts a call that returns to `ip`; whether its site should be rewritten now. `is_busy`: its thread makes many
+    /// calls, and can have a channel.
+    pub(super) fn count(&mut self, nr: u32, ip: u64, is_busy: bool) -> bool {
+        let often = match thunk::value_of(nr) {
+            Some(_) => OFTEN,
+            None if is_busy && has_channel(nr) => CHANNEL_OFTEN,
+            None => return false,
+        };
+        if self.is_refused || self.sites.len() >= SITES_MAX {
             return false;
         }
         if self.counts.len() >= COUNTED_MAX {
@@ -77,18 +90,22 @@ impl Local {
         let count = self.counts.entry(ip).or_default();
         *count = count.wrapping_add(1);
         // A site that could not be rewritten is tried again much later.
-        *count >= OFTEN && count.is_power_of_two()
+        *count >= often && count.is_power_of_two()
     }
 
-    /// Plans to rewrite the site before `ip`, whose bytes up to some behind it are `text`.
-    pub(super) fn plan(&self, ip: u64, text: &[u8]) -> Option<Rewrite> {
-        let at = ip.checked_sub(SITE)?;
+    /// Plans to rewrite the site of a call `nr` that returns to `ip`, with `text` around there ([`BEFORE`], [`BEHIND`]).
+    pub(super) fn plan(&self, nr: u32, ip: u64, text: &[u8]) -> Option<Rewrite> {
         let index = self.sites.len();
-        if index >= SITES_MAX || self.sites.iter().any(|s| s.at == at) {
+        if index >= SITES_MAX {
             return None;
         }
-        let thunk = Thunk::new(at, text, DATA)?;
         let code_at = CODE + index as u64 * u64::from(BLOCK);
+        let thunk = Thunk::new(nr, ip, text, code_at, DATA)?;
+        let at = ip.checked_sub(thunk.site_len())?;
+        let overlaps = |site: &Site| site.at < at + JUMP as u64 && at < site.at + JUMP as u64;
+        if self.sites.iter().any(overlaps) {
+            return None;
+        }
         let jump = thunk::jump(TABLE + 8 * index as u64);
         Some(Rewrite { at, code_at, code: thunk.bytes.clone(), jump, thunk })
     }
@@ -99,9 +116,19 @@ impl Local {
         self.generation += 1;
     }
 
+    /// A thread is given a channel.
+    pub(super) fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// Whether threads have channels, or had them when this memory was copied.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     fn forget(&mut self, fact: Fact) {
         self.forgotten |= match fact {
-            Fact::All => 0x7f,
+            Fact::All | Fact::Calls => 0x7f,
             Fact::Thread => 1 << 1,
             Fact::Parent => 1 << 2,
             Fact::Owner => 0xf << 3,
@@ -117,8 +144,9 @@ impl Local {
         self.sites.iter().enumerate().map(entry).flat_map(u64::to_le_bytes).collect()
     }
 
+    /// The site whose code `ip` is in, and how far.
     fn site_of_code(&self, ip: u64) -> Option<(&Site, u16)> {
-        let offset = u16::try_from(ip.checked_sub(CODE)?).ok().filter(|offset| *offset < CODE_SIZE)?;
+        let offset = ip.checked_sub(CODE).filter(|offset| *offset < CODE_SIZE)? as u16;
         let site = self.sites.get(usize::from(offset / BLOCK))?;
         let offset = offset % BLOCK;
         site.thunk.span().contains(&offset).then_some((site, offset))
@@ -129,12 +157,19 @@ impl Local {
         self.site_of_code(ip).map_or(ip, |(site, offset)| site.at + site.thunk.seen_at(offset))
     }
 
-    /// Someone jumped to `ip`, into the middle of a site: where the call is now that he wanted to make, provided
-    /// that the site still looks as it was rewritten (its address, and its bytes).
-    pub(super) fn moved(&self, ip: u64) -> Option<(u64, u64, [u8; SITE as usize])> {
-        let (n, site) = self.sites.iter().enumerate().find(|(_, s)| s.at + HEAD == ip)?;
-        let to = CODE + n as u64 * u64::from(BLOCK) + u64::from(site.thunk.slow) + HEAD;
-        Some((to, site.at, thunk::jump(TABLE + 8 * n as u64)))
+    /// The site whose code is at `ip`: where it begins, and where its call ends.
+    pub(super) fn site(&self, ip: u64) -> Option<(u64, u64)> {
+        self.site_of_code(ip).map(|(site, _)| (site.at, site.at + site.thunk.site_len()))
+    }
+
+    /// Someone goes to `ip`, into the middle of a site: where that is now, provided that the site still looks as it was
+    /// rewritten (its address, and its bytes).
+    pub(super) fn moved(&self, ip: u64) -> Option<(u64, u64, [u8; JUMP])> {
+        let mut sites = self.sites.iter().enumerate();
+        let entry_of = |site: &Site| ip.checked_sub(site.at).and_then(|offset| site.thunk.entry_at(offset));
+        let (n, at, entry) = sites.find_map(|(n, site)| Some((n, site.at, entry_of(site)?)))?;
+        let to = CODE + n as u64 * u64::from(BLOCK) + u64::from(entry);
+        Some((to, at, thunk::jump(TABLE + 8 * n as u64)))
     }
 }
 
@@ -183,10 +218,10 @@ mod tests {
     fn rewritten(nr: u8) -> Local {
         let mut local = Local::default();
         let text = [0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
-        let rewrite = local.plan(0x40_1007, &text).unwrap();
+        let rewrite = local.plan(u32::from(nr), 0x40_1007, &text).unwrap();
         assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
         local.add(&rewrite);
-        assert!(local.plan(0x40_1007, &text).is_none());
+        assert!(local.plan(u32::from(nr), 0x40_1007, &text).is_none());
         local
     }
 
@@ -216,8 +251,11 @@ mod tests {
     #[test]
     fn only_frequent_calls_of_the_right_kind_count() {
         let mut local = Local::default();
-        let at: Vec<u32> = (1..=300).filter(|_| local.count(39, 1)).collect();
+        let at: Vec<u32> = (1..=300).filter(|_| local.count(39, 1, false)).collect();
         assert_eq!(at, [64, 128, 256]);
-        assert!((0..1000).all(|_| !local.count(0, 2)));
+        assert!((0..1000).all(|_| !local.count(0, 2, false)));
+        assert!((0..1000).all(|_| !local.count(59, 3, true)));
+        let at: Vec<u32> = (1..=40).filter(|_| local.count(0, 2, true)).collect();
+        assert_eq!(at, [16, 32]);
     }
 }

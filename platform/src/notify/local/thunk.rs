@@ -1,15 +1,18 @@
-//! The code that answers a call in the guest itself, and what a stop inside of it means.
+//! The code that a call site is replaced by, and what a stop inside of it means.
 //!
-//! A call site is five bytes that set something up, then `syscall`. Its seven bytes become a jump through a table of
-//! pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
-//! *fast* loads the answer from memory, *slow* does what the site did.
+//! A call site is some bytes that set something up, then `syscall`. Its first seven bytes become a jump through a table
+//! of pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
+//! *fast* loads the answer from memory, or makes the call through the thread's channel; *slow* does what the site did.
 
 use std::ops::Range;
 
-/// Bytes of a site.
-pub(super) const SITE: u64 = 7;
-/// Of which this many come before the `syscall`.
+/// Bytes of a site that become the jump.
+pub(super) const JUMP: usize = 7;
+/// Bytes of code before the `syscall`, in the slow piece of code always and at most sites.
 pub(super) const HEAD: u64 = 5;
+/// What is looked at of a site's text, from the end of its `syscall`.
+pub(in super::super) const BEFORE: u64 = HEAD + 2;
+pub(in super::super) const BEHIND: u64 = 6;
 
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `mov $imm32, %eax`.
@@ -18,6 +21,18 @@ const MOV_EAX: u8 = 0xb8;
 const MOV_R9: [u8; HEAD as usize] = [0x4c, 0x8b, 0x4c, 0x24, 0x08];
 /// `cmp $-4095, %rax`: what it has behind it. The flags are free then.
 const CMP_RAX: [u8; 6] = [0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff];
+/// `cmp $-4096, %rax`: what most other sites have behind them.
+const CMP_RAX_MORE: [u8; 6] = [0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff];
+/// What may be behind a site where the flags are free: instructions that set them all. The others are
+/// `cmp $-4096, %eax` and comparisons with 0.
+const SETS_FLAGS: [&[u8]; 5] =
+    [&CMP_RAX, &CMP_RAX_MORE, &[0x3d, 0x00, 0xf0, 0xff, 0xff], &[0x85, 0xc0], &[0x48, 0x85, 0xc0]];
+/// `xor %eax, %eax`: `read` in two bytes. The room for the jump reaches into the comparison behind its site.
+const XOR_EAX: [u8; 2] = [0x31, 0xc0];
+/// `mov $imm32, %ecx`, `jmp rel32`, a no-operation of three bytes.
+const MOV_ECX: u8 = 0xb9;
+const JMP: u8 = 0xe9;
+const NOP: [u8; 3] = [0x0f, 0x1f, 0x00];
 /// Room for each piece of code; both begin in the same 256 bytes, so that their addresses differ in one byte.
 const SLOW_OF_ONE: u16 = 32;
 const SLOW_OF_ALL: u16 = 192;
@@ -38,9 +53,83 @@ pub(super) fn value_of(nr: u32) -> Option<u8> {
     CALLS.iter().find(|(call, _)| *call == nr).map(|(_, value)| *value)
 }
 
+/// The calls that can be made through a channel: those that are often made, and answered with a value alone by the
+/// sentry itself.
+const CHANNEL_CALLS: [libc::c_long; 62] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_open,
+    libc::SYS_close,
+    libc::SYS_stat,
+    libc::SYS_fstat,
+    libc::SYS_lstat,
+    libc::SYS_poll,
+    libc::SYS_lseek,
+    libc::SYS_ioctl,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_access,
+    libc::SYS_select,
+    libc::SYS_getitimer,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_accept4,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
+    libc::SYS_uname,
+    libc::SYS_fcntl,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_getcwd,
+    libc::SYS_rename,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_symlink,
+    libc::SYS_readlink,
+    libc::SYS_chmod,
+    libc::SYS_umask,
+    libc::SYS_getrusage,
+    libc::SYS_times,
+    libc::SYS_getpgid,
+    libc::SYS_getpgrp,
+    libc::SYS_getsid,
+    libc::SYS_getpriority,
+    libc::SYS_getdents64,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_openat,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_unlinkat,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat2,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_statx,
+];
+
+/// Whether a call can be made through a channel.
+pub(in super::super) fn has_channel(nr: u32) -> bool {
+    CHANNEL_CALLS.contains(&i64::from(nr))
+}
+
 /// Code for one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Thunk {
+    /// Bytes of the site before its `syscall`.
+    pub(super) head: u64,
     /// Fast code, and slow code at `slow`.
     pub(super) bytes: Vec<u8>,
     /// Offset of the slow code.
@@ -52,23 +141,30 @@ pub(super) struct Thunk {
 }
 
 impl Thunk {
-    /// Code for the site at `at` with the bytes `text` from there on; `None` if it is of no known kind.
-    pub(super) fn new(at: u64, text: &[u8], values_at: u64) -> Option<Thunk> {
+    /// Code for the site of a call `nr` that ends at `end`, with `text` around there ([`BEFORE`], [`BEHIND`]); `code_at`
+    /// is where the code will be. `None` if the site is of no known kind.
+    pub(super) fn new(nr: u32, end: u64, text: &[u8], code_at: u64, values_at: u64) -> Option<Thunk> {
         let (head, rest) = text.split_first_chunk::<{ HEAD as usize }>()?;
         let rest = rest.strip_prefix(&SYSCALL)?;
-        let back = at + SITE;
-        if head[0] == MOV_EAX {
-            let nr = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-            Some(Thunk::of_one(head, value_of(nr)?, back, values_at))
+        let frees_flags = SETS_FLAGS.iter().any(|code| rest.starts_with(code));
+        let loads_number = head[0] == MOV_EAX && head[1..] == nr.to_le_bytes();
+        if let (true, Some(value)) = (loads_number, value_of(nr)) {
+            Some(Thunk::of_one(head, value, end, values_at))
+        } else if loads_number && frees_flags && has_channel(nr) {
+            Some(Thunk::of_channel(HEAD, head, &[], end, code_at))
+        } else if head.ends_with(&XOR_EAX) && rest.starts_with(&CMP_RAX_MORE) && i64::from(nr) == libc::SYS_read {
+            let [a, b] = XOR_EAX;
+            let [c, d, e] = NOP;
+            Some(Thunk::of_channel(XOR_EAX.len() as u64, &[a, b, c, d, e], rest.get(..CMP_RAX.len())?, end, code_at))
         } else if *head == MOV_R9 && rest.starts_with(&CMP_RAX) {
-            Some(Thunk::of_all(head, back, values_at))
+            Some(Thunk::of_all(head, end, values_at))
         } else {
             None
         }
     }
 
     fn empty(slow: u16) -> Thunk {
-        Thunk { bytes: Vec::new(), slow, done: Vec::new(), values: 0 }
+        Thunk { head: HEAD, bytes: Vec::new(), slow, done: Vec::new(), values: 0 }
     }
 
     fn at(&self) -> u16 {
@@ -82,6 +178,30 @@ impl Thunk {
         t.leave(back);
         t.slow(head, back);
         t
+    }
+
+    /// A site whose call goes through the channel. `tail`: instructions behind the site that its jump cuts.
+    fn of_channel(site_head: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
+        let mut t = Thunk { head: site_head, ..Thunk::empty(SLOW_OF_ONE) };
+        t.bytes.extend(head);
+        t.bytes.push(MOV_ECX);
+        t.bytes.extend((code_at as u32 + u32::from(t.behind())).to_le_bytes());
+        t.bytes.push(JMP);
+        let next = code_at + t.bytes.len() as u64 + 4;
+        t.bytes.extend((stub::entry::CHANNEL.wrapping_sub(next) as u32).to_le_bytes());
+        t.bytes.resize(usize::from(t.slow), 0xcc);
+        t.bytes.extend(head);
+        t.bytes.extend(SYSCALL);
+        t.done.push(t.at());
+        t.bytes.extend(tail);
+        // The comparison may be done twice.
+        t.leave(end + tail.len() as u64);
+        t
+    }
+
+    /// Offset at which the slow code has made its call, and the stub's goes on.
+    pub(super) fn behind(&self) -> u16 {
+        self.slow + HEAD as u16 + SYSCALL.len() as u16
     }
 
     /// A site that makes any call: compares the number first.
@@ -128,9 +248,24 @@ impl Thunk {
         self.leave(back);
     }
 
+    /// Bytes of the site up to the end of its `syscall`.
+    pub(super) fn site_len(&self) -> u64 {
+        self.head + SYSCALL.len() as u64
+    }
+
     /// Where a thread that is stopped `offset` bytes into the code is in terms of the program, from its site on.
     pub(super) fn seen_at(&self, offset: u16) -> u64 {
-        if self.done.contains(&offset) { SITE } else { 0 }
+        if self.done.contains(&offset) { self.site_len() } else { 0 }
+    }
+
+    /// Where in the code someone goes on who jumps `offset` bytes into the site.
+    pub(super) fn entry_at(&self, offset: u64) -> Option<u16> {
+        if offset == self.head {
+            Some(self.slow + HEAD as u16)
+        } else {
+            // The bytes behind a longer site are untouched.
+            (offset == self.site_len() && self.head < HEAD).then(|| self.behind())
+        }
     }
 
     /// The offsets of its code.
@@ -141,7 +276,7 @@ impl Thunk {
 
 /// What the site becomes: `jmp *entry`. Someone who jumps to its sixth byte, where the `syscall` was, meets 06, which
 /// is no instruction: `entry` lies in 0x60000–0x6ffff for that.
-pub(super) fn jump(entry: u64) -> [u8; SITE as usize] {
+pub(super) fn jump(entry: u64) -> [u8; JUMP] {
     let [a, b, c, d, ..] = entry.to_le_bytes();
     [0xff, 0x24, 0x25, a, b, c, d]
 }
@@ -152,8 +287,12 @@ mod tests {
 
     const AT: u64 = 0x7f00_1234_5670;
 
+    fn of_nr(nr: u32, head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
+        Thunk::new(nr, AT + 7, &[&head[..], &SYSCALL, behind].concat(), 0x6_1100, 0x6_0000)
+    }
+
     fn of(head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
-        Thunk::new(AT, &[&head[..], &SYSCALL, behind].concat(), 0x6_0000)
+        of_nr(u32::from(head[1]), head, behind)
     }
 
     #[test]
@@ -178,7 +317,7 @@ mod tests {
             let jmp = 5 + 16 * n + 14;
             assert_eq!(t.bytes[jmp], 0xeb);
             assert_eq!(jmp + 2 + usize::from(t.bytes[jmp + 1]), end);
-            assert_eq!(t.seen_at(jmp as u16), SITE);
+            assert_eq!(t.seen_at(jmp as u16), 7);
             // Not taken, the comparison leads to the next one, or to the call itself.
             assert_eq!(t.bytes[5 + 16 * n + 5..][..2], [0x75, 9]);
         }
@@ -191,9 +330,39 @@ mod tests {
     #[test]
     fn other_sites_are_left_alone() {
         assert_eq!(of([MOV_EAX, 0, 0, 0, 0], &[]), None);
+        assert_eq!(of([MOV_EAX, 59, 0, 0, 0], &CMP_RAX), None);
         assert_eq!(of(MOV_R9, &[0xc3]), None);
         assert_eq!(of([0x90; 5], &CMP_RAX), None);
-        assert_eq!(Thunk::new(AT, &[MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34], 0), None);
+        assert_eq!(Thunk::new(39, AT + 7, &[MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34], 0x6_1000, 0x6_0000), None);
+        // The number comes from elsewhere.
+        assert_eq!(of_nr(39, [MOV_EAX, 40, 0, 0, 0], &CMP_RAX), None);
+    }
+
+    #[test]
+    fn a_site_of_the_channel_leads_into_the_stub_and_behind_itself() {
+        let t = of([MOV_EAX, 1, 0, 0, 0], &CMP_RAX_MORE).unwrap();
+        assert_eq!(t.bytes[..6], [MOV_EAX, 1, 0, 0, 0, MOV_ECX]);
+        assert_eq!(t.bytes[6..10], 0x6_1127u32.to_le_bytes());
+        assert_eq!(t.bytes[10], JMP);
+        let distance = u32::from_le_bytes(*t.bytes[11..].first_chunk().unwrap());
+        assert_eq!(0x6_110f_u32.wrapping_add(distance), stub::entry::CHANNEL as u32);
+        assert_eq!(t.bytes[32..41], [MOV_EAX, 1, 0, 0, 0, 0x0f, 0x05, 0x48, 0xb9]);
+        assert_eq!(t.bytes[41..49], (AT + 7).to_le_bytes());
+        assert_eq!([0, 5, 10, 32, 37, 39, 49].map(|at| t.seen_at(at)), [0, 0, 0, 0, 0, 7, 7]);
+        assert_eq!((t.entry_at(5), t.entry_at(7), t.entry_at(2)), (Some(37), None, None));
+        // The flags are looked at, or may be.
+        assert_eq!(of([MOV_EAX, 1, 0, 0, 0], &[0xc3]), None);
+    }
+
+    #[test]
+    fn a_short_site_takes_the_comparison_along() {
+        let t = of_nr(0, [0x75, 0x10, 0x90, 0x31, 0xc0], &CMP_RAX_MORE).unwrap();
+        assert_eq!((t.head, t.site_len(), t.behind()), (2, 4, 39));
+        assert_eq!(t.bytes[32..39], [0x31, 0xc0, 0x0f, 0x1f, 0x00, 0x0f, 0x05]);
+        assert_eq!(t.bytes[39..45], CMP_RAX_MORE);
+        assert_eq!(t.bytes[47..55], (AT + 7 + 6).to_le_bytes());
+        assert_eq!([37, 39, 45, 55].map(|at| t.seen_at(at)), [0, 4, 4, 4]);
+        assert_eq!((t.entry_at(2), t.entry_at(4), t.entry_at(0)), (Some(37), Some(39), None));
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl NotifyThread {
         if let Some(slot) = st.slot.take() {
             self.host.space.free_slot(slot);
         }
+        self.close_channel(st);
         NotifyThread::wake(st);
     }
 
@@ -121,6 +122,8 @@ impl NotifyThread {
             CloneKind::Thread => self.host.forget_fact(Fact::Thread),
         }
         let child_stack = stack.or(self.stack);
+        // The child is to have the affinity that its parent was given.
+        self.end_attention(&mut self.lock());
         let birth = Birth::new(spec.kind, self, space, child_stack);
         let nonce = self.shared.expect_birth(&birth);
         let shared = libc::CLONE_VM
@@ -173,7 +176,7 @@ impl NotifyThread {
 impl NotifyThread {
     /// Clones with the frame that the child is to return through: to copy it costs less than to change it afterwards
     /// in memory that the host would have to copy for that.
-    fn raw_registers(&self) -> Result<Registers, Gone> {
+    pub(super) fn raw_registers(&self) -> Result<Registers, Gone> {
         let uc = self.lock().uc;
         frame::registers(&self.host, uc).ok_or(Gone)
     }
@@ -205,9 +208,13 @@ impl Thread for NotifyThread {
 
     fn answer(&self, ret: i64) {
         let mut st = self.lock();
+        if self.answer_channel(&mut st, ret) {
+            return;
+        }
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
+            self.listen(&st);
             match std::mem::take(&mut st.closes) {
                 true if ret == 0 => self.let_through(&mut st),
                 closes => {
@@ -268,6 +275,7 @@ impl Thread for NotifyThread {
                 self.replace_fd(&st, fd);
             }
         } else {
+            // To be replaced at its next notification, which a call of this thread's is to be (`may_listen`).
             self.host.stale_fds.lock().push(fd);
         }
     }
@@ -313,7 +321,8 @@ impl Thread for NotifyThread {
 
     fn set_registers(&self, regs: &Registers) -> Result<(), Gone> {
         let uc = self.lock().uc;
-        if frame::set_registers(&self.host, uc, regs) { Ok(()) } else { Err(Gone) }
+        let regs = Registers { rip: self.real(regs.rip), ..*regs };
+        if frame::set_registers(&self.host, uc, &regs) { Ok(()) } else { Err(Gone) }
     }
 
     fn fpstate(&self) -> Result<Vec<u8>, Gone> {
@@ -390,7 +399,7 @@ impl Thread for NotifyThread {
         let mut st = self.lock();
         if matches!(st.phase, Phase::Stopped) {
             st.phase = Phase::Running;
-            self.command(&mut st, cmd::RETURN, 0);
+            self.let_go(&mut st);
         }
     }
 
@@ -435,6 +444,8 @@ impl Thread for NotifyThread {
     }
 
     fn host_tid(&self) -> i32 {
+        // Who asks wants to see or change where it runs.
+        self.end_attention(&mut self.lock());
         self.tid
     }
 }

@@ -1,36 +1,44 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
-use super::super::local::{CODE, DATA, Rewrite};
-use super::NotifyThread;
-use crate::{Call, Gone, Known, Process, Syscall};
+use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel};
+use super::{BUSY, NotifyThread, Phase};
+use crate::{Call, Gone, Known, Process, Syscall, Thread};
 
 const PAGE: u64 = 4096;
-/// Bytes of a site, and some behind it that tell its kind.
-const BEFORE: u64 = 7;
-const BEHIND: u64 = 6;
 const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 const READ_EXEC: u64 = (libc::PROT_READ | libc::PROT_EXEC) as u64;
 
-fn protect(page: u64, prot: u64) -> Call {
-    Call { nr: libc::SYS_mprotect as u32, args: [page, PAGE, prot, 0, 0, 0] }
+fn protect(start: u64, len: u64, prot: u64) -> Call {
+    Call { nr: libc::SYS_mprotect as u32, args: [start, len, prot, 0, 0, 0] }
 }
 
-fn map(page: u64) -> Call {
+fn map(start: u64, len: u64) -> Call {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    Call { nr: libc::SYS_mmap as u32, args: [page, PAGE, READ_WRITE, flags as u64, u64::MAX, 0] }
+    Call { nr: libc::SYS_mmap as u32, args: [start, len, READ_WRITE, flags as u64, u64::MAX, 0] }
 }
 
 impl NotifyThread {
     /// Where the program is whose thread is at `ip`.
     pub(super) fn seen(&self, ip: u64) -> u64 {
         // Nearly always elsewhere: no lock for that.
-        if ip & !(PAGE - 1) == CODE { self.host.space.local.lock().seen(ip) } else { ip }
+        if (CODE..CODE + CODE_SIZE).contains(&ip) { self.host.space.local.lock().seen(ip) } else { ip }
     }
 
-    /// Whether the site of a call should be rewritten now.
+    /// Whether the site of a call should be rewritten now, or its thread should have a channel.
     pub(super) fn wants_rewrite(&self, call: &Syscall) -> bool {
-        let is_frequent = self.shared.local_answers && self.host.space.local.lock().count(call.nr, call.ip);
-        is_frequent && self.is_alone() && self.plan(call.ip).is_some()
+        if !self.shared.local_answers {
+            return false;
+        }
+        let (is_busy, wants_channel) = {
+            let st = self.lock();
+            if matches!(st.phase, Phase::InChannel(_)) {
+                return false;
+            }
+            let is_busy = st.streak >= BUSY && self.shared.attendants.is_possible();
+            (is_busy, is_busy && has_channel(call.nr) && self.wants_channel(&st))
+        };
+        let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
+        wants_channel || is_frequent && self.is_alone() && self.plan(call).is_some()
     }
 
     /// Whether nobody else runs in this memory.
@@ -38,14 +46,21 @@ impl NotifyThread {
         self.host.live_threads() == 1 && std::sync::Arc::strong_count(&self.host.space) == 1
     }
 
-    /// Rewrites the site of `call`, if it can be.
+    /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
     pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
-        let Some(rewrite) = self.plan(call.ip) else { return Ok(()) };
+        if has_channel(call.nr) {
+            self.open_channel().await?;
+        }
+        if !self.is_alone() {
+            return Ok(());
+        }
+        let Some(rewrite) = self.plan(call) else { return Ok(()) };
         let text = rewrite.at & !(PAGE - 1);
         let is_mapped = self.host.space.local.lock().is_mapped;
-        let mut open = if is_mapped { vec![protect(CODE, READ_WRITE)] } else { vec![map(DATA), map(CODE)] };
-        open.push(protect(text, READ_WRITE));
-        let close = [protect(text, READ_EXEC), protect(CODE, READ_EXEC)];
+        let code = protect(CODE, CODE_SIZE, READ_WRITE);
+        let mut open = if is_mapped { vec![code] } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
+        open.push(protect(text, PAGE, READ_WRITE));
+        let close = [protect(text, PAGE, READ_EXEC), protect(CODE, CODE_SIZE, READ_EXEC)];
         let opened = self.run_batch(&open, &[]).await?;
         let is_open = open.iter().zip(&opened).all(|(order, result)| match i64::from(order.nr) {
             libc::SYS_mmap => *result == order.args[0] as i64,
@@ -67,7 +82,9 @@ impl NotifyThread {
             self.host.kill();
             return Err(Gone);
         }
-        Ok(())
+        // It is stopped behind its call, where the jump may be now.
+        let regs = self.raw_registers()?;
+        if self.real(regs.rip) == regs.rip { Ok(()) } else { self.set_registers(&regs) }
     }
 
     fn add(&self, rewrite: &Rewrite) -> bool {
@@ -79,16 +96,17 @@ impl NotifyThread {
         self.host.write_table()
     }
 
-    /// What to do to the site that returns to `ip`; `None` unless it is in one page of a private mapping of a file's
-    /// text and of a known kind.
-    fn plan(&self, ip: u64) -> Option<Rewrite> {
-        let (start, end) = (ip.checked_sub(BEFORE)?, ip.checked_add(BEHIND)?);
+    /// What to do to the site of `call`; `None` unless it is in one page of a private mapping of a file's text and of a
+    /// known kind.
+    fn plan(&self, call: &Syscall) -> Option<Rewrite> {
+        let start = call.ip.checked_sub(BEFORE)?;
         let mut text = [0u8; (BEFORE + BEHIND) as usize];
         let got = self.host.read(start, &mut text);
-        let rewrite = self.host.space.local.lock().plan(ip, text.get(..got)?)?;
+        let rewrite = self.host.space.local.lock().plan(call.nr, call.ip, text.get(..got)?)?;
+        let last = rewrite.at + rewrite.jump.len() as u64 - 1;
         let maps = self.host.proc_file("maps").ok()?;
-        let in_one_page = start / PAGE == (ip - 1) / PAGE;
-        (in_one_page && is_text(&String::from_utf8_lossy(&maps), start, end.min(ip))).then_some(rewrite)
+        let in_one_page = rewrite.at / PAGE == last / PAGE;
+        (in_one_page && is_text(&String::from_utf8_lossy(&maps), rewrite.at, last + 1)).then_some(rewrite)
     }
 }
 

@@ -1,0 +1,216 @@
+//! A thread's channel: calls that come through shared memory while an attendant looks (see [`super::super::attendant`]).
+//!
+//! The state of such a call is the thread's phase, as with any other; the channel's word only hands it over. Where a
+//! thread that is stopped in the channel's code is in terms of its program is decided here (the code says how).
+
+use super::super::attendant;
+use super::super::process::Slots;
+use super::super::slots::{Channel, SlotFile};
+use super::super::{frame, local};
+use super::{Checked, NotifyThread, Phase, State, Violation, slot_orders};
+use crate::{Event, Gone, Process, Registers, Syscall};
+use std::ops::Range;
+use std::sync::Arc;
+use stub::{abi, entry};
+
+/// The code before a call is made, while it waits, and when it could not be made.
+const BEFORE: Range<u64> = entry::CHANNEL..entry::CHANNEL_ASKED;
+const WAITING: Range<u64> = entry::CHANNEL_WAIT..entry::CHANNEL_SLOW;
+const SLOW: Range<u64> = entry::CHANNEL_SLOW..entry::CHANNEL_END;
+/// EFLAGS.
+const ZERO_FLAG: u64 = 1 << 6;
+
+impl NotifyThread {
+    /// The site whose code goes on at `done`: where it begins, and where its call ends.
+    fn site(&self, done: u64) -> Option<(u64, u64)> {
+        self.host.space.local.lock().site(done)
+    }
+
+    /// Where the code is now of which a program thinks that it is at `ip`.
+    pub(super) fn real(&self, ip: u64) -> u64 {
+        let moved = self.host.space.local.lock().moved(ip);
+        let is_there = |site, text: &[u8]| {
+            let mut found = [0u8; size_of::<u64>()];
+            found.get_mut(..text.len()).is_some_and(|found| self.host.read_exact(site, found) && found == text)
+        };
+        moved.filter(|(_, site, text)| is_there(*site, text)).map_or(ip, |(to, ..)| to)
+    }
+
+    // ---- calls --------------------------------------------------------------------------------------------
+
+    /// Takes the call that waits in the channel, if there is one.
+    pub(in super::super) fn take_request(self: &Arc<Self>, st: &mut State) -> bool {
+        let (Phase::Running, Some(channel)) = (&st.phase, &st.channel) else { return false };
+        let Some(request) = channel.take() else { return false };
+        let nr = request.nr as u32;
+        if !local::has_channel(nr) {
+            tracing::warn!(pid = self.host.pid, tid = self.tid, nr, "guest process killed: a call not of its channel");
+            self.host.kill();
+            return false;
+        }
+        let ip = self.site(request.done).map_or(request.done, |(_, end)| end);
+        st.note_call();
+        let call = Syscall { nr, args: request.args, ip };
+        st.phase = Phase::InChannel(call);
+        NotifyThread::set_event(st, Event::Syscall(call));
+        true
+    }
+
+    /// Answers a call that came through the channel; false if none did.
+    pub(super) fn answer_channel(&self, st: &mut State, ret: i64) -> bool {
+        let (Phase::InChannel(call), Some(channel)) = (&st.phase, &st.channel) else { return false };
+        st.last = (call.ip, ret);
+        channel.answer(ret, self.may_listen(st));
+        st.phase = Phase::Running;
+        true
+    }
+
+    /// The next call need not be a notification.
+    fn may_listen(&self, st: &State) -> bool {
+        st.is_attended && self.host.stale_fds.lock().is_empty()
+    }
+
+    /// Before a call is answered that came the other way: the next one may come through the channel.
+    pub(super) fn listen(&self, st: &State) {
+        if let Some(channel) = st.channel.as_ref().filter(|_| self.may_listen(st)) {
+            channel.listen();
+        }
+    }
+
+    /// After the sentry had its turn with a call: if it blocks, its thread need not look for the answer.
+    pub(in super::super) fn after_request(self: &Arc<Self>) {
+        let mut st = self.lock();
+        match (&st.phase, &st.channel) {
+            (Phase::Running | Phase::Dead, _) => {}
+            (Phase::InChannel(_), Some(channel)) => channel.block(),
+            _ => self.be_watched(&mut st),
+        }
+    }
+
+    /// Has the watcher look after this thread.
+    pub(in super::super) fn be_watched(self: &Arc<Self>, st: &mut State) {
+        if !st.watched {
+            st.watched = true;
+            self.shared.watch.add(self);
+        }
+    }
+
+    // ---- stops --------------------------------------------------------------------------------------------
+
+    /// A thread whose calls have all been answered was stopped, perhaps on its way into or out of its channel: takes it
+    /// back to the site if its call has not been made, and on behind it otherwise.
+    pub(super) fn leave_channel(&self, st: &State) -> Checked {
+        let Some(channel) = &st.channel else { return Ok(()) };
+        const UNREADABLE: Violation = Violation("its frame cannot be read");
+        let regs = frame::registers(&self.host, st.uc).ok_or(UNREADABLE)?;
+        let has_asked = match regs.rip {
+            entry::CHANNEL_ASKED => regs.eflags & ZERO_FLAG != 0,
+            rip if WAITING.contains(&rip) => true,
+            rip if BEFORE.contains(&rip) || SLOW.contains(&rip) => false,
+            _ => return Ok(()),
+        };
+        let is_set = if !has_asked {
+            // What `rcx` says is the guest's word, to harm itself with.
+            self.site(regs.rcx).is_none_or(|(at, _)| self.set(st, &Registers { rip: at, rcx: at, ..regs }))
+        } else if channel.withdraw() {
+            let request = channel.request();
+            let at = self.site(request.done).map_or(regs.rip, |(at, _)| at);
+            self.set(st, &with_arguments(Registers { rip: at, rcx: at, ..regs }, &request.args))
+        } else {
+            let (ip, ret) = st.last;
+            let regs = with_arguments(regs, &channel.request().args);
+            self.set(st, &Registers { rip: self.real(ip), rcx: ip, rax: ret.cast_unsigned(), ..regs })
+        };
+        if is_set { Ok(()) } else { Err(Violation("its frame cannot be written")) }
+    }
+
+    fn set(&self, st: &State, regs: &Registers) -> bool {
+        frame::set_registers(&self.host, st.uc, regs)
+    }
+
+    /// Has the frame return behind a call that may have been made through the channel, whose code changes arguments.
+    pub(super) fn set_behind(&self, st: &State, ret: i64, call: &Syscall) -> bool {
+        let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
+        let regs = with_arguments(regs, &call.args);
+        self.set(st, &Registers { rip: self.real(call.ip), rcx: call.ip, rax: ret.cast_unsigned(), ..regs })
+    }
+
+    // ---- having one ---------------------------------------------------------------------------------------
+
+    /// Whether a thread that makes many calls should be given a channel: its site is there, the channel is not.
+    pub(super) fn wants_channel(&self, st: &State) -> bool {
+        st.channel.is_none() && self.host.space.local.lock().is_open()
+    }
+
+    /// Gives a stopped thread a channel, if there is one to be had.
+    pub(super) async fn open_channel(&self) -> Result<(), Gone> {
+        if self.lock().channel.is_some() {
+            return Ok(());
+        }
+        let is_unmapped = matches!(*self.host.space.slots.lock(), Slots::Unmapped);
+        if is_unmapped && let Ok(file) = SlotFile::new() {
+            let mapped = self.run_batch(&slot_orders(), &[file.fd()]).await?;
+            let is_mapped = mapped.first() == Some(&abi::SLOTS_BASE.cast_signed());
+            *self.host.space.slots.lock() = if is_mapped { Slots::Mapped(Arc::new(file)) } else { Slots::Refused };
+        }
+        self.host.space.local.lock().open();
+        self.take_channel(&mut self.lock());
+        Ok(())
+    }
+
+    fn take_channel(&self, st: &mut State) {
+        let file = match &*self.host.space.slots.lock() {
+            Slots::Mapped(file) => file.clone(),
+            _ => return,
+        };
+        if let Some(index) = self.host.space.take_channel() {
+            let channel = Channel::new(&file, index);
+            st.gs = Some(channel.guest_address());
+            st.channel = Some(channel);
+        }
+    }
+
+    /// A new thread has its creator's GS: it gets a channel of its own, or none.
+    pub(in super::super) fn inherit_channel(&self, st: &mut State) {
+        if self.host.space.local.lock().is_open() {
+            st.gs = Some(0);
+            self.take_channel(st);
+        }
+    }
+
+    /// Nobody will look at it again.
+    pub(super) fn close_channel(&self, st: &mut State) {
+        if std::mem::take(&mut st.is_attended) {
+            self.shared.attendants.forget(self);
+        }
+        if let Some(channel) = st.channel.take() {
+            self.host.space.free_channel(channel.index);
+        }
+    }
+
+    // ---- attention ----------------------------------------------------------------------------------------
+
+    /// A busy thread made a call the slow way for want of attention.
+    pub(super) fn seek_attention(self: &Arc<Self>, st: &mut State) {
+        let Some(channel) = st.channel.as_ref().filter(|_| !st.is_attended && !self.host.is_filtered()) else { return };
+        st.is_attended = attendant::invite(&self.shared, self, channel);
+        st.streak = 0;
+    }
+
+    /// From now on calls come the slow way; one that is there already is taken.
+    pub(in super::super) fn end_attention(&self, st: &mut State) {
+        if std::mem::take(&mut st.is_attended) {
+            self.shared.attendants.forget(self);
+            let is_quiet = st.channel.as_ref().is_none_or(Channel::stop_listening);
+            if !is_quiet && let Some(this) = self.me.upgrade() {
+                this.take_request(st);
+            }
+        }
+    }
+}
+
+/// `regs` with the arguments of a call as they were when it was made.
+fn with_arguments(regs: Registers, args: &[u64; 6]) -> Registers {
+    let [rdi, rsi, rdx, r10, r8, r9] = *args;
+    Registers { rdi, rsi, rdx, r10, r8, r9, ..regs }
+}
