@@ -5,11 +5,14 @@ FAILED=0
 
 # Makes the directory and the namespaces; `inside` runs commands there.
 begin() {
+	# One engine at a time on a machine: at its end each test removes the groups that engines have left empty.
+	exec 9>/tmp/runsc-engines.lock
+	flock -w 600 9 || exit 1
 	WORK=$(mktemp -d "/tmp/runsc-engine-$1.XXXXXX")
 	mkdir -p "$WORK/log" "$WORK/image"
 	cp "$RUNSC" "$WORK/runsc"
 	setsid unshare --mount --net --propagation private sh -c \
-		'mount --make-rshared /; ip link set lo up; echo $$ > "$1/holder"; exec sleep 3600' sh "$WORK" >/dev/null 2>&1 &
+		'mount --make-rshared /; ip link set lo up; echo $$ > "$1/holder"; exec sleep 3600' sh "$WORK" >/dev/null 2>&1 9>&- &
 	until [ -s "$WORK/holder" ]; do sleep 0.05; done
 	HOLDER=$(cat "$WORK/holder")
 	trap finish EXIT
@@ -21,7 +24,7 @@ inside() { nsenter -t "$HOLDER" -m -n -- "$@"; }
 daemon() {
 	name=$1
 	shift
-	setsid nsenter -t "$HOLDER" -m -n -- env -i PATH="$PATH" HOME="$WORK" "$@" >"$WORK/log/$name" 2>&1 </dev/null &
+	setsid nsenter -t "$HOLDER" -m -n -- env -i PATH="$PATH" HOME="$WORK" "$@" >"$WORK/log/$name" 2>&1 </dev/null 9>&- &
 	DAEMONS="${DAEMONS:-} $!"
 }
 

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
 fn run(engine: &str) -> Result<(), Failed> {
     let script = here().join("engines").join(format!("{engine}.sh"));
     let output = Command::new("timeout")
-        .args(["-k", "20", "300"])
+        .args(["-k", "20", "900"])
         .arg(script)
         .env("RUNSC", runsc()?)
         .stdin(Stdio::null())
