@@ -7,13 +7,16 @@ wanted="bash:bash find:findutils grep:grep sed:sed awk:gawk tar:tar gzip:gzip xz
 git:git perl:perl python3:python3 sqlite3:sqlite3 node:nodejs javac:default-jdk-headless go:golang-go
 redis-server:redis-server redis-benchmark:redis-tools nginx:nginx-light wrk:wrk tmux:tmux setpriv:util-linux ps:procps
 script:bsdutils busybox:busybox-static containerd:containerd dockerd:docker.io podman:podman
-conmon:conmon runc:runc iptables:iptables ip:iproute2 nsenter:util-linux umoci:umoci skopeo:skopeo"
+conmon:conmon runc:runc iptables:iptables ip:iproute2 nsenter:util-linux umoci:umoci skopeo:skopeo
+protoc:protobuf-compiler"
 
 missing=
 for pair in $wanted; do
 	command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
 done
 python3 -c 'import ensurepip, sqlite3' 2>/dev/null || missing="$missing python3-venv"
+/usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || missing="$missing python3-grpcio python3-protobuf"
+[ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 ls /usr/lib/postgresql/*/bin/pgbench >/dev/null 2>&1 || missing="$missing postgresql-contrib"
 [ -z "$missing" ] && exit 0

@@ -41,7 +41,9 @@ finish() {
 	pkill -9 -f "$WORK/" 2>/dev/null
 	sleep 0.2
 	# Groups that an engine made and nothing is in; others stay.
-	find /sys/fs/cgroup -depth -type d \( -path '*/libpod_parent*' -o -path '*/docker*' \) -exec rmdir {} + 2>/dev/null
+	find /sys/fs/cgroup -depth -type d \( -path '*/libpod_parent*' -o -path '*/docker*' -o -path '*/runsc-cri*' \) -exec rmdir {} + 2>/dev/null
+	# For who looks for a fault.
+	[ -z "${KEEP:-}" ] || cp -r "$WORK/log" "$KEEP"
 	rm -rf "$WORK"
 	[ "$FAILED" = 0 ] || echo "$FAILED checks failed"
 	exit "$((FAILED > 0))"

@@ -8,7 +8,7 @@ use tests::{here, runsc};
 const SKIPPED: i32 = 77;
 
 fn main() -> ExitCode {
-    let trials = ["containerd", "docker", "podman"].map(|engine| Trial::test(engine, move || run(engine)));
+    let trials = ["containerd", "cri", "docker", "podman"].map(|engine| Trial::test(engine, move || run(engine)));
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 
