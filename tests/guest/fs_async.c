@@ -108,7 +108,7 @@ static void dead(void)
 
 int main(int argc, char **argv)
 {
-	char dir[] = "/tmp/fs_async.XXXXXX";
+	char dir[] = "fs_async.XXXXXX";
 
 	if (argc > 1 && !strcmp(argv[1], "sleep")) {
 		sleep_ms(1500);

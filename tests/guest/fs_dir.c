@@ -88,7 +88,7 @@ static void positions(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_dir.XXXXXX", buf[16];
+	char dir[] = "fs_dir.XXXXXX", buf[16];
 	int fd;
 
 	umask(022);

@@ -20,7 +20,7 @@ static void drain(const char *when, int fd)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_inotify.XXXXXX", buf[4];
+	char dir[] = "fs_inotify.XXXXXX", buf[4];
 	int in = inotify_init1(IN_NONBLOCK), fd;
 
 	MUST(mkdtemp(dir) ? 0 : -1);

@@ -107,7 +107,7 @@ static void ofd(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_lock.XXXXXX";
+	char dir[] = "fs_lock.XXXXXX";
 	int fd;
 
 	MUST(mkdtemp(dir) ? 0 : -1);

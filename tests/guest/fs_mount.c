@@ -177,7 +177,7 @@ static void unprivileged(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_mount.XXXXXX";
+	char dir[] = "fs_mount.XXXXXX";
 
 	umask(022);
 	setvbuf(stdout, NULL, _IONBF, 0);

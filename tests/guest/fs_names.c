@@ -148,7 +148,7 @@ static void nodes(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_names.XXXXXX";
+	char dir[] = "fs_names.XXXXXX";
 	char text[300];
 
 	umask(022);

@@ -113,7 +113,7 @@ static void truncation(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_open.XXXXXX";
+	char dir[] = "fs_open.XXXXXX";
 
 	umask(022);
 	MUST(mkdtemp(dir) ? 0 : -1);

@@ -158,7 +158,7 @@ static void show_tree(const char *path, int depth)
 
 static void run(unsigned seed)
 {
-	char dir[] = "/tmp/fs_random.XXXXXX", a[TEXT], b[TEXT];
+	char dir[] = "fs_random.XXXXXX", a[TEXT], b[TEXT];
 
 	MUST(mkdtemp(dir) ? 0 : -1);
 	MUST(chmod(dir, 0755));

@@ -172,7 +172,7 @@ static void copying(void)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_rw.XXXXXX";
+	char dir[] = "fs_rw.XXXXXX";
 	int fd;
 
 	umask(022);

@@ -135,7 +135,7 @@ static void touch(const char *name, mode_t mode, uid_t uid)
 
 int main(void)
 {
-	char dir[] = "/tmp/fs_stat.XXXXXX";
+	char dir[] = "fs_stat.XXXXXX";
 
 	umask(022);
 	MUST(mkdtemp(dir) ? 0 : -1);
