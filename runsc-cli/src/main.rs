@@ -75,8 +75,14 @@ struct Globals {
     #[arg(long)]
     systemd_cgroup: bool,
     /// What containers have of a network besides lo
-    #[arg(long, value_enum, default_value = "sandbox", value_name = "MODE")]
+    #[arg(long, global = true, value_enum, default_value = "sandbox", value_name = "MODE")]
     network: network::Mode,
+    /// With --network=user: have a port of the host lead into the sandbox
+    #[arg(long, global = true, value_name = "[HOSTIP:]HOSTPORT:PORT[/udp]")]
+    publish: Vec<network::user::Publish>,
+    /// With --network=user: let 10.0.2.2 mean the host's own loopback
+    #[arg(long, global = true)]
+    host_loopback: bool,
     /// Accepted: what the caller may do is found out
     #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
     rootless: Option<String>,

@@ -50,14 +50,15 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let signals = forwarded_signals()?;
     let cgroup = make_cgroup(&plan, globals)?;
     let terminal = RawTerminal::enter(plan.terminal)?;
+    let sentry_cgroups = cgroup.as_ref().map(|own| own.0.sentry_doors()).transpose()?.unwrap_or_default();
     let beside = Beside {
-        sentry_cgroups: cgroup.as_ref().map(|own| own.0.sentry_doors()).transpose()?.unwrap_or_default(),
+        network: crate::network::of_user(globals, &sentry_cgroups)?,
+        sentry_cgroups,
         container: Furniture {
             guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_doors()).transpose()?.unwrap_or_default(),
             limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
             ..Furniture::default()
         },
-        network: NetworkSpec::default(),
         fresh: Namespaces::empty(),
     };
     let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;

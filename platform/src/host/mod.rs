@@ -4,6 +4,7 @@
 //! command line's (`runsc-cli/src/confine.rs`).
 
 mod clone;
+mod memory;
 mod mount;
 mod packet;
 mod privileges;
@@ -11,8 +12,9 @@ mod probe;
 mod seccomp;
 
 pub use clone::{Clone, Namespaces, clone};
+pub use memory::map_large_allocations;
 pub use mount::{cover, detached_tree, empty_root, private_mounts, procfs};
 pub use packet::packet_socket;
 pub use privileges::{Caps, drop_privileges, has_cap};
 pub use probe::has_mseal;
-pub use seccomp::{FilterAction, install_filter, sentry_filter};
+pub use seccomp::{FilterAction, install_filter, relay_filter, sentry_filter};

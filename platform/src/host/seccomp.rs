@@ -212,6 +212,64 @@ pub fn sentry_filter(action: FilterAction) -> io::Result<BpfProgram> {
     Ok(with_clone3_missing(allowed))
 }
 
+/// Calls that a network's relay may make with any arguments.
+const RELAY_ALLOWED: &[i64] = &[
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit_group,
+    libc::SYS_clock_gettime,
+    libc::SYS_getrandom,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_close,
+    libc::SYS_connect,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_shutdown,
+];
+
+/// The program for a network's relay: sockets of the internet for streams and datagrams, and what is needed around them;
+/// anything else kills it.
+pub fn relay_filter() -> io::Result<BpfProgram> {
+    /// The bits of a socket's type that are not flags.
+    const TYPE: u64 = 0xf;
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = RELAY_ALLOWED.iter().map(|nr| (*nr, Vec::new())).collect();
+    let not_exec = rule(&[(2, libc::PROT_EXEC as u64, 0)])?;
+    rules.insert(libc::SYS_mprotect, vec![not_exec.clone()]);
+    rules.insert(libc::SYS_mmap, vec![not_exec]);
+    let low = u64::from(u32::MAX);
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            sockets.push(rule(&[(0, low, family as u64), (1, TYPE, kind as u64)])?);
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    let options = [
+        (libc::SOL_SOCKET, libc::SO_LINGER),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+        (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    ];
+    let options: io::Result<Vec<_>> =
+        options.iter().map(|(level, name)| rule(&[(1, low, *level as u64), (2, low, *name as u64)])).collect();
+    rules.insert(libc::SYS_setsockopt, options?);
+    let error = rule(&[(1, low, libc::SOL_SOCKET as u64), (2, low, libc::SO_ERROR as u64)])?;
+    rules.insert(libc::SYS_getsockopt, vec![error]);
+    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64);
+    filter.map_err(other)?.try_into().map_err(other)
+}
+
 /// A rule that holds if, for each `(argument, mask, value)`, the masked argument is the value.
 fn rule(conditions: &[(u8, u64, u64)]) -> io::Result<SeccompRule> {
     let conditions: Result<Vec<_>, _> = conditions

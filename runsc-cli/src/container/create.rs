@@ -11,7 +11,7 @@ use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, oci, settings};
+use crate::{Globals, log, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use platform::host::{self, Caps, Namespaces};
@@ -176,6 +176,11 @@ fn furnish(
     let inside = container.state(ContainerState::Creating);
     let bundle = container.saved.bundle.clone();
     let create_container = configured.create_container().clone().unwrap_or_default();
+    let network = match pod {
+        // It has that of the sandbox.
+        Some(_) => NetworkSpec::default(),
+        None => network::of_user(globals, &cgroup.sentry_doors()?)?,
+    };
     let parts = Parts {
         cgroups: cgroup.doors()?,
         plan,
@@ -190,7 +195,7 @@ fn furnish(
                 preserved: options.preserved.into_iter().map(Handle::from).collect(),
                 shares: pod.as_ref().map(|pod| pod.shares).unwrap_or_default(),
             },
-            network: NetworkSpec::default(),
+            network,
             fresh: Namespaces::empty(),
         },
         pod: pod.map(|pod| pod.connect(&globals.root())).transpose()?,

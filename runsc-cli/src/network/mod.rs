@@ -2,9 +2,12 @@
 //! sentry's, and the host's own stack forgets it, so that two do not answer to one address.
 
 mod netlink;
+pub(crate) mod resolv;
+pub(crate) mod user;
 
 use crate::container::namespace;
-use anyhow::{Context, Result};
+use crate::Globals;
+use anyhow::{Context, Result, bail};
 use netlink::{Message, Netlink, attribute};
 use platform::host::packet_socket;
 use sentry::boot::config::{InterfaceSpec, NetworkSpec, RouteSpec};
@@ -20,8 +23,23 @@ pub(crate) enum Mode {
     /// The interfaces of the container's network namespace
     #[default]
     Sandbox,
+    /// Connections that a helper process of the caller's opens outside; needs no privileges
+    User,
     /// Nothing
     None,
+}
+
+/// The network of a helper's, if the caller wants that; else none.
+pub(crate) fn of_user(globals: &Globals, cgroups: &[OwnedFd]) -> Result<NetworkSpec> {
+    if globals.network != Mode::User {
+        let given = if globals.publish.is_empty() { "--host-loopback" } else { "--publish" };
+        if !globals.publish.is_empty() || globals.host_loopback {
+            bail!("{given} needs --network=user");
+        }
+        return Ok(NetworkSpec::default());
+    }
+    let options = user::Options { publish: &globals.publish, host_loopback: globals.host_loopback };
+    user::start(&options, cgroups)
 }
 
 /// Takes over this process's network namespace, which must be the container's own.
@@ -83,7 +101,7 @@ fn interface(link: &Message) -> Result<Option<InterfaceSpec>> {
     let (libc::ARPHRD_ETHER, true, Some(mac)) = (kind, flags & libc::IFF_UP as u32 != 0, mac) else { return Ok(None) };
     let socket = packet_socket(index).with_context(|| format!("cannot take over the interface {name}"))?;
     let mtu = link.u32(libc::IFLA_MTU).unwrap_or(1500);
-    Ok(Some(InterfaceSpec { name, index, mac, mtu, addresses: Vec::new(), socket }))
+    Ok(Some(InterfaceSpec { name, index, mac, mtu, addresses: Vec::new(), socket, waits: false }))
 }
 
 /// `struct rtmsg`.

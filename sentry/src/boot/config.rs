@@ -318,6 +318,8 @@ pub struct InterfaceSpec {
     pub addresses: Vec<(IpAddr, u8)>,
     /// A packet socket bound to it, non-blocking, with a `virtio_net_hdr` before each frame.
     pub socket: OwnedFd,
+    /// Who is at the other end always reads: a frame that finds the socket full waits for it, and none is lost.
+    pub waits: bool,
 }
 
 /// A route.

@@ -5,10 +5,12 @@ use super::packet::{ETHERNET_LEN, HEADROOM, PACKET_MAX, VNET_LEN};
 use super::route::Address;
 use crate::boot::config::InterfaceSpec;
 use crate::sync::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A hardware address.
 pub type Mac = [u8; 6];
@@ -25,6 +27,11 @@ const DATA_VALID: u8 = 2;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
+
+/// How often, and how long each time, a frame waits for an end that always reads: as long as that may be kept from a
+/// processor. Then it is lost after all.
+const PATIENCE: usize = 10;
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// What is left to do for a packet that goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,15 +96,28 @@ pub struct Link {
     /// What has passed.
     pub counters: Counters,
     pub(super) socket: OwnedFd,
+    waits: bool,
+    /// The other end is gone for ever.
+    gone: AtomicBool,
 }
 
 impl Link {
     pub(super) fn new(spec: InterfaceSpec) -> Link {
-        let InterfaceSpec { name, index, mac, mtu, addresses, socket } = spec;
+        let InterfaceSpec { name, index, mac, mtu, addresses, socket, waits } = spec;
         // TCP needs room for its headers and some data, whatever the host says.
         let mtu = (mtu as usize).clamp(576, PACKET_MAX);
         let (neighbours, counters) = (Mutex::default(), Counters::default());
-        Link { name, index, mac, mtu, addresses, neighbours, counters, socket }
+        Link { name, index, mac, mtu, addresses, neighbours, counters, socket, waits, gone: AtomicBool::new(false) }
+    }
+
+    /// Whether frames may still come.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Who was at the other end has closed it.
+    pub(super) fn hang_up(&self) {
+        self.gone.store(true, Ordering::Relaxed);
     }
 
     /// Whether `ip` is an address of this interface.
@@ -113,12 +133,26 @@ impl Link {
             vnet.copy_from_slice(&vnet_header(offload, kind));
             ethernet.copy_from_slice(&ethernet_header(to, self.mac, kind));
         }
-        if rustix::net::send(&self.socket, frame, SendFlags::DONTWAIT).is_ok() {
+        if self.put(frame) {
             self.counters.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.counters.tx_packets.fetch_add(1, Ordering::Relaxed);
         } else {
             self.counters.tx_dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Gives a frame to the host; whether it took it.
+    fn put(&self, frame: &[u8]) -> bool {
+        for _ in 0..PATIENCE {
+            match rustix::net::send(&self.socket, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(_) => return true,
+                Err(Errno::AGAIN) if self.waits => {
+                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&ROUND));
+                }
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// Takes the next frame that is for this interface; `None` if there is none, `Some(None)` if it is for others.

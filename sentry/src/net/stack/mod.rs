@@ -8,6 +8,7 @@ mod arp;
 mod fragment;
 pub mod icmp;
 pub mod link;
+pub mod machine;
 mod neighbour;
 pub mod packet;
 pub mod resolver;
@@ -83,17 +84,19 @@ pub fn random() -> u32 {
 fn serve(stack: &'static Stack) {
     let mut buffer = vec![0; FRAME_MAX];
     loop {
-        let sockets = stack.links.iter().map(|link| &link.socket).chain(stack.resolver.sockets());
+        let alive: Vec<&Link> = stack.links.iter().filter(|link| link.is_alive()).collect();
+        let sockets = alive.iter().map(|link| &link.socket).chain(stack.resolver.sockets());
         let mut fds: Vec<PollFd<'_>> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         if rustix::event::poll(&mut fds, None).is_err() {
             continue;
         }
         let ready = fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
-        for at in ready.map(|(at, _)| at) {
+        for (at, events) in ready.map(|(at, fd)| (at, fd.revents())) {
             // A packet that finds a mistake in what reads it costs itself, not the network.
-            let work = std::panic::AssertUnwindSafe(|| match stack.links.get(at) {
+            let work = std::panic::AssertUnwindSafe(|| match alive.get(at) {
+                Some(link) if events.contains(PollFlags::HUP) => link.hang_up(),
                 Some(link) => stack.receive(link, &mut buffer),
-                None => stack.resolver.input(at - stack.links.len()),
+                None => stack.resolver.input(at - alive.len()),
             });
             let _ = std::panic::catch_unwind(work);
         }
