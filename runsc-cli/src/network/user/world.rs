@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The guests' own addresses, and the length of their networks' prefixes; as users of slirp know them.
 pub(super) const GUEST4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub(super) const PREFIX4: u8 = 24;
-pub(super) const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x15);
+pub(super) const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x756e, 0x7363, 0, 0, 0, 0, 0x15);
 pub(super) const PREFIX6: u8 = 64;
 /// The router, which stands for the host itself.
 pub(super) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-pub(super) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+pub(super) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x756e, 0x7363, 0, 0, 0, 0, 2);
 /// The host's resolver.
 pub(super) const RESOLVER4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
-pub(super) const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+pub(super) const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x756e, 0x7363, 0, 0, 0, 0, 3);
 const DNS: u16 = 53;
 
 /// Why an address leads nowhere.
@@ -107,14 +107,14 @@ mod tests {
     #[test]
     fn the_host_itself_is_closed() {
         let forms = ["127.0.0.1:1", "127.9.9.9:1", "0.0.0.0:1", "0.1.2.3:1", "[::1]:1", "[::]:1", "10.0.2.2:1"];
-        let mapped = ["[::ffff:127.0.0.1]:1", "[::127.0.0.1]:1", "[::ffff:1.2.3.4]:1", "[fd00::2]:1"];
+        let mapped = ["[::ffff:127.0.0.1]:1", "[::127.0.0.1]:1", "[::ffff:1.2.3.4]:1", "[fd72:756e:7363::2]:1"];
         for to in forms.iter().chain(&mapped) {
             assert_eq!(lead(false, to), Err(Closed::Forbidden), "{to}");
         }
         for to in ["255.255.255.255:1", "224.0.0.1:1", "[ff02::1]:1"] {
             assert_eq!(lead(true, to), Err(Closed::Group), "{to}");
         }
-        for to in ["10.0.2.3:54", "10.0.2.99:1", "[fd00::99]:1"] {
+        for to in ["10.0.2.3:54", "10.0.2.99:1", "[fd72:756e:7363::99]:1"] {
             assert_eq!(lead(true, to), Err(Closed::Nobody), "{to}");
         }
     }
@@ -123,7 +123,7 @@ mod tests {
     fn what_is_open_leads_there() {
         let to = |text: &str| Ok(text.parse().expect("an address"));
         assert_eq!(lead(true, "10.0.2.2:80"), to("127.0.0.1:80"));
-        assert_eq!(lead(true, "[fd00::2]:80"), to("[::1]:80"));
+        assert_eq!(lead(true, "[fd72:756e:7363::2]:80"), to("[::1]:80"));
         assert_eq!(lead(false, "10.0.2.3:53"), to("127.0.0.53:53"));
         assert_eq!(lead(false, "10.0.3.2:80"), to("10.0.3.2:80"));
         assert_eq!(lead(false, "[2001:db8::1]:80"), to("[2001:db8::1]:80"));
