@@ -256,6 +256,7 @@ fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
         Source::Devpts => MountKind::Devpts,
         Source::Mqueue => MountKind::Mqueue,
         Source::Cgroup => MountKind::Cgroup,
+        Source::Text(text) => MountKind::Text(text.clone()),
     };
     Ok(MountSpec { dest: mount.dest, kind, source: mount.source_name, data: mount.data, flags: mount.flags })
 }

@@ -116,6 +116,8 @@ pub(crate) enum Source {
     Devpts,
     Mqueue,
     Cgroup,
+    /// A file with this text.
+    Text(String),
 }
 
 impl Source {
@@ -124,7 +126,7 @@ impl Source {
         match self {
             Source::Host { .. } => "none",
             Source::Overlay(_) => "overlay",
-            Source::Tmpfs(_) | Source::Devtmpfs => "tmpfs",
+            Source::Tmpfs(_) | Source::Devtmpfs | Source::Text(_) => "tmpfs",
             Source::Proc => "proc",
             Source::Sysfs => "sysfs",
             Source::Devpts => "devpts",

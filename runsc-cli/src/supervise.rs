@@ -41,7 +41,7 @@ const ESSENTIAL: Namespaces = Namespaces::PID.union(Namespaces::MOUNT);
 const ALL: Namespaces = ESSENTIAL.union(Namespaces::NET).union(Namespaces::IPC).union(Namespaces::UTS);
 
 /// Carries out a plan; returns the exit status for the caller.
-pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
+pub(crate) fn run(mut plan: Plan, globals: &Globals) -> Result<u8> {
     if globals.sentry_seccomp != SeccompName::Kill && !globals.allow_weaker {
         bail!("--sentry-seccomp needs --allow-weaker");
     }
@@ -52,7 +52,7 @@ pub(crate) fn run(plan: Plan, globals: &Globals) -> Result<u8> {
     let terminal = RawTerminal::enter(plan.terminal)?;
     let sentry_cgroups = cgroup.as_ref().map(|own| own.0.sentry_doors()).transpose()?.unwrap_or_default();
     let beside = Beside {
-        network: crate::network::of_user(globals, &sentry_cgroups)?,
+        network: crate::network::of_user(globals, &mut plan, &sentry_cgroups)?,
         sentry_cgroups,
         container: Furniture {
             guest_cgroups: cgroup.as_ref().map(|own| own.0.guest_doors()).transpose()?.unwrap_or_default(),

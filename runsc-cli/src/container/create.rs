@@ -159,7 +159,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
 fn furnish(
     container: &mut Container,
     options: Options,
-    (plan, spaces, pod): (Plan, Spaces, Option<Pod>),
+    (mut plan, spaces, pod): (Plan, Spaces, Option<Pod>),
     request: &cgroup::Placement<'_>,
     globals: &Globals,
 ) -> Result<Monitor> {
@@ -179,7 +179,7 @@ fn furnish(
     let network = match pod {
         // It has that of the sandbox.
         Some(_) => NetworkSpec::default(),
-        None => network::of_user(globals, &cgroup.sentry_doors()?)?,
+        None => network::of_user(globals, &mut plan, &cgroup.sentry_doors()?)?,
     };
     let parts = Parts {
         cgroups: cgroup.doors()?,

@@ -2,11 +2,12 @@
 //! sentry's, and the host's own stack forgets it, so that two do not answer to one address.
 
 mod netlink;
-pub(crate) mod resolv;
+mod resolv;
 pub(crate) mod user;
 
-use crate::container::namespace;
 use crate::Globals;
+use crate::container::namespace;
+use crate::plan::Plan;
 use anyhow::{Context, Result, bail};
 use netlink::{Message, Netlink, attribute};
 use platform::host::packet_socket;
@@ -29,8 +30,8 @@ pub(crate) enum Mode {
     None,
 }
 
-/// The network of a helper's, if the caller wants that; else none.
-pub(crate) fn of_user(globals: &Globals, cgroups: &[OwnedFd]) -> Result<NetworkSpec> {
+/// The network that [`user`] gives, if the caller wants that, with what is to be mounted for it; else none.
+pub(crate) fn of_user(globals: &Globals, plan: &mut Plan, cgroups: &[OwnedFd]) -> Result<NetworkSpec> {
     if globals.network != Mode::User {
         let given = if globals.publish.is_empty() { "--host-loopback" } else { "--publish" };
         if !globals.publish.is_empty() || globals.host_loopback {
@@ -39,7 +40,9 @@ pub(crate) fn of_user(globals: &Globals, cgroups: &[OwnedFd]) -> Result<NetworkS
         return Ok(NetworkSpec::default());
     }
     let options = user::Options { publish: &globals.publish, host_loopback: globals.host_loopback };
-    user::start(&options, cgroups)
+    let spec = user::start(&options, cgroups)?;
+    plan.mounts.extend(resolv::mount(&plan.mounts, user::RESOLVER.into()));
+    Ok(spec)
 }
 
 /// Takes over this process's network namespace, which must be the container's own.

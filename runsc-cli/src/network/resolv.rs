@@ -1,6 +1,14 @@
 //! `resolv.conf(5)`: whose resolvers there are, and one for guests that works in their network.
 
+use crate::plan::{Mount, Source};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
+use std::path::Path;
+
+/// No file that means it is longer.
+const LENGTH_MAX: u64 = 64 << 10;
 
 /// Where it is.
 pub(crate) const PATH: &str = "/etc/resolv.conf";
@@ -9,6 +17,29 @@ pub(crate) const PATH: &str = "/etc/resolv.conf";
 pub(crate) fn nameservers(text: &str) -> Vec<IpAddr> {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     servers.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()
+}
+
+/// What is mounted for guests whose own file, as far as it is known from the mounts of their container, names no
+/// resolver that they reach.
+pub(crate) fn mount(mounts: &[Mount], resolver: IpAddr) -> Option<Mount> {
+    let given = mounts.iter().rev().find(|mount| mount.dest == PATH.as_bytes());
+    let text = match (given, mounts.first().and_then(Mount::host_path)) {
+        (Some(given), _) => std::fs::read_to_string(given.host_path()?).ok()?,
+        (None, Some(root)) => read_in(root).unwrap_or_default(),
+        (None, None) => String::new(),
+    };
+    Some(Mount::new(PATH, Source::Text(replaced(&text, resolver)?), 0))
+}
+
+/// The file of a root; links in it do not lead out.
+fn read_in(root: &Path) -> Option<String> {
+    let root = openat2(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(openat2(&root, PATH.trim_start_matches('/'), flags, Mode::empty(), resolve).ok()?);
+    let mut text = String::new();
+    file.take(LENGTH_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The text with `resolver` in the place of all resolvers, if one of them is the host's own loopback or there is none:
@@ -34,6 +65,9 @@ mod tests {
         assert_eq!(replaced(text, resolver).as_deref(), Some(replaced_text));
         assert_eq!(replaced("", resolver).as_deref(), Some("nameserver 10.0.2.3\n"));
         assert_eq!(replaced("nameserver 192.168.1.1\n", resolver), None);
-        assert_eq!(nameservers("nameserver fe80::1%eth0\nnameserver ::1 # own\n"), [IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1])]);
+        assert_eq!(
+            nameservers("nameserver fe80::1%eth0\nnameserver ::1 # own\n"),
+            [IpAddr::from([0u16, 0, 0, 0, 0, 0, 0, 1])]
+        );
     }
 }

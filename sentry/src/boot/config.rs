@@ -267,6 +267,8 @@ pub enum MountKind {
     Mqueue,
     /// `/sys/fs/cgroup`.
     Cgroup,
+    /// A file in memory with this text.
+    Text(String),
 }
 
 /// A device (`linux.devices` of an OCI configuration).

@@ -5,6 +5,7 @@ use super::cgroupfs;
 use super::dentry::Dentry;
 use super::dev;
 use super::devpts;
+use super::file::File;
 use super::host::{Access, HostFs};
 use super::inode::Caller;
 use super::mount::{self, Mount, MountFlags, MountNamespace, Propagation};
@@ -131,7 +132,19 @@ fn file_system(kind: MountKind, source: &str, data: &[u8]) -> SysResult<Arc<Dent
         MountKind::Devpts => make_type("devpts", source, data),
         MountKind::Mqueue => make_type("mqueue", source, data),
         MountKind::Cgroup => make_type("cgroup2", source, data),
+        MountKind::Text(text) => file_with(text.as_bytes()),
     }
+}
+
+/// A file in memory, alone in its file system.
+fn file_with(text: &[u8]) -> SysResult<Arc<Dentry>> {
+    let mount = Mount::new(Tmpfs::mount("tmpfs", Options { mode: 0o755, ..Options::default() }), MountFlags::empty());
+    let caller = Caller::kernel();
+    let made = namei::make(&caller, &mount.root_path(), b"text", &Make::new(FileKind::Regular, 0o644))?;
+    made.inode()?.set_attr(&SetAttr { mode: Some(0o644), ..SetAttr::default() })?;
+    let file = File::new(made.inode()?.clone().open(&caller, libc::O_WRONLY)?, Some(made.clone()), libc::O_WRONLY);
+    file.ops.write(&file, text, 0)?;
+    Ok(made.dentry)
 }
 
 /// As container engines have it.

@@ -118,9 +118,9 @@ impl Flows {
             self.remove(id);
         }
         let to = world.lead(key.remote).map_err(Reason::closed)?;
-        let socket = super::connect(to, true).map_err(Reason::of);
-        let socket = if key.protocol == UDP { socket? } else { super::ping(to).map_err(Reason::of)? };
-        Ok(self.add(key, Via::Own(socket), poller).ok_or(None)?)
+        let socket = if key.protocol == UDP { super::connect(to, true) } else { super::ping(to) };
+        let socket = socket.map_err(Reason::of)?;
+        self.add(key, Via::Own(socket), poller).ok_or(None)
     }
 
     fn add(&mut self, key: Key, via: Via, poller: &Poller) -> Option<u64> {
@@ -240,7 +240,8 @@ impl Flows {
             let key = Key { protocol: UDP, guest, remote };
             let id = self.by_key.get(&key).copied();
             let flow = id.and_then(|id| self.flows.get(&id));
-            let is_theirs = |flow: &Flow| matches!(flow.via, Via::Published(port, theirs) if port == at && theirs == peer);
+            let is_theirs =
+                |flow: &Flow| matches!(flow.via, Via::Published(port, theirs) if port == at && theirs == peer);
             if flow.is_none_or(is_theirs) && remote.port() != 0 {
                 return Some((key, id));
             }

@@ -14,16 +14,18 @@ mod tcp;
 mod world;
 
 pub(crate) use publish::Publish;
+pub(crate) use world::RESOLVER4 as RESOLVER;
 
 use crate::supervise::close_others;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use link::{GUEST_MAC, Link, OWN_MAC};
 use platform::host::{self, Caps, Clone, Namespaces};
 use publish::Listeners;
 use relay::Relay;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, socketpair, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, socket_with, socketpair, sockopt};
 use sentry::boot::config::{InterfaceSpec, NetworkSpec, RouteSpec};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -57,22 +59,45 @@ pub(crate) fn start(options: &Options<'_>, cgroups: &[OwnedFd]) -> Result<Networ
             .context("cannot make a socket")?;
     for end in [&own, &theirs] {
         let forced = sockopt::set_socket_send_buffer_size_force(end, CABLE);
-        forced.or_else(|_| sockopt::set_socket_send_buffer_size(end, CABLE)).context("cannot size a socket's buffer")?;
+        forced
+            .or_else(|_| sockopt::set_socket_send_buffer_size(end, CABLE))
+            .context("cannot size a socket's buffer")?;
     }
     match host::clone(Namespaces::empty()).context("cannot make the network's relay")? {
-        Clone::Parent { .. } => Ok(spec(own, has_ipv6())),
+        Clone::Parent { .. } => {
+            drop(theirs);
+            hear(&own)?;
+            Ok(spec(own, has_ipv6()))
+        }
         Clone::Child => {
             drop(own);
             let left = leave(&theirs, &listeners, cgroups);
             let relay = left.and_then(|()| Relay::new(Link::new(theirs), world, listeners));
             match relay.and_then(|relay| confine().map(|()| relay)) {
-                Ok(relay) => relay.run(),
+                Ok(mut relay) => {
+                    relay.greet();
+                    relay.run()
+                }
                 Err(e) => {
                     eprintln!("runsc: {e:#}");
                     std::process::exit(1)
                 }
             }
         }
+    }
+}
+
+/// Waits until the relay is ready; what went wrong it has said.
+fn hear(link: &OwnedFd) -> Result<()> {
+    let mut fds = [PollFd::new(link, PollFlags::IN)];
+    while let Err(e) = poll(&mut fds, None) {
+        if e != Errno::INTR {
+            return Err(e).context("cannot wait for the network's relay");
+        }
+    }
+    match rustix::net::recv(link, &mut [0; 1][..], RecvFlags::empty()) {
+        Ok((_, 1..)) => Ok(()),
+        _ => bail!("the network's relay died while starting"),
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketFlags;
 use sentry::net::stack::link::FRAME_MAX;
-use sentry::net::stack::packet::{ICMP, ICMPV6, Packet, TCP, UDP};
+use sentry::net::stack::packet::{HEADROOM, ICMP, ICMPV6, Packet, TCP, UDP};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -43,6 +43,11 @@ impl Relay {
         let datagrams = datagrams::Flows::new(listeners.udp);
         let (tcp, buffer) = (tcp::Flows::default(), vec![0; FRAME_MAX]);
         Ok(Relay { link, world, poller, listeners: listeners.tcp, tcp, datagrams, buffer })
+    }
+
+    /// Tells whoever waits at the other end that it is ready.
+    pub(super) fn greet(&mut self) {
+        self.link.put(Vec::from([0; HEADROOM + 1]));
     }
 
     pub(super) fn run(mut self) -> ! {
@@ -136,5 +141,68 @@ impl Relay {
                 Err(_) => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::GATEWAY4;
+    use super::*;
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, send, socketpair};
+    use sentry::net::stack::packet::{Head, put_checksum};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// Frames whose packets are for one port of a listener of the test's, or for nobody; all else in them is chance.
+    #[test]
+    fn anything_may_come_over_the_link() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        listener.set_nonblocking(true).expect("non-blocking");
+        let port = listener.local_addr().expect("its address").port();
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (own, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a link");
+        let world = World { host_loopback: true, ..World::default() };
+        let mut relay = Relay::new(Link::new(theirs), world, Listeners::default()).expect("a relay");
+        let mut seed = 7u32;
+        let mut next = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as u16
+        };
+        let (mut accepted, mut events) = (Vec::new(), Vec::with_capacity(BATCH));
+        for _ in 0..20_000 {
+            let protocol = [TCP, TCP, TCP, UDP, ICMP, next() as u8][usize::from(next() % 6)];
+            let head = Head { src: GUEST4.into(), dst: GATEWAY4.into(), protocol, hops: 64, class: 0 };
+            let mut data: Vec<u8> = (0..next() % 80).map(|_| next() as u8).collect();
+            let port = if protocol == TCP { port } else { 0 };
+            data.iter_mut().skip(2).zip(port.to_be_bytes()).for_each(|(to, byte)| *to = byte);
+            if protocol == TCP && data.len() >= 20 {
+                // Few ports and flags that mean something: connections come to be, and are disturbed.
+                data[..2].copy_from_slice(&(1000 + next() % 8).to_be_bytes());
+                data[12] = 0x50;
+                data[13] &= 0x17;
+            }
+            put_checksum(&head, &mut data, 16);
+            let mut frame = head.frame(&data, None);
+            frame[HEADROOM - 2..HEADROOM].copy_from_slice(&(libc::ETH_P_IP as u16).to_be_bytes());
+            if next() % 4 == 0 {
+                let at = usize::from(next()) % frame.len();
+                // Not the address of the gateway: nothing goes elsewhere.
+                if !(HEADROOM + 12..HEADROOM + 24).contains(&at) {
+                    frame[at] ^= 1 << (next() % 8);
+                }
+            }
+            let _ = send(&own, &frame, SendFlags::DONTWAIT);
+            relay.frames();
+            let soon = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let _ = epoll::wait(&relay.poller.0, rustix::buffer::spare_capacity(&mut events), Some(&soon));
+            for event in events.drain(..) {
+                relay.ready(Token::decode(event.data.u64()), event.flags);
+            }
+            relay.tcp.run(&mut relay.link);
+            relay.link.flush();
+            while recv(&own, &mut [0; 65536][..], RecvFlags::DONTWAIT).is_ok() {}
+            accepted.extend(listener.accept().ok());
+            accepted.drain(..accepted.len().saturating_sub(16));
+        }
+        assert!(!accepted.is_empty(), "no connection ever came to be");
     }
 }

@@ -96,7 +96,9 @@ impl Flows {
     /// A packet of a guest's.
     pub(super) fn input(&mut self, packet: &Packet<'_>, world: &World, link: &mut Link, poller: &Poller) {
         let tcp = packet.payload();
-        let (Some(from), Some(to), Some(flags)) = (u16_at(tcp, 0), u16_at(tcp, 2), tcp.get(13).copied()) else { return };
+        let (Some(from), Some(to), Some(flags)) = (u16_at(tcp, 0), u16_at(tcp, 2), tcp.get(13).copied()) else {
+            return;
+        };
         let key = Key { guest: (packet.src, from).into(), remote: (packet.dst, to).into() };
         match self.by_key.get(&key).copied() {
             Some(id) => {
@@ -277,7 +279,7 @@ impl Flow {
 
     fn next(&mut self) -> Option<Instant> {
         match &mut self.phase {
-            Phase::Open(machine) => machine.next().map(machine::deadline),
+            Phase::Open(machine) => machine.due().map(machine::deadline),
             Phase::Connecting(_) => None,
         }
     }
@@ -285,7 +287,7 @@ impl Flow {
     /// Moves what can be moved, in both directions.
     fn turn(&mut self, link: &mut Link) -> Next {
         for _ in 0..TURN {
-            let moved = self.to_host() | self.to_guest();
+            let moved = self.give_host() | self.give_guest();
             let Phase::Open(machine) = &mut self.phase else { return Next::Wait };
             loop {
                 machine.take().for_each(|(frame, _)| link.put(frame));
@@ -308,7 +310,7 @@ impl Flow {
     }
 
     /// Gives the host what the guest has sent; whether that was anything.
-    fn to_host(&mut self) -> bool {
+    fn give_host(&mut self) -> bool {
         let Phase::Open(machine) = &mut self.phase else { return false };
         let host = &self.host;
         let mut moved = false;
@@ -337,7 +339,7 @@ impl Flow {
     }
 
     /// Gives the guest what the host has received; whether that was anything.
-    fn to_guest(&mut self) -> bool {
+    fn give_guest(&mut self) -> bool {
         let Phase::Open(machine) = &mut self.phase else { return false };
         let host = &self.host;
         let mut moved = false;

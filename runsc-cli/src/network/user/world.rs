@@ -11,7 +11,7 @@ pub(super) const PREFIX6: u8 = 64;
 pub(super) const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 pub(super) const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x756e, 0x7363, 0, 0, 0, 0, 2);
 /// The host's resolver.
-pub(super) const RESOLVER4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+pub(crate) const RESOLVER4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 pub(super) const RESOLVER6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x756e, 0x7363, 0, 0, 0, 0, 3);
 const DNS: u16 = 53;
 

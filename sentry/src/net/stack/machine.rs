@@ -5,8 +5,8 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 pub use smoltcp::socket::tcp::State;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
-use smoltcp::time::Instant;
 pub use smoltcp::time::Duration;
+use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -96,7 +96,7 @@ impl Machine {
     }
 
     /// When there will be something to do without being asked.
-    pub fn next(&mut self) -> Option<Instant> {
+    pub fn due(&mut self) -> Option<Instant> {
         self.interface.poll_at(now(), &self.sockets)
     }
 }

@@ -37,6 +37,16 @@ impl Tcp {
         Ok(())
     }
 
+    /// Gives its address back.
+    fn unbind(self: &Arc<Self>) {
+        let mut ports = PORTS.lock();
+        let mut state = self.state.lock();
+        state.holds_port = false;
+        if let Some(local) = state.local.take() {
+            ports.release(local.port(), self);
+        }
+    }
+
     /// Takes connections.
     pub(super) fn listen(self: &Arc<Self>, backlog: usize) -> SysResult<()> {
         if self.state.lock().local.is_none() {
@@ -78,9 +88,10 @@ impl Tcp {
                 Phase::Closed => self.options.take_error()?,
             }
         }
+        let chooses = self.state.lock().local.is_none();
         self.take_local_address(to)?;
         if !addr::is_local(to.ip()) {
-            return self.connect_out(to, nonblocking);
+            return self.connect_from_free_port(to, nonblocking, chooses);
         }
         let listener = PORTS.lock().find(to, |end| {
             let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
@@ -100,6 +111,22 @@ impl Tcp {
             None => self.refuse(),
         }
         if nonblocking { Err(Errno::INPROGRESS) } else { self.connect_outcome() }
+    }
+
+    /// Connects over an interface; from another port, if the guest has not named one and that which was found has a
+    /// connection there of a socket that is closed already.
+    fn connect_from_free_port(self: &Arc<Self>, to: SocketAddr, nonblocking: bool, chooses: bool) -> SysResult<()> {
+        /// Each finds one of few such connections among thousands of ports.
+        const TRIES: usize = 16;
+        for _ in 1..if chooses { TRIES } else { 1 } {
+            match self.connect_out(to, nonblocking) {
+                Err(Errno::ADDRNOTAVAIL) => {}
+                done => return done,
+            }
+            self.unbind();
+            self.take_local_address(to)?;
+        }
+        self.connect_out(to, nonblocking)
     }
 
     /// Connects over an interface.

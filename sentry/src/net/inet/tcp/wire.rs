@@ -61,7 +61,7 @@ impl Wire {
 
     /// When there will be something to do without being asked.
     pub(super) fn next(&mut self) -> Option<Instant> {
-        self.machine.next()
+        self.machine.due()
     }
 
     fn transmit(&mut self) {
