@@ -272,6 +272,73 @@ fn the_relay_has_nothing_and_ends_with_the_sandbox() -> Result<()> {
     })
 }
 
+/// A name server that knows one address, over UDP and TCP.
+const NAME_SERVER: &str = r"
+import socket, threading
+def answer(query):
+    return query[:2] + b'\x81\x80\0\1\0\1\0\0\0\0' + query[12:] + b'\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\1\2\3\4'
+def streams():
+    s = socket.create_server(('127.0.0.53', 53))
+    while True:
+        c, _ = s.accept()
+        query = answer(c.recv(4096)[2:])
+        c.sendall(len(query).to_bytes(2, 'big') + query)
+        c.close()
+threading.Thread(target=streams, daemon=True).start()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind(('127.0.0.53', 53))
+while True:
+    query, asker = u.recvfrom(4096)
+    u.sendto(answer(query), asker)
+";
+
+/// What the guest asks with: a query for the address of `a.b`, over UDP and over TCP.
+const ASK: &str = r"
+import socket
+query = b'\x12\x34\1\0\0\1\0\0\0\0\0\0\1a\1b\0\0\1\0\1'
+resolver = open('/etc/resolv.conf').read().split()[-1]
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.settimeout(10)
+u.sendto(query, (resolver, 53))
+print(resolver, u.recv(4096)[-4:])
+t = socket.create_connection((resolver, 53), 10)
+t.sendall(len(query).to_bytes(2, 'big') + query)
+print(t.recv(4096)[-4:])
+for to in ('203.0.113.1', '10.0.2.2', '10.0.2.3'):
+    try:
+        socket.create_connection((to, 80), 10)
+    except OSError as e:
+        print(e.errno)
+";
+
+/// In a network namespace of the test's own, with a resolver on its loopback as systemd's: guests ask it at 10.0.2.3. There
+/// is no way to anywhere else.
+#[test]
+fn the_resolver_of_the_host_is_asked() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let scratch = Scratch::new("network-names")?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let resolv = file("resolv.conf", "nameserver 127.0.0.53\n")?;
+    let (server, ask) = (file("server.py", NAME_SERVER)?, file("ask.py", ASK)?);
+    let script = format!(
+        "mount --bind {resolv} $(readlink -f /etc/resolv.conf) && ip link set lo up && \
+         {{ /usr/bin/python3 {server} & }} && pid=$! && sleep 1 && \
+         timeout -k 5 40 {} do --network=user -- /usr/bin/python3 {ask}; kill $pid",
+        runsc()?.display()
+    );
+    let output = Command::new("timeout").args(["-k", "5", "60", "unshare", "-nm", "sh", "-c", &script]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected = "10.0.2.3 b'\\x01\\x02\\x03\\x04'\nb'\\x01\\x02\\x03\\x04'\n101\n113\n113\n";
+    assert_eq!(text, expected, "{output:?}");
+    Ok(())
+}
+
 /// Programs that people use, against servers of the host's.
 #[test]
 fn programs_fetch() -> Result<()> {

@@ -7,7 +7,7 @@ use super::{MTU, Poller, Token};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
-use sentry::net::stack::machine::{self, Machine, State};
+use sentry::net::stack::machine::{self, Duration, Machine, State};
 use sentry::net::stack::packet::{Packet, u16_at};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,6 +20,8 @@ const FLOWS_MAX: usize = 1024;
 const BUFFER: usize = 256 << 10;
 /// Chunks that one connection moves before others get their turn.
 const TURN: usize = 16;
+/// Time before what a guest has sent is acknowledged by itself: short, for guests may wait for it with their next bytes.
+const ACK_DELAY: Duration = Duration::from_millis(1);
 /// Ports of the router's that are tried for a peer whose own is in use.
 const PORTS_TRIED: u16 = 1024;
 
@@ -142,7 +144,7 @@ impl Flows {
     /// Brings a connection that came to a published port to the guest.
     pub(super) fn accept(&mut self, host: OwnedFd, peer: SocketAddr, port: u16, poller: &Poller) {
         let Some(key) = self.free_key((GUEST4, port).into(), World::seen(peer)) else { return };
-        let mut machine = Box::new(Machine::new(key.remote.ip(), MTU, (BUFFER, BUFFER)));
+        let mut machine = new_machine(key);
         if self.flows.len() >= FLOWS_MAX || !machine.connect(key.remote, key.guest) {
             return;
         }
@@ -264,7 +266,7 @@ impl Flow {
         let outcome = sockopt::socket_error(&self.host).unwrap_or(Err(Errno::IO));
         match outcome {
             Ok(()) => {
-                let mut machine = Box::new(Machine::new(self.key.remote.ip(), MTU, (BUFFER, BUFFER)));
+                let mut machine = new_machine(self.key);
                 let listens = machine.tcp().listen(self.key.remote).is_ok();
                 machine.input(syn);
                 self.phase = Phase::Open(machine);
@@ -370,6 +372,15 @@ impl Flow {
         }
         moved
     }
+}
+
+/// A machine for the remote end of a connection.
+fn new_machine(key: Key) -> Box<Machine> {
+    let mut machine = Box::new(Machine::new(key.remote.ip(), MTU, (BUFFER, BUFFER)));
+    // Whoever sends has waited for more to send already, if that was wanted.
+    machine.tcp().set_nagle_enabled(false);
+    machine.tcp().set_ack_delay(Some(ACK_DELAY));
+    machine
 }
 
 /// Answers a packet that nobody expects with a reset: a machine without a socket that listens does.
