@@ -72,10 +72,28 @@ pub(super) enum Slots {
 struct Stacks {
     free: Vec<u64>,
     chunks: Vec<(u64, u64)>,
-    slots_free: Vec<u32>,
-    slots_used: u32,
-    channels_free: Vec<u32>,
-    channels_used: u32,
+    slots: Numbers,
+    channels: Numbers,
+}
+
+/// Numbers from 0 on that are given out and come back.
+#[derive(Debug, Default)]
+struct Numbers {
+    free: Vec<u32>,
+    /// How many were ever given out.
+    used: u32,
+}
+
+impl Numbers {
+    /// One below `most` that nobody has.
+    fn take(&mut self, most: u32) -> Option<u32> {
+        let fresh = || {
+            let number = self.used;
+            self.used += u32::from(number < most);
+            (number < most).then_some(number)
+        };
+        self.free.pop().or_else(fresh)
+    }
 }
 
 impl AddressSpace {
@@ -121,33 +139,19 @@ impl AddressSpace {
     }
 
     pub(super) fn take_slot(&self) -> Option<u32> {
-        let mut stacks = self.stacks.lock();
-        if let Some(slot) = stacks.slots_free.pop() {
-            return Some(slot);
-        }
-        (stacks.slots_used < SLOTS).then(|| {
-            stacks.slots_used += 1;
-            stacks.slots_used - 1
-        })
+        self.stacks.lock().slots.take(SLOTS)
     }
 
     pub(super) fn free_slot(&self, slot: u32) {
-        self.stacks.lock().slots_free.push(slot);
+        self.stacks.lock().slots.free.push(slot);
     }
 
     pub(super) fn take_channel(&self) -> Option<u32> {
-        let mut stacks = self.stacks.lock();
-        if let Some(channel) = stacks.channels_free.pop() {
-            return Some(channel);
-        }
-        (stacks.channels_used < CHANNELS).then(|| {
-            stacks.channels_used += 1;
-            stacks.channels_used - 1
-        })
+        self.stacks.lock().channels.take(CHANNELS)
     }
 
     pub(super) fn free_channel(&self, channel: u32) {
-        self.stacks.lock().channels_free.push(channel);
+        self.stacks.lock().channels.free.push(channel);
     }
 
     fn is_reserved(&self, addr: u64, len: u64) -> bool {

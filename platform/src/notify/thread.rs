@@ -4,16 +4,15 @@
 //! Answers of the host kernel (`ENOENT` for a caller that died or was interrupted) are normal everywhere.
 
 use super::process::{BootFacts, HostProcess, Slots};
-use super::slots::{Channel, SlotFile};
+use super::slots::Channel;
 use super::{Family, Shared, frame, sys};
-use crate::{Call, CloneKind, Event, Gone, Process, Registers, Syscall};
+use crate::{Call, Event, Process, Registers, Syscall};
 use libc::seccomp_notif;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 use stub::abi::{self, Order, cmd, op};
 
@@ -455,207 +454,10 @@ impl NotifyThread {
         let gs = st.gs.take().map_or(0, |gs| gs | 1);
         self.command(st, cmd::RETURN, gs);
     }
-
-    // ---- parking ------------------------------------------------------------------------------------------
-
-    /// Called by the watcher or a crowded receiver: the call has been blocked for a while.
-    pub(super) fn start_parking(&self, st: &mut State) {
-        let Phase::InCall(call) = st.phase else { return };
-        if st.closes || matches!(*self.host.space.slots.lock(), Slots::Refused) || !self.leave_listener(st) {
-            return;
-        }
-        st.phase = Phase::Parking(call, None);
-        st.since = Instant::now();
-        st.kicked = true;
-        self.kick();
-        self.send(st, 0);
-    }
-
-    /// Takes a slot, unless there is none.
-    fn leave_listener(&self, st: &mut State) -> bool {
-        if st.slot.is_none() {
-            st.slot = self.host.space.take_slot();
-        }
-        st.slot.is_some()
-    }
-
-    /// In the stub, with the hypercall unanswered: into the slot, mapping the file first if need be.
-    fn park(self: &Arc<Self>, st: &mut State, call: Syscall) {
-        st.phase = Phase::Parked(call, None);
-        st.since = Instant::now();
-        let (Some(slot), Some(id)) = (st.slot, st.id) else { return };
-        let mut slots = self.host.space.slots.lock();
-        match &*slots {
-            Slots::Mapped(file) => {
-                file.arm(slot);
-                drop(slots);
-                self.command(st, cmd::WAIT, SlotFile::guest_address(slot));
-            }
-            Slots::Unmapped => {
-                let Ok(file) = SlotFile::new() else { return };
-                if sys::add_fd(self.listener(), id, file.fd(), crate::WINDOW_FD).is_err() {
-                    return;
-                }
-                *slots = Slots::Mapping(Arc::new(file));
-                drop(slots);
-                self.order(st, &slot_orders(), Then::Park(call, None));
-            }
-            // Stays in its unanswered hypercall.
-            Slots::Mapping(_) | Slots::Refused => {}
-        }
-    }
-
-    /// The parked call has its outcome, and the thread is in an unanswered hypercall.
-    fn unpark(self: &Arc<Self>, st: &mut State, call: Syscall, outcome: Outcome) -> Checked {
-        match outcome {
-            Outcome::Return(ret) => self.go_on(st, ret, &call),
-            Outcome::Stop(ret) => {
-                self.settle(st, ret, &call)?;
-                st.last = (call.ip, ret);
-                self.stopped(st);
-                NotifyThread::wake(st);
-                Ok(())
-            }
-            Outcome::Native => {
-                self.order(st, &[Call { nr: call.nr, args: call.args }], Then::Return(call));
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends a call with `outcome`, wherever its thread waits. False if it is in the listener: the caller answers.
-    fn end_elsewhere(self: &Arc<Self>, st: &mut State, outcome: Outcome) -> bool {
-        match &mut st.phase {
-            Phase::InChannel(call) => {
-                st.phase = Phase::Parking(*call, Some(outcome));
-                st.since = Instant::now();
-                st.kicked = true;
-                self.kick();
-                self.be_watched(st);
-            }
-            Phase::Parking(_, o) => *o = Some(outcome),
-            Phase::Ordered { then: Then::Park(_, o), .. } => *o = Some(outcome),
-            Phase::Parked(call, o) => {
-                *o = Some(outcome);
-                let call = *call;
-                if st.id.is_some() {
-                    let _ = self.unpark(st, call, outcome);
-                } else if let (Slots::Mapped(file), Some(slot)) = (&*self.host.space.slots.lock(), st.slot) {
-                    file.wake(slot);
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    // ---- orders -------------------------------------------------------------------------------------------
-
-    /// Writes orders into the stub's buffer and has it run them. The thread must be in an unanswered hypercall.
-    fn order(&self, st: &mut State, calls: &[Call], then: Then) {
-        let mut bytes = Vec::with_capacity(calls.len() * size_of::<Order>());
-        for call in calls {
-            bytes.extend(u64::from(call.nr).to_le_bytes());
-            call.args.iter().for_each(|a| bytes.extend(a.to_le_bytes()));
-            bytes.extend(0u64.to_le_bytes());
-        }
-        if !self.host.write_all(st.buffer, &bytes) {
-            self.host.kill();
-            return;
-        }
-        let pending = calls.iter().filter(|c| !crate::filter::is_native_in_stub(c.nr, &c.args)).copied().collect();
-        st.phase = Phase::Ordered { pending, then };
-        st.since = Instant::now();
-        self.command(st, cmd::RUN, calls.len() as u64);
-        self.shared.watch_soon();
-    }
-
-    /// Waits until the thread is stopped.
-    pub(super) async fn wait_stopped(&self) -> Result<(), Gone> {
-        poll_fn(|cx| {
-            let mut st = self.lock();
-            match st.phase {
-                Phase::Stopped => Poll::Ready(Ok(())),
-                Phase::Dead => Poll::Ready(Err(Gone)),
-                _ => {
-                    st.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// Runs up to [`abi::ORDERS_MAX`] calls.
-    pub(super) async fn run_batch(&self, calls: &[Call], files: &[BorrowedFd<'_>]) -> Result<Vec<i64>, Gone> {
-        {
-            let mut st = self.lock();
-            let (Phase::Stopped, Some(id)) = (&st.phase, st.id) else { return Err(Gone) };
-            for (at, file) in (crate::WINDOW_FD..).zip(files) {
-                if sys::add_fd(self.listener(), id, *file, at).is_err() {
-                    return Err(Gone);
-                }
-            }
-            self.order(&mut st, calls, Then::Stop);
-        }
-        self.wait_stopped().await?;
-        let buffer = self.lock().buffer;
-        let mut bytes = vec![0; calls.len() * size_of::<Order>()];
-        if !self.host.read_exact(buffer, &mut bytes) {
-            return Err(Gone);
-        }
-        let at = std::mem::offset_of!(Order, ret);
-        let result = |order: &[u8]| order.get(at..).and_then(|b| b.first_chunk()).map(|b| i64::from_le_bytes(*b));
-        Ok(bytes.chunks_exact(size_of::<Order>()).filter_map(result).collect())
-    }
-
-    /// Has the stub clone; the caller has registered `nonce`. The host's result, the guest's word.
-    pub(super) async fn run_clone(&self, kind: CloneKind, args: [u64; 6], stack: Option<u64>) -> Result<i64, Gone> {
-        {
-            let mut st = self.lock();
-            if !matches!(st.phase, Phase::Stopped) {
-                return Err(Gone);
-            }
-            let clone = Call { nr: libc::SYS_clone as u32, args };
-            let place = Call { nr: 0, args: [stack.unwrap_or(0), self.host.space.stack_size(), 0, 0, 0, 0] };
-            let mut bytes = Vec::new();
-            for call in [&clone, &place] {
-                bytes.extend(u64::from(call.nr).to_le_bytes());
-                call.args.iter().for_each(|a| bytes.extend(a.to_le_bytes()));
-                bytes.extend(0u64.to_le_bytes());
-            }
-            if !self.host.write_all(st.buffer, &bytes) {
-                self.host.kill();
-                return Err(Gone);
-            }
-            let command = match kind {
-                CloneKind::Fork => cmd::FORK,
-                CloneKind::ShareMemory | CloneKind::Thread => cmd::THREAD,
-            };
-            st.clone_stack = stack.map(|base| (base, base + self.host.space.stack_size()));
-            st.phase = Phase::Ordered { pending: VecDeque::from([clone]), then: Then::Stop };
-            st.since = Instant::now();
-            self.command(&mut st, command, 0);
-            self.shared.watch_soon();
-        }
-        self.wait_stopped().await?;
-        Ok(self.lock().result)
-    }
-}
-
-/// Maps the slot file that is at the window descriptor, protects it from fork and careless guests, and closes.
-fn slot_orders() -> [Call; 4] {
-    let call = |nr: libc::c_long, args| Call { nr: nr as u32, args };
-    let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
-    let (base, size, window) = (abi::SLOTS_BASE, abi::SLOTS_SIZE, crate::WINDOW_FD.into());
-    [
-        call(libc::SYS_mmap, [base, size, 3, flags, window, 0]),
-        call(libc::SYS_madvise, [base, size, libc::MADV_DONTFORK as u64, 0, 0, 0]),
-        call(462, [base, size, 0, 0, 0, 0]),
-        call(libc::SYS_close, [window, 0, 0, 0, 0, 0]),
-    ]
 }
 
 mod answers;
 mod channel;
+mod orders;
+mod parking;
 mod rewrite;
