@@ -107,6 +107,12 @@ r 'run detached' 0 '^[0-9a-f]{64}' run -d --name d --network none bb sleep 100
 r 'exec gives output and status' 4 'in it' exec d sh -c 'echo in it; exit 4'
 r 'kill' 0 '' kill d
 r 'remove' 0 '' rm -f -t 0 d
+if command -v slirp4netns >/dev/null; then
+	# Some hosts leave the device to root.
+	mknod "$WORK/tun" c 10 200 && chmod 666 "$WORK/tun" && inside mount --bind "$WORK/tun" /dev/net/tun
+	r 'a network' 0 'default via 10.0.2.2 dev tap0.*bytes from 10.0.2.2' run --rm --network slirp4netns bb \
+		sh -c 'ip route; ping -c 1 -W 5 10.0.2.2'
+fi
 r 'other ids' 0 '0 +1 +100' run --rm --uidmap 0:1:100 --gidmap 0:1:100 --network none bb cat /proc/self/uid_map
 sed -i "/^$SOMEBODY:/d" /etc/subuid /etc/subgid
 r 'let go of the old ids' 0 '' system migrate
