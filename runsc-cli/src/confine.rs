@@ -261,7 +261,7 @@ fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
     Ok(MountSpec { dest: mount.dest, kind, source: mount.source_name, data: mount.data, flags: mount.flags })
 }
 
-/// Limits that the host holds against the sentry itself.
+/// Limits that the host holds against the sentry itself, and against guests, which have them from it.
 fn limit_self() -> Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     // 1 and not 0: with 0 the host would still start a program that is to take core dumps.

@@ -26,14 +26,22 @@ pub(crate) fn open(path: &Path, format: Format) -> std::io::Result<()> {
 
 /// Tells that something asked for is not as it should be.
 pub(crate) fn warn(what: &str) {
+    let what = one_line(what);
     eprintln!("runsc: warning: {what}");
-    write("warning", what);
+    write("warning", &what);
 }
 
 /// Tells why the command fails.
 pub(crate) fn error(what: &str) {
+    let what = one_line(what);
     eprintln!("runsc: {what}");
-    write("error", what);
+    write("error", &what);
+}
+
+/// Names of files and arguments may hold anything, line feeds and a terminal's commands too.
+fn one_line(what: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    what.trim_end().chars().map(shown).collect()
 }
 
 fn write(level: &str, what: &str) {

@@ -16,6 +16,7 @@ mod plan;
 mod settings;
 mod supervise;
 mod terminal;
+mod usage;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sentry::boot::config::{PlatformKind, SeccompMode};
@@ -216,20 +217,21 @@ fn main() -> ExitCode {
     let given = match settings::with_file(std::env::args_os().collect()) {
         Ok(given) => given,
         Err(e) => {
-            eprintln!("runsc: {e:#}");
+            log::error(&format!("{e:#}"));
             return ExitCode::FAILURE;
         }
     };
-    let matches = command.clone().get_matches_from(args::normalize(&command, given.into_iter()));
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(e) => e.exit(),
+    let matches = command.clone().try_get_matches_from(args::normalize(&command, given.into_iter()));
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(e) => return usage::report(&e),
     };
     // What the caller left open is none of a sandbox's business, and must not get into it.
     supervise::close_others(&(3..3 + cli.command.preserved()).collect::<Vec<_>>());
     let opened = cli.globals.log.as_ref().map(|path| (path, log::open(path, cli.globals.log_format)));
     if let Some((path, Err(e))) = opened {
-        eprintln!("runsc: --log {}: {e}", path.display());
+        log::error(&format!("--log {}: {e}", path.display()));
         return ExitCode::FAILURE;
     }
     let sub = matches.subcommand().map(|(_, sub)| sub);

@@ -68,10 +68,15 @@ pub(crate) fn run(mut plan: Plan, globals: &Globals) -> Result<u8> {
         Err(failure) => Ok(End::Failed(failure)),
     };
     drop(terminal);
+    let end = end?;
     if let (Some(limit), Some(1..)) = (memory, cgroup.as_ref().map(|own| own.0.oom_kills())) {
+        if let End::Failed(failure) = &end {
+            eprintln!("runsc: --memory {limit}: {}", failure.what);
+            return Ok(failure.status);
+        }
         eprintln!("runsc: a process was killed: the sandbox reached its memory limit of {limit} bytes");
     }
-    match end? {
+    match end {
         End::Exited(status) => Ok(status),
         End::Signalled(signal) => Ok(128u8.wrapping_add(signal as u8)),
         End::TimedOut => {

@@ -144,6 +144,37 @@ static void storms(void)
 	CHECK("nobody left", waitpid(-1, NULL, WNOHANG));
 }
 
+/* Callers that die while their calls are being answered trouble nobody. */
+enum { KILLS = 150 };
+
+static void call_for_ever(void)
+{
+	static char much[1 << 20];
+	int fd = open("/dev/zero", O_RDONLY);
+
+	for (;;)
+		if (read(fd, much, sizeof(much)) == -1)
+			exit(1);
+}
+
+static void killed_callers(const char *self)
+{
+	int status, killed = 0;
+
+	for (int n = 0; n < KILLS; n++) {
+		pid_t child = fork();
+		if (child == 0 && n % 2)
+			call_for_ever();
+		/* A program of its own has its calls answered elsewhere than its killer's. */
+		if (child == 0)
+			exit(execl(self, self, "call", NULL));
+		usleep(1000 + n * 7);
+		kill(child, SIGKILL);
+		killed += waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGKILL;
+	}
+	printf("killed: %d\n", killed);
+}
+
 /* So many mappings that no list of them fits into one read. */
 enum { MAPPINGS = 4000, PAGE = 4096 };
 
@@ -152,7 +183,7 @@ static void many_mappings(void)
 	char *area = mmap(NULL, MAPPINGS * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	unsigned long start, end;
 	char line[4400], prot[5], name[4096];
-	int fd = open("mapped", O_RDWR | O_CREAT, 0600), seen = 0;
+	int fd = open("mapped", O_RDWR | O_CREAT, 0600), seen = 0, low = 0;
 	FILE *maps = fopen("/proc/self/maps", "r");
 
 	MUST(ftruncate(fd, PAGE));
@@ -165,16 +196,18 @@ static void many_mappings(void)
 			printf("odd line: %s", line);
 		if (start == (uintptr_t)file)
 			printf("file: %s %s\n", prot, strrchr(name, '/'));
+		/* Below where programs are, nobody has mapped anything. */
+		low += end <= 0x200000;
 		seen += start >= (uintptr_t)area && end <= (uintptr_t)area + MAPPINGS * PAGE && end == start + PAGE;
 	}
-	printf("seen: %d\n", seen);
+	printf("seen: %d, below programs: %d\n", seen, low);
 	fclose(maps);
 	close(fd);
 	munmap(area, MAPPINGS * PAGE);
 }
 
 /* However many threads wait in calls, another one's calls are quick. */
-enum { BLOCKED = 400, CALLS = 3000 };
+enum { BLOCKED = 1000, CALLS = 3000 };
 
 static int ends[2];
 
@@ -232,6 +265,8 @@ int main(int argc, char **argv)
 		storms();
 		return 0;
 	}
+	if (argc > 1 && strcmp(argv[1], "call") == 0)
+		call_for_ever();
 	if (argc > 1) {
 		print_layout();
 		return 0;
@@ -242,6 +277,7 @@ int main(int argc, char **argv)
 	two_users();
 	IN_CHILD("another user", stays_readable());
 	storms();
+	killed_callers(self);
 	many_mappings();
 	many_blocked();
 	return 0;

@@ -1,6 +1,8 @@
 /* Buffers that fault midway: a file and a pipe give and take what they can, streams and messages all or nothing. */
 #include "common.h"
 
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -87,6 +89,28 @@ static void pair(const char *kind, int to, int from)
 	reads(kind, to, from);
 }
 
+/* What is no buffer is all there or not at all: structures and strings that begin before the hole. */
+static void structures(void)
+{
+	char *hole = area + READABLE;
+	struct timespec *time = (void *)(hole - 8);
+	long *fds = (void *)(hole - 4);
+
+	memset(hole - 64, 0, 64);
+	CHECK("half a time", syscall(SYS_nanosleep, time, NULL));
+	CHECK("half a set of signals", syscall(SYS_rt_sigprocmask, SIG_BLOCK, hole - 4, NULL, 8));
+	CHECK("half an action", syscall(SYS_rt_sigaction, SIGUSR1, hole - 8, NULL, 8));
+	CHECK("half a limit", syscall(SYS_setrlimit, RLIMIT_NOFILE, hole - 8));
+	CHECK("half an array", poll((struct pollfd *)(hole - 12), 2, 0));
+	memset(hole - 8, 'x', 8);
+	CHECK("half a path", access(hole - 8, F_OK));
+	CHECK("half a name", memfd_create(hole - 8, 0));
+	CHECK("half a status to write", syscall(SYS_fstat, 1, hole - 16));
+	CHECK("half a time to write", syscall(SYS_clock_getres, CLOCK_PROCESS_CPUTIME_ID, time));
+	CHECK("half a pair to write", pipe((int *)fds));
+	CHECK("half a directory to write", syscall(SYS_getcwd, hole - 1, 100));
+}
+
 int main(void)
 {
 	int fds[2];
@@ -105,5 +129,6 @@ int main(void)
 	pair("seqpacket", fds[1], fds[0]);
 	files("file", open("file", O_RDWR | O_CREAT, 0600));
 	files("memory", memfd_create("memory", 0));
+	structures();
 	return 0;
 }

@@ -17,6 +17,10 @@
  * expect sigreturn without a stack: SIGSEGV
  * expect sigreturn with a forged frame: SIGSEGV
  * expect sigreturn that blocks the kick, then a fork: SIGKILL
+ * expect sigreturn that blocks the kick, then no call: SIGKILL
+ * expect calls behind a blocked kick: 0
+ * expect a sibling that rewrites orders: SIGKILL
+ * expect protection keys: exit 0
  * expect storing to all low addresses: killed
  * expect a thread that flips protections all the time: exit 0
  * expect others beside a thread that flips protections: exit 0
@@ -29,6 +33,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 
 #define HYPERCALL 0x5000
@@ -137,8 +142,11 @@ static void sigreturn_forged(void)
 	__asm__ volatile("mov $15,%%eax; syscall" ::: "memory");
 }
 
+/* In memory that the attacks share. */
+static volatile long *leaked;
+
 /* Finds the one place where sigreturn runs natively and uses it to block everything, the kick included. */
-static void block_kick(void)
+static void block(void)
 {
 	static ucontext_t uc;
 	static char stack[65536] __attribute__((aligned(64)));
@@ -161,7 +169,56 @@ static void block_kick(void)
 		*frame = uc;
 		__asm__ volatile("mov %0,%%rsp; jmp *%1" ::"r"(frame), "r"(restorer) : "memory");
 	}
+}
+
+static void block_kick(void)
+{
+	block();
+	syscall(SYS_fork);
+	/* Nobody may answer this: the thread should be in its stub. */
+	syscall(SYS_getppid);
+	*leaked += 1;
 	must_work();
+}
+
+static void block_and_spin(void)
+{
+	block();
+	syscall(SYS_fork);
+	for (;;)
+		;
+}
+
+/* What the stub is told to run lies on its stack, where any thread of the process can write. */
+static void *rewrite_orders(void *arg)
+{
+	for (;;)
+		for (volatile unsigned long *word = (void *)STUB_STACK; word < (unsigned long *)(STUB_STACK + 0x4000); word++)
+			if (*word == SYS_clone)
+				*word = SYS_getuid;
+	return arg;
+}
+
+static void rewritten(void)
+{
+	pthread_t t;
+	long until = time(0) + 8;
+
+	pthread_create(&t, 0, rewrite_orders, 0);
+	while (time(0) < until) {
+		long p = syscall(SYS_fork);
+		if (p == 0)
+			_exit(0);
+		if (p > 0)
+			waitpid(p, 0, 0);
+	}
+}
+
+static void keys(void)
+{
+	/* The sentry could read what a key keeps the process itself from reading. */
+	if (syscall(SYS_pkey_alloc, 0, 0) != -1)
+		_exit(1);
 }
 
 static void skip(int signo, siginfo_t *info, void *context)
@@ -314,6 +371,7 @@ static void witness(void)
 
 int main(void)
 {
+	leaked = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t p = start_witness(witness);
 
 	in_child("hypercalls out of nowhere", hypercalls, EXACT);
@@ -331,6 +389,10 @@ int main(void)
 	in_child("sigreturn without a stack", sigreturn_nowhere, EXACT);
 	in_child("sigreturn with a forged frame", sigreturn_forged, EXACT);
 	in_child("sigreturn that blocks the kick, then a fork", block_kick, EXACT);
+	in_child("sigreturn that blocks the kick, then no call", block_and_spin, EXACT);
+	printf("calls behind a blocked kick: %ld\n", *leaked);
+	in_child("a sibling that rewrites orders", rewritten, EXACT);
+	in_child("protection keys", keys, EXACT);
 	in_child("storing to all low addresses", store_everywhere, ANY_SIGNAL);
 	in_child("a thread that flips protections all the time", hold_mmap_lock, EXACT);
 	in_child("others beside a thread that flips protections", stall_others, EXACT);

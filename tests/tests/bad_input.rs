@@ -1,4 +1,4 @@
-//! Bundles that are wrong: each gives one clear line and an error's status, and leaves nothing behind.
+//! Bundles and command lines that are wrong: each gives one clear line and an error's status, and leaves nothing behind.
 //!
 //! `OCI_RUNTIME` names another runtime to see what that makes of them (its words differ, its statuses should not).
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use tests::{Bundle, Random, runsc};
 
 fn runtime() -> Result<PathBuf> {
@@ -313,4 +313,143 @@ fn odd_value(random: &mut Random) -> Value {
         14 => json!({ "path": "/", "type": "bind", "source": "/" }),
         _ => json!("/proc/self/../self/fd/0"),
     }
+}
+
+/// Runs `runsc` with arguments that are wrong; what it says must be one line that names what is wrong.
+fn is_told(args: &[&str], names: &str) -> Result<()> {
+    let output = Command::new("timeout").arg("60").arg(runsc()?).args(args).stdin(Stdio::null()).output()?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.code() == Some(1) && stdout.is_empty(), "{args:?}: {} {stdout}{stderr}", output.status);
+    ensure!(stderr.starts_with("runsc: ") && stderr.lines().count() == 1, "{args:?}: {stderr}");
+    ensure!(stderr.contains(names) && !stderr.contains('\u{1b}'), "{args:?}: {stderr}");
+    Ok(())
+}
+
+/// Each with what its line must name.
+fn all_are_told(command: &str, cases: &[(&[&str], &str)]) -> Result<()> {
+    let told = |(args, names): &(&[&str], &str)| is_told(&[&[command], *args].concat(), names).err();
+    let failures: Vec<String> = cases.iter().filter_map(told).map(|e| format!("{e:#}")).collect();
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn wrong_options_of_do() -> Result<()> {
+    let long = "x".repeat(65);
+    let path = format!("/tmp/{}", "x".repeat(5000));
+    all_are_told(
+        "do",
+        &[
+            (&[], "<PROGRAM>"),
+            (&["--"], "<PROGRAM>"),
+            (&["--rw"], "<PROGRAM>"),
+            (&["--frob", "true"], "--frob"),
+            (&["--frob=1", "true"], "--frob"),
+            (&["-f", "true"], "-f"),
+            (&["-frob", "true"], "-f"),
+            (&["--rw=maybe", "true"], "--rw"),
+            (&["--a\nb", "true"], "--a"),
+            (&["--hostname", "", "true"], "--hostname"),
+            (&["--hostname", &long, "true"], "64 bytes"),
+            (&["--hostname"], "--hostname"),
+            (&["--memory", "1", "true"], "--memory"),
+            (&["--memory", "0", "true"], "--memory"),
+            (&["--memory", "-1", "true"], "--memory"),
+            (&["--memory", "lots", "true"], "--memory"),
+            (&["--memory", "1X", "true"], "--memory"),
+            (&["--memory", "", "true"], "--memory"),
+            (&["--memory", "99999999999T", "true"], "--memory"),
+            (&["--cpus", "0", "true"], "--cpus"),
+            (&["--cpus", "-1", "true"], "--cpus"),
+            (&["--cpus", "x", "true"], "--cpus"),
+            (&["--cpus", "nan", "true"], "--cpus"),
+            (&["--cpus", "inf", "true"], "--cpus"),
+            (&["--pids", "0", "true"], "--pids"),
+            (&["--pids", "-1", "true"], "--pids"),
+            (&["--pids", "x", "true"], "--pids"),
+            (&["--pids", "99999999999999999999", "true"], "--pids"),
+            (&["--timeout", "0", "true"], "--timeout"),
+            (&["--timeout", "-1", "true"], "--timeout"),
+            (&["--timeout", "x", "true"], "--timeout"),
+            (&["--timeout", "1e300", "true"], "--timeout"),
+            (&["--uid", "x", "true"], "--uid"),
+            (&["--uid", "-1", "true"], "--uid"),
+            (&["--uid", "4294967295", "true"], "--uid"),
+            (&["--gid", "5000000000", "true"], "--gid"),
+            (&["--gid", "", "true"], "--gid"),
+            (&["--bind", "/no/such/dir", "/x", "true"], "/no/such/dir"),
+            (&["--bind", "", "/x", "true"], "--bind"),
+            (&["--bind", "/a\nb", "/x", "true"], "/a\\nb"),
+            (&["--bind", &path, "/x", "true"], "too long"),
+            (&["--bind", "/etc", "x", "true"], "x: "),
+            (&["--bind", "/etc", "", "true"], "absolute"),
+            (&["--bind", "/etc", "/etc/passwd", "true"], "/etc/passwd"),
+            (&["--bind", "/etc/passwd", "/etc", "true"], "/etc"),
+            (&["--bind", "/etc"], "--bind"),
+            (&["--ro-bind", "/no/such/dir", "/x", "true"], "/no/such/dir"),
+            (&["--ro-bind", "/etc", "../x", "true"], "../x"),
+            (&["--tmpfs", "x", "true"], "x: "),
+            (&["--tmpfs", "/etc/passwd", "true"], "/etc/passwd"),
+            (&["--tmpfs", "/etc/passwd/x", "true"], "/etc/passwd/x"),
+            (&["--chdir", "relative", "true"], "--chdir"),
+            (&["--chdir", "", "true"], "--chdir"),
+            (&["--chdir", "/no/such/dir", "true"], "/no/such/dir"),
+            (&["--chdir", "/etc/passwd", "true"], "/etc/passwd"),
+            (&["--root", "/no/such/dir", "true"], "/no/such/dir"),
+            (&["--root", "/etc/passwd", "true"], "/etc/passwd"),
+            (&["--root", "", "true"], "--root"),
+            (&["--setenv", "A"], "--setenv"),
+            (&["--setenv", "A=B", "c", "true"], "A=B"),
+            (&["--setenv", "", "c", "true"], "environment"),
+            (&["--unsetenv", "A=B", "true"], "A=B"),
+            (&["--platform", "kvm", "true"], "--platform"),
+            (&["--debug-log", "/no/such/dir/log", "true"], "/no/such/dir/log"),
+        ],
+    )
+}
+
+#[test]
+fn wrong_options_of_run() -> Result<()> {
+    all_are_told(
+        "run",
+        &[
+            (&[], "<ID>"),
+            (&["--frob", "id"], "--frob"),
+            (&["id", "--frob"], "--frob"),
+            (&["id", "more"], "more"),
+            (&["-x", "id"], "-x"),
+            (&["--detach=perhaps", "id"], "--detach"),
+            (&["--bundle"], "--bundle"),
+            (&["--bundle", "/no/such/bundle", "id"], "/no/such/bundle"),
+            (&["--preserve-fds", "x", "id"], "--preserve-fds"),
+            (&["--preserve-fds", "-1", "id"], "--preserve-fds"),
+            (&["--log-format", "xml", "id"], "--log-format"),
+        ],
+    )?;
+    for (args, names) in [
+        (&["--frob", "run", "id"][..], "--frob"),
+        (&["frob"], "frob"),
+        (&["--log", "/no/such/dir/log", "run", "id"], "/no/such/dir/log"),
+        (&["--log-format", "xml", "run", "id"], "xml"),
+        (&["--config", "/no/such/file", "run", "id"], "/no/such/file"),
+        (&["--network", "some", "run", "id"], "some"),
+    ] {
+        is_told(args, names)?;
+    }
+    Ok(())
+}
+
+/// What follows the program is the program's, whatever it looks like.
+#[test]
+fn options_of_programs_are_theirs() -> Result<()> {
+    for (args, status) in [
+        (&["sh", "-c", "[ $# = 3 ]", "--rw", "--frob", "--", "-x"][..], 0),
+        (&["--", "sh", "-c", "[ \"$1\" = -- ]", "sh", "--"], 0),
+        (&["--", "--frob"], 127),
+        (&["--setenv", "A", "-x", "sh", "-c", "[ $A = -x ]"], 0),
+    ] {
+        let output = Command::new(runsc()?).arg("do").args(args).stdin(Stdio::null()).output()?;
+        ensure!(output.status.code() == Some(status), "{args:?}: {output:?}");
+    }
+    Ok(())
 }

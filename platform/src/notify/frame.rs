@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn sizes_of_extended_state_are_bounded() {
+        let mut legacy = [0; FP_LEGACY];
+        assert_eq!(fp_size(&legacy), FP_LEGACY);
+        legacy[FP_MAGIC1_AT..][..4].copy_from_slice(&FP_MAGIC1.to_le_bytes());
+        for (said, is) in [(0, FP_LEGACY), (2696, 2696), (u32::MAX, FP_MAX)] {
+            legacy[FP_SIZE_AT..][..4].copy_from_slice(&said.to_le_bytes());
+            assert_eq!(fp_size(&legacy), is);
+        }
+    }
+
+    #[test]
     fn a_frame_that_is_right_or_gone_is_left_alone() {
         let (host, mut uc) = frame(5, IP);
         let before = uc.clone();

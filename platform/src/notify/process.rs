@@ -251,11 +251,18 @@ impl HostProcess {
         self.with_pid(|pid| sys::write_pieces(pid, pieces)).unwrap_or(false)
     }
 
+    /// CPU time of a thread in nanoseconds.
+    pub(super) fn thread_time(&self, tid: i32) -> u64 {
+        let text = read_proc(&self.procfs, &format!("{}/task/{tid}/schedstat", self.pid)).unwrap_or_default();
+        let time = text.split(|b| *b == b' ').next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        time.unwrap_or(0)
+    }
+
     pub(super) fn usage_of(&self, tid: Option<i32>) -> Option<Usage> {
         self.with_pid(|pid| {
             let (dir, total) = match tid {
-                Some(tid) => (format!("{pid}/task/{tid}"), sys::cpu_time(tid, true)),
-                None => (format!("{pid}"), sys::cpu_time(pid, false)),
+                Some(tid) => (format!("{pid}/task/{tid}"), self.thread_time(tid)),
+                None => (format!("{pid}"), sys::cpu_time(pid)),
             };
             let stat = read_proc(&self.procfs, &format!("{dir}/stat")).unwrap_or_default();
             let status = read_proc(&self.procfs, &format!("{dir}/status")).unwrap_or_default();

@@ -8,7 +8,7 @@
 
 use super::sys;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// Rounds of one test: the race was lost within a few hundred.
@@ -43,6 +43,13 @@ fn kernel_version() -> Option<(u32, u32)> {
 
 /// Runs the test. The caller must have no other threads.
 pub fn keeps_answers() -> io::Result<bool> {
+    with_child(|shared, pid| parent(shared, pid, |listener, notif| sys::send(listener, notif.id, ANSWER)))
+}
+
+/// Gives the answer to a call; false if nobody waited for it.
+type Give = fn(BorrowedFd<'_>, &libc::seccomp_notif) -> bool;
+
+fn with_child(parent: impl FnOnce(&Shared, i32) -> io::Result<bool>) -> io::Result<bool> {
     let shared = map_shared()?;
     // SAFETY: `map_shared` gives a live, zeroed mapping that is never unmapped; its fields are atomics.
     let shared: &'static Shared = unsafe { &*shared };
@@ -67,7 +74,21 @@ fn map_shared() -> io::Result<*const Shared> {
     if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(page.cast_const().cast()) }
 }
 
-fn parent(shared: &Shared, pid: i32) -> io::Result<bool> {
+fn parent(shared: &Shared, pid: i32, give: Give) -> io::Result<bool> {
+    let listener = listener_of(shared, pid)?;
+    shared.go.store(1, Ordering::Release);
+    for _ in 0..ROUNDS {
+        let notif = sys::recv(listener.as_fd())?;
+        sys::tgkill(pid, pid, stub::abi::KICK)?;
+        give(listener.as_fd(), &notif);
+    }
+    while shared.entered.load(Ordering::Acquire) < ROUNDS && shared.wrong.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+    Ok(shared.wrong.load(Ordering::Acquire) == 0)
+}
+
+fn listener_of(shared: &Shared, pid: i32) -> io::Result<OwnedFd> {
     let number = loop {
         match shared.listener.load(Ordering::Acquire) {
             0 => std::thread::yield_now(),
@@ -75,17 +96,7 @@ fn parent(shared: &Shared, pid: i32) -> io::Result<bool> {
             fd => break fd - 1,
         }
     };
-    let listener = take_fd(pid, number)?;
-    shared.go.store(1, Ordering::Release);
-    for _ in 0..ROUNDS {
-        let notif = sys::recv(listener.as_fd())?;
-        sys::tgkill(pid, pid, stub::abi::KICK)?;
-        sys::send(listener.as_fd(), notif.id, ANSWER);
-    }
-    while shared.entered.load(Ordering::Acquire) < ROUNDS && shared.wrong.load(Ordering::Acquire) == 0 {
-        std::thread::yield_now();
-    }
-    Ok(shared.wrong.load(Ordering::Acquire) == 0)
+    take_fd(pid, number)
 }
 
 fn take_fd(pid: i32, number: i32) -> io::Result<OwnedFd> {
@@ -156,5 +167,42 @@ fn child(shared: &'static Shared) -> ! {
     }
     loop {
         std::thread::park();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_given_together_with_a_signal_arrive_here() {
+        assert!(kernel_version() < Some(FIXED) || keeps_answers().unwrap());
+    }
+
+    /// As a kernel without the fix does it: the call runs again, here natively.
+    #[test]
+    fn an_answer_that_is_lost_is_noticed() {
+        let lose = |listener: BorrowedFd<'_>, notif: &libc::seccomp_notif| match notif.id % 100 {
+            0 => sys::send_continue(listener, notif.id),
+            _ => sys::send(listener, notif.id, ANSWER),
+        };
+        assert!(!with_child(|shared, pid| parent(shared, pid, lose)).unwrap());
+    }
+
+    /// That is normal: whoever kills a process does not wait for its calls (T8).
+    #[test]
+    fn an_answer_to_a_caller_that_is_gone_is_refused() {
+        let refused = with_child(|shared, pid| {
+            let listener = listener_of(shared, pid)?;
+            shared.go.store(1, Ordering::Release);
+            let notif = sys::recv(listener.as_fd())?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+            sys::wait_dead()?;
+            let file = sys::memfd(c"file", 0, 0)?;
+            let is_added = sys::add_fd(listener.as_fd(), notif.id, file.as_fd(), 100).is_ok();
+            let is_sent = sys::send(listener.as_fd(), notif.id, 0) || sys::send_continue(listener.as_fd(), notif.id);
+            Ok(!is_added && !is_sent)
+        });
+        assert!(refused.unwrap());
     }
 }

@@ -209,10 +209,6 @@ fn renounce_capabilities() -> io::Result<()> {
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     }
-    let core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
-    // 1 and not 0: a core pattern that is a pipe ignores 0.
-    // SAFETY: the kernel reads one rlimit.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const core) };
     Ok(())
 }
 

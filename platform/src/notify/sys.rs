@@ -146,10 +146,10 @@ pub(super) fn reap(pid: i32) -> io::Result<(i32, crate::Usage)> {
     Ok((status, usage))
 }
 
-/// CPU time in nanoseconds of a process, or of one thread if `thread`.
-pub(super) fn cpu_time(id: i32, thread: bool) -> u64 {
-    // MAKE_PROCESS_CPUCLOCK, MAKE_THREAD_CPUCLOCK (linux/posix-timers.h), kind CPUCLOCK_SCHED.
-    let clock = (!id << 3) | if thread { 6 } else { 2 };
+/// CPU time in nanoseconds of a process. Threads of others have no clock that could be read.
+pub(super) fn cpu_time(pid: i32) -> u64 {
+    // MAKE_PROCESS_CPUCLOCK (linux/posix-timers.h), kind CPUCLOCK_SCHED.
+    let clock = (!pid << 3) | 2;
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel fills in one timespec.
     if unsafe { libc::clock_gettime(clock, &raw mut ts) } != 0 {

@@ -16,10 +16,12 @@ use stub::abi;
 const TICK: Duration = Duration::from_millis(2);
 /// How long a call may stay in its listener before it is parked.
 const PARK_AFTER: Duration = Duration::from_millis(4);
-/// After this long in the stub, a thread that has used [`STUB_CPU`] or sleeps where it should run is killed.
+/// After this long in the stub, a thread that has used [`ENTRY_CPU`] or sleeps where it should run is killed.
 const OBEY_WITHIN: Duration = Duration::from_secs(2);
-/// CPU time that no honest stub needs for its orders. Not wall time: a frozen or throttled guest is innocent.
-const STUB_CPU: u64 = 1_000_000_000;
+/// CPU time that no thread needs to enter its stub. Not wall time: a frozen or throttled guest is innocent.
+const ENTRY_CPU: u64 = 1_000_000_000;
+/// The same for orders: the host takes seconds to fork or unmap hundreds of gigabytes.
+const ORDERS_CPU: u64 = 60_000_000_000;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -128,7 +130,7 @@ fn look_at(thread: &NotifyThread) -> bool {
 /// Whether a thread that should run its stub has burned CPU time on something else since it was suspected first, or
 /// sleeps.
 fn disobeys(thread: &NotifyThread, st: &mut State) -> bool {
-    let used = super::sys::cpu_time(thread.tid, true);
+    let used = thread.host.thread_time(thread.tid);
     let before = match st.suspected {
         Some((since, before)) if since == st.since => before,
         _ => {
@@ -136,7 +138,8 @@ fn disobeys(thread: &NotifyThread, st: &mut State) -> bool {
             return false;
         }
     };
-    sleeps(thread) || used.saturating_sub(before) >= STUB_CPU
+    let most = if matches!(st.phase, Phase::Ordered { .. }) { ORDERS_CPU } else { ENTRY_CPU };
+    sleeps(thread) || used.saturating_sub(before) >= most
 }
 
 /// Whether it waits for anything but us: a hypercall that no receiver has come to yet is no disobedience.

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Pass this many descriptors from 3 on
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     pub(crate) preserve_fds: u32,
     /// Accepted: the sentry's root is empty either way
     #[arg(long)]

@@ -4,12 +4,18 @@ use crate::plan::{Limits, Mount, Plan, Source, Terminal};
 use crate::{Globals, supervise};
 use anyhow::{Context, Result, bail};
 use clap::ArgMatches;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use sentry::boot::config::{CapabilitySets, ProcessSpec, Rlimit, Scheduling, TmpfsSpec};
 use sentry::kernel::CAP_ALL;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// With less the sandbox might not come to the program.
+const MEMORY_MIN: u64 = 8 << 20;
+/// `__NEW_UTS_LEN`.
+const HOST_NAME_MAX: usize = 64;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     chdir: Option<OsString>,
     /// Set an environment variable
-    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = clap::ArgAction::Append)]
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true, action = clap::ArgAction::Append)]
     setenv: Vec<OsString>,
     /// Remove an environment variable
     #[arg(long, value_name = "NAME", action = clap::ArgAction::Append)]
@@ -38,31 +44,31 @@ pub(crate) struct Args {
     #[arg(long)]
     clearenv: bool,
     /// User id of the program
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_id)]
     uid: Option<u32>,
     /// Group id of the program
-    #[arg(long)]
+    #[arg(long, value_name = "GID", allow_negative_numbers = true, value_parser = parse_id)]
     gid: Option<u32>,
     /// Host name inside
-    #[arg(long, default_value = "sandbox")]
+    #[arg(long, value_name = "NAME", default_value = "sandbox", value_parser = OsStringValueParser::new().try_map(check_hostname))]
     hostname: OsString,
     /// Let writes go through to the host's files
     #[arg(long)]
     rw: bool,
     /// Kill everything after this many seconds (exit status 124)
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
     timeout: Option<Duration>,
     /// Most memory, in bytes or with K, M, G
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = parse_size)]
     memory: Option<u64>,
     /// Most processor time, in processors (1.5 is one and a half)
-    #[arg(long, value_name = "N", value_parser = parse_millicpus)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_millicpus)]
     cpus: Option<u64>,
     /// Most processes and threads
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pids: Option<u64>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
@@ -97,7 +103,7 @@ fn plan(args: Args, matches: &ArgMatches) -> Result<Plan> {
 }
 
 fn process(args: Args) -> Result<ProcessSpec> {
-    let env = environment(&args);
+    let env = environment(&args)?;
     let cwd = match (args.chdir, args.root) {
         (Some(dir), _) => dir,
         (None, Some(_)) => "/".into(),
@@ -131,7 +137,12 @@ fn process(args: Args) -> Result<ProcessSpec> {
     })
 }
 
-fn environment(args: &Args) -> Vec<Vec<u8>> {
+fn environment(args: &Args) -> Result<Vec<Vec<u8>>> {
+    for name in args.unsetenv.iter().chain(pairs(&args.setenv).map(|(name, _)| name)) {
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            bail!("{name:?} is no name of an environment variable");
+        }
+    }
     let inherited: Vec<(OsString, OsString)> = if args.clearenv { Vec::new() } else { std::env::vars_os().collect() };
     let mut env: Vec<(OsString, OsString)> =
         inherited.into_iter().filter(|(name, _)| !args.unsetenv.contains(name)).collect();
@@ -139,13 +150,16 @@ fn environment(args: &Args) -> Vec<Vec<u8>> {
         env.retain(|(old, _)| old != name);
         env.push((name.clone(), value.clone()));
     }
-    env.into_iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect()
+    Ok(env.into_iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect())
 }
 
 fn mounts(args: &Args, matches: &ArgMatches) -> Result<Vec<Mount>> {
     const NODEV: u64 = libc::MS_NOSUID | libc::MS_NODEV;
     const INERT: u64 = NODEV | libc::MS_NOEXEC;
     let root = args.root.clone().unwrap_or_else(|| "/".into());
+    if !root.is_dir() {
+        bail!("--root {}: not a directory", root.display());
+    }
     let root = if args.rw { Source::Host { path: root, writable: true } } else { Source::Overlay(root) };
     let mut mounts = vec![
         Mount::new("/", root, 0),
@@ -161,6 +175,7 @@ fn mounts(args: &Args, matches: &ArgMatches) -> Result<Vec<Mount>> {
     for (option, values, writable) in [("bind", &args.bind, true), ("ro_bind", &args.ro_bind, false)] {
         let at = matches.indices_of(option).into_iter().flatten().step_by(2);
         for (at, (src, dest)) in at.zip(pairs(values)) {
+            Path::new(src).metadata().with_context(|| format!("--{} {src:?}", option.replace('_', "-")))?;
             let source = Source::Host { path: src.into(), writable };
             let flags = if writable { 0 } else { libc::MS_RDONLY };
             wanted.push((at, Mount::new(absolute(dest)?, source, flags)));
@@ -226,9 +241,24 @@ fn caller_umask() -> u32 {
     mask.bits()
 }
 
+/// As `sethostname` of the host would have it.
+fn check_hostname(name: OsString) -> Result<OsString, String> {
+    match name.len() {
+        0 => Err("a host name is not empty".into()),
+        1..=HOST_NAME_MAX => Ok(name),
+        _ => Err(format!("a host name has {HOST_NAME_MAX} bytes at most")),
+    }
+}
+
+fn parse_id(text: &str) -> Result<u32, String> {
+    // The highest one means "none" to calls that set ids.
+    text.parse().ok().filter(|id| *id < u32::MAX).ok_or_else(|| format!("not a number from 0 to {}", u32::MAX - 1))
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let text = text.strip_suffix('s').unwrap_or(text);
-    text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(|| "not a number of seconds".into())
+    let duration = text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    duration.filter(|d| !d.is_zero()).ok_or_else(|| "not a number of seconds above 0".into())
 }
 
 fn parse_millicpus(text: &str) -> Result<u64, String> {
@@ -250,7 +280,8 @@ fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err("the unit is none of K, M, G, T".into()),
     };
     let number: u64 = digits.parse().map_err(|_| "not a size such as 512M".to_string())?;
-    number.checked_mul(1 << shift).filter(|n| *n > 0).ok_or_else(|| "not a size that memory can have".into())
+    let bytes = number.checked_mul(1 << shift).filter(|n| *n > 0).ok_or("not a size that memory can have")?;
+    if bytes >= MEMORY_MIN { Ok(bytes) } else { Err(format!("the sandbox itself needs {} MiB", MEMORY_MIN >> 20)) }
 }
 
 #[cfg(test)]
@@ -259,7 +290,7 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("8388608"), Ok(8 << 20));
         assert_eq!(parse_size("512M"), Ok(512 << 20));
         assert_eq!(parse_size("2GiB"), Ok(2 << 30));
         assert!(parse_size("").is_err());

@@ -83,35 +83,52 @@ pub struct Tree<'a> {
     pub readonly_root: bool,
 }
 
+/// A place of the tree that cannot be as the configuration says.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot mount at {}: {}", String::from_utf8_lossy(place), std::io::Error::from_raw_os_error(errno.raw()))]
+pub struct BuildError {
+    place: Vec<u8>,
+    errno: Errno,
+}
+
+/// Says at which place something failed.
+fn at<T>(place: &[u8], result: SysResult<T>) -> Result<T, BuildError> {
+    result.map_err(|errno| BuildError { place: place.to_vec(), errno })
+}
+
 /// Builds the tree; the context of a first process in it.
-pub fn build(tree: Tree<'_>) -> SysResult<Arc<FsContext>> {
+pub fn build(tree: Tree<'_>) -> Result<Arc<FsContext>, BuildError> {
     let mut mounts = tree.mounts.into_iter();
-    let root = mounts.next().ok_or(Errno::INVAL)?;
+    let root = at(b"/", mounts.next().ok_or(Errno::INVAL))?;
     // The root stays writable until all mount points are made.
     let flags = mount_flags(root.flags);
-    let root_mount =
-        Mount::new(file_system(root.kind, &root.source, root.data.as_bytes())?, flags.difference(MountFlags::READONLY));
+    let files = at(b"/", file_system(root.kind, &root.source, root.data.as_bytes()).and_then(directory))?;
+    let root_mount = Mount::new(files, flags.difference(MountFlags::READONLY));
     let namespace = MountNamespace::new(root_mount.clone());
     let caller = Caller::kernel();
     for spec in mounts {
-        add(&caller, &namespace, spec)?;
+        at(&spec.dest.clone(), add(&caller, &namespace, spec))?;
     }
     for device in tree.devices {
-        make_device(&caller, &namespace, device)?;
+        at(&device.path, make_device(&caller, &namespace, device))?;
     }
     if let Some(propagation) = Propagation::from_mount(tree.propagation) {
         mount::set_propagation(&root_mount, propagation, tree.propagation & libc::MS_REC != 0);
     }
     for path in tree.readonly {
-        remount_readonly(&caller, &namespace, path)?;
+        at(path, remount_readonly(&caller, &namespace, path))?;
     }
     for path in tree.masked {
-        mask(&caller, &namespace, path)?;
+        at(path, mask(&caller, &namespace, path))?;
     }
     if tree.readonly_root || flags.contains(MountFlags::READONLY) {
         mount::reconfigure(&root_mount, flags | MountFlags::READONLY);
     }
     Ok(FsContext::new(namespace))
+}
+
+fn directory(root: Arc<Dentry>) -> SysResult<Arc<Dentry>> {
+    if root.inode()?.kind() == FileKind::Directory { Ok(root) } else { Err(Errno::NOTDIR) }
 }
 
 fn mount_flags(flags: u64) -> MountFlags {
@@ -169,6 +186,9 @@ fn add(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, spec: MountSpec) ->
     };
     let is_dir = root.inode()?.kind() == FileKind::Directory;
     let place = mount_point(caller, namespace, &spec.dest, is_dir)?;
+    if place.is_dir() != is_dir {
+        return Err(Errno::NOTDIR);
+    }
     let mount = mount::attach_new(root, mount_flags(spec.flags), &place)?;
     if let Some(propagation) = Propagation::from_mount(spec.flags) {
         mount::set_propagation(&mount, propagation, spec.flags & libc::MS_REC != 0);

@@ -33,6 +33,15 @@ impl NotifyThread {
         })
     }
 
+    /// Has the watcher see to it that the stub obeys.
+    pub(super) fn watch(&self, st: &mut State) {
+        if let Some(me) = self.me.upgrade().filter(|_| !st.watched) {
+            st.watched = true;
+            self.shared.watch.add(&me);
+        }
+        self.shared.watch_soon();
+    }
+
     /// Replaces host descriptors that the guest closed while no notification was at hand.
     pub(super) fn replace_stale_fds(&self, st: &State) {
         let stale = std::mem::take(&mut *self.host.stale_fds.lock());
@@ -291,7 +300,7 @@ impl Thread for NotifyThread {
                     st.kicked = true;
                     self.kick();
                     self.send(&mut st, ret);
-                    self.shared.watch_soon();
+                    self.watch(&mut st);
                 } else {
                     drop(st);
                     self.end_parked(Outcome::Stop(ret));
@@ -413,6 +422,7 @@ impl Thread for NotifyThread {
                 st.kicked = true;
                 self.kick();
                 self.send(&mut st, 0);
+                self.watch(&mut st);
             } else if matches!(st.phase, Phase::Stopped) {
                 self.retire(&mut st, wake);
             }

@@ -27,7 +27,7 @@ impl NotifyThread {
         st.phase = Phase::Ordered { pending, then };
         st.since = Instant::now();
         self.command(st, cmd::RUN, calls.len() as u64);
-        self.shared.watch_soon();
+        self.watch(st);
     }
 
     /// Waits until the thread is stopped.
@@ -96,7 +96,7 @@ impl NotifyThread {
             st.phase = Phase::Ordered { pending: VecDeque::from([clone]), then: Then::Stop };
             st.since = Instant::now();
             self.command(&mut st, command, 0);
-            self.shared.watch_soon();
+            self.watch(&mut st);
         }
         self.wait_stopped().await?;
         Ok(self.lock().result)

@@ -9,6 +9,7 @@ mod host;
 mod ns;
 mod process;
 mod root;
+mod stat;
 mod status;
 mod sysctl;
 mod sysctl_dir;

@@ -1,6 +1,6 @@
 //! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
 
-use super::{details, fds, ns, status};
+use super::{details, fds, ns, stat, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::file::File;
@@ -96,7 +96,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("setgroups", Entry::File(0o444, |_, _| Ok(b"allow\n".to_vec()))),
     ("smaps", Entry::File(0o444, status::smaps)),
     ("smaps_rollup", Entry::File(0o444, status::smaps_rollup)),
-    ("stat", Entry::File(0o444, status::stat)),
+    ("stat", Entry::File(0o444, stat::stat)),
     ("statm", Entry::File(0o444, status::statm)),
     ("status", Entry::File(0o444, status::status)),
     ("task", Entry::Tasks),

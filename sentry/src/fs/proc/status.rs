@@ -10,9 +10,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Nanoseconds in a clock tick (`USER_HZ` is 100).
-const TICK: u64 = 10_000_000;
-
 /// Most that is shown of arguments and environment; both together are bounded by the stack's limit.
 const STRINGS_MAX: u64 = 6 << 20;
 
@@ -70,7 +67,7 @@ pub(super) fn set_comm(reader: &Reader, subject: &Subject, data: &[u8]) -> SysRe
     Ok(())
 }
 
-fn name(subject: &Subject) -> Vec<u8> {
+pub(super) fn name(subject: &Subject) -> Vec<u8> {
     match subject.task() {
         Ok(task) => task.comm(),
         Err(_) if subject.group.state.lock().is_zombie() => b"defunct".to_vec(),
@@ -80,7 +77,7 @@ fn name(subject: &Subject) -> Vec<u8> {
 }
 
 /// A letter and a word for what it does.
-fn state(reader: &Reader, subject: &Subject) -> (char, &'static str) {
+pub(super) fn state(reader: &Reader, subject: &Subject) -> (char, &'static str) {
     let (is_zombie, is_stopped) = {
         let state = subject.group.state.lock();
         (state.is_zombie(), state.stopped.is_some())
@@ -103,7 +100,7 @@ fn state(reader: &Reader, subject: &Subject) -> (char, &'static str) {
 }
 
 /// A line `name: value` of a file of the host about the process.
-fn host_file(subject: &Subject, name: &str) -> String {
+pub(super) fn host_file(subject: &Subject, name: &str) -> String {
     let bytes = subject.task().ok().and_then(|t| t.thread().process().proc_file(name).ok());
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
@@ -125,7 +122,7 @@ pub(super) fn io(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
 }
 
 /// The signals that a process ignores and those that it handles.
-fn actions(subject: &Subject) -> (u64, u64) {
+pub(super) fn actions(subject: &Subject) -> (u64, u64) {
     let sighand = subject.group.sighand();
     let mut sets = (0, 0);
     for signo in 1..=SIGRTMAX {
@@ -139,49 +136,10 @@ fn actions(subject: &Subject) -> (u64, u64) {
     sets
 }
 
-fn pending(subject: &Subject) -> (SigSet, SigSet) {
+pub(super) fn pending(subject: &Subject) -> (SigSet, SigSet) {
     let shared = subject.group.pending.lock().set();
     let all = subject.task().map_or(SigSet::EMPTY, |t| t.pending_signals());
     (all.minus(shared), shared)
-}
-
-/// `stat`.
-pub(super) fn stat(reader: &Reader, subject: &Subject) -> SysResult<Vec<u8>> {
-    let (parent, pgid, sid) = {
-        let tree = reader.kernel().tree.lock();
-        tree.node(subject.group.tgid).map_or((0, 0, 0), |n| (n.parent, n.pgid, n.sid))
-    };
-    let (tty, foreground) = crate::fs::devpts::terminal_of(reader.kernel(), sid);
-    let usage = match &subject.task {
-        Some(task) => task.thread().usage(),
-        None => subject.group.usage(),
-    };
-    let children = subject.group.state.lock().children_usage.get();
-    let threads = subject.group.tasks().len();
-    let since_boot = subject.group.started.saturating_duration_since(reader.kernel().started);
-    let statm = host_file(subject, "statm");
-    let mut pages = statm.split(' ').map(|n| n.parse::<u64>().unwrap_or(0));
-    let (size, resident) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-    let (ignored, caught) = actions(subject);
-    let (thread_pending, _) = pending(subject);
-    let blocked = subject.task().map_or(SigSet::EMPTY, |t| t.sigmask());
-    let areas = *subject.group.strings.lock();
-    let status = subject.group.state.lock().exit.unwrap_or(0);
-    let mut text = format!("{} (", subject.id()).into_bytes();
-    text.extend(name(subject));
-    let rest = [
-        format!(") {} {parent} {pgid} {sid} {tty} {foreground} 4194304", state(reader, subject).0),
-        format!(" {} {} {} {}", usage.minflt, children.minflt, usage.majflt, children.majflt),
-        format!(" {} {} {} {}", usage.utime / TICK, usage.stime / TICK, children.utime / TICK, children.stime / TICK),
-        format!(" 20 0 {threads} 0 {}", since_boot.as_millis() / 10),
-        format!(" {} {resident} {} 0 0 0 0 0", size * 4096, u64::MAX),
-        // Signals beyond 31 do not fit into these fields; `status` has them.
-        format!(" {} {} {} {}", thread_pending.0 as i32, blocked.0 as i32, ignored as i32, caught as i32),
-        format!(" 0 0 0 {} 0 0 0 0 0 0 0 0 0", subject.group.exit_signal.load(Ordering::Relaxed)),
-        format!(" {} {} {} {} {status}\n", areas.arg_start, areas.arg_end, areas.env_start, areas.env_end),
-    ];
-    text.extend(rest.concat().into_bytes());
-    Ok(text)
 }
 
 /// Lines of the host's `status` that are as true inside.

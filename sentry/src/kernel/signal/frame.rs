@@ -5,6 +5,7 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use platform::{Fault, Registers};
+use std::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Below the stack pointer, belongs to leaf functions (System V ABI).
@@ -134,10 +135,12 @@ pub(crate) fn pop(t: &Task) -> SysResult<()> {
     let thread = t.thread();
     let regs = thread.registers()?;
     let uc: UContext = t.mem().read(Addr(regs.rsp))?;
-    if uc.mcontext.fpstate != 0 {
-        let state = read_fpstate(t, Addr(uc.mcontext.fpstate), thread.fpstate()?.len())?;
-        thread.set_fpstate(&state)?;
-    }
+    let own = thread.fpstate()?;
+    let state = match uc.mcontext.fpstate {
+        0 => initial_fpstate(&own),
+        addr => read_fpstate(t, Addr(addr), &own)?,
+    };
+    thread.set_fpstate(&state)?;
     thread.set_registers(&from_array(uc.mcontext.regs))?;
     {
         let mut signals: crate::sync::MutexGuard<'_, TaskSignals> = t.signals.lock();
@@ -150,14 +153,47 @@ pub(crate) fn pop(t: &Task) -> SysResult<()> {
     Ok(())
 }
 
-/// Reads the extended state that a frame points at: the legacy area at least, all of it if it is there.
-fn read_fpstate(t: &Task, addr: Addr, full: usize) -> SysResult<Vec<u8>> {
-    const LEGACY: usize = 512;
-    let mut state = vec![0; full.max(LEGACY)];
+/// The legacy area of extended state (`struct _fpstate_64`): its size, and what is at which place in it.
+const LEGACY: usize = 512;
+const MXCSR: Range<usize> = 24..28;
+const MXCSR_MASK: Range<usize> = 28..32;
+/// The kernel's own words, which say how much state there is.
+const SOFTWARE: Range<usize> = 464..512;
+
+fn word(state: &[u8], at: Range<usize>) -> u32 {
+    state.get(at).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+/// Reads the extended state that a frame points at: the legacy area at least, all of it if it is there. `own` is what
+/// the thread has now.
+fn read_fpstate(t: &Task, addr: Addr, own: &[u8]) -> SysResult<Vec<u8>> {
+    /// What processors take that do not say what they take.
+    const USUAL_MASK: u32 = 0xffbf;
+    let mut state = vec![0; own.len().max(LEGACY)];
     let got = t.mem().read_partial(addr, &mut state)?;
     if got < LEGACY {
         return Err(Errno::FAULT);
     }
     state.truncate(got);
-    Ok(state)
+    let mask = Some(word(own, MXCSR_MASK)).filter(|mask| *mask != 0).unwrap_or(USUAL_MASK);
+    // The processor refuses reserved bits.
+    if word(&state, MXCSR) & !mask == 0 { Ok(state) } else { Err(Errno::FAULT) }
+}
+
+/// What a program starts with, in the form of `own`: a frame without extended state has it.
+fn initial_fpstate(own: &[u8]) -> Vec<u8> {
+    const CONTROL: [u8; 2] = 0x37f_u16.to_le_bytes();
+    const MXCSR_DEFAULT: [u8; 4] = 0x1f80_u32.to_le_bytes();
+    let mut state = vec![0; own.len().max(LEGACY)];
+    let mut put = |at: Range<usize>, bytes: &[u8]| {
+        if let Some(place) = state.get_mut(at).filter(|place| place.len() == bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(0..2, &CONTROL);
+    put(MXCSR, &MXCSR_DEFAULT);
+    for kept in [MXCSR_MASK, SOFTWARE] {
+        put(kept.clone(), own.get(kept).unwrap_or_default());
+    }
+    state
 }
