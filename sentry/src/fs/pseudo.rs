@@ -432,7 +432,7 @@ pub struct FixedDir {
 }
 
 /// Entries of a fixed directory are few; their numbers are made of the directory's and their places.
-const FIXED_MAX: u64 = 64;
+const FIXED_MAX: u64 = 128;
 
 impl FixedDir {
     fn child_ino(&self, at: usize) -> u64 {

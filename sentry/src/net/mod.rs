@@ -4,13 +4,18 @@
 //! [`unix`], [`inet`] (over the [`stack`] where the sandbox has a network) and [`netlink`].
 
 pub mod address;
+pub mod counters;
+pub mod diag;
 pub mod inet;
 pub mod message;
 pub mod netlink;
 pub mod options;
+pub mod registry;
 pub mod rights;
+pub mod show;
 pub mod socket;
 pub mod stack;
+pub mod sysctl;
 pub mod unix;
 
 use crate::errno::{Errno, SysResult};

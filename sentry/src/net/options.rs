@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// An option's value as a guest sees it.
 pub type Value = SmallVec<[u8; 16]>;
 
-/// `net.core.wmem_max` and `net.core.rmem_max`.
+/// `net.core.wmem_max` and `net.core.rmem_max`, which nobody may change: it bounds what a socket holds.
 const BUFFER_MAX: u32 = 4 << 20;
 /// `net.core.wmem_default` and `net.core.rmem_default`.
 pub const BUFFER_DEFAULT: u32 = 212_992;

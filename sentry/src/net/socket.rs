@@ -1,8 +1,10 @@
 //! Sockets as files, and what each family implements below them.
 
 use super::address::SockAddr;
+use super::diag::Diag;
 use super::message::{Incoming, Outgoing, Ucred};
 use super::options::{Options, Value};
+use super::registry;
 use super::rights::Rights;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -88,6 +90,11 @@ pub trait SocketOps: Send + Sync + Any {
     /// Where readiness is announced.
     fn wait_queue(&self) -> &WaitQueue;
 
+    /// What `/proc/net` and `ss` show of it.
+    fn diag(&self) -> Diag {
+        Diag::Nothing
+    }
+
     /// For downcasts to the family's own type.
     fn as_any(&self) -> &dyn Any;
 }
@@ -126,8 +133,13 @@ impl Socket {
 
     /// An open description of it that belongs to `t`'s user; `flags` may have `O_NONBLOCK`.
     pub fn open(t: &Task, socket: Socket, flags: i32) -> Arc<File> {
-        let creds = t.creds();
-        File::anonymous(Socket { owner: (creds.fsuid, creds.fsgid), ..socket }, flags | libc::O_RDWR)
+        let (mut socket, creds) = (socket, t.creds());
+        socket.owner = (creds.fsuid, creds.fsgid);
+        let file = File::anonymous(socket, flags | libc::O_RDWR);
+        if let Some(socket) = file.downcast() {
+            registry::add(socket, &file);
+        }
+        file
     }
 
     /// The socket behind a description: `ENOTSOCK` if it is none.
@@ -140,9 +152,20 @@ impl Socket {
         self.kind == libc::SOCK_STREAM
     }
 
+    /// Whose it is.
+    pub fn uid(&self) -> u32 {
+        self.owner.0
+    }
+
     /// Inode number, as `fstat` and `/proc` show it.
     pub fn ino(&self) -> u64 {
         self.ino
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        registry::remove(self.ino);
     }
 }
 

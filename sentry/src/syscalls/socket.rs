@@ -8,11 +8,11 @@ use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::{MAX_LEN, SockAddr};
 use crate::net::socket::Socket;
-use crate::net::{self, unix};
+use crate::net::{self, sysctl, unix};
 use std::time::{Duration, Instant};
 
 /// `net.core.somaxconn`.
-const SOMAXCONN: u32 = 4096;
+const SOMAXCONN: i64 = 4096;
 /// Flags beside the type of a socket.
 const TYPE_FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 /// Where the type is.
@@ -53,7 +53,8 @@ pub async fn bind(t: &Task, fd: i32, addr: Addr, len: i32) -> SysResult<()> {
 /// `listen(2)`: has a socket take connections.
 pub async fn listen(t: &Task, fd: i32, backlog: u32) -> SysResult<()> {
     let file = t.file(fd)?;
-    Socket::of(&file)?.ops.listen(t, backlog.min(SOMAXCONN) as usize)
+    let most = sysctl::number("net/core/somaxconn", SOMAXCONN);
+    Socket::of(&file)?.ops.listen(t, i64::from(backlog).min(most) as usize)
 }
 
 /// `accept(2)`: takes a connection.

@@ -6,6 +6,7 @@
 mod details;
 mod fds;
 mod host;
+mod net;
 mod ns;
 mod process;
 mod root;
@@ -13,11 +14,12 @@ mod stat;
 mod status;
 mod sysctl;
 mod sysctl_dir;
+mod sysctl_net;
 mod system;
 mod sysvipc;
 
 pub use host::set_host;
-pub use sysctl_dir::{Given, given, given_number, sysctls};
+pub use sysctl_dir::{Given, given, sysctls};
 
 /// The process whose directory `file` is.
 pub fn process_of(file: &super::file::File) -> Option<Arc<crate::kernel::ThreadGroup>> {

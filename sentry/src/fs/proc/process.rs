@@ -1,15 +1,14 @@
 //! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
 
-use super::{details, fds, ns, stat, status};
+use super::{details, fds, net, ns, stat, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::file::File;
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
-use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Owner, Reader, Target};
+use crate::fs::pseudo::{Body, Content, Directory, FixedDir, Listed, Node, Owner, Reader, Target};
 use crate::kernel::inspect::{Ids, may_inspect};
 use crate::kernel::{Task, ThreadGroup, machine};
-use crate::net::stack::show;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -109,14 +108,6 @@ const ENTRIES: &[(&str, Entry)] = &[
 /// There is one time namespace, the first.
 const TIMENS_OFFSETS: &[u8] = b"monotonic           0         0\nboottime            0         0\n";
 
-/// `/proc/PID/net`: the interfaces there are.
-const NET: &[(&str, Fixed)] = &[
-    ("arp", Fixed::File(0o444, |_| Ok(show::arp()))),
-    ("dev", Fixed::File(0o444, |_| Ok(show::dev()))),
-    ("if_inet6", Fixed::File(0o444, |_| Ok(show::if_inet6()))),
-    ("route", Fixed::File(0o444, |_| Ok(show::route()))),
-];
-
 /// The directory.
 pub(super) struct ProcessDir {
     dev: u64,
@@ -171,7 +162,7 @@ impl ProcessDir {
             Entry::Place(place) => (0o777, Body::Link(Box::new(PlaceLink { subject, place: *place }))),
             Entry::Dir(mode, make) => (*mode, Body::Dir(make(subject, self.dev, ino))),
             Entry::Tasks => (0o555, Body::Dir(Box::new(TasksDir { dev: self.dev, group: subject.group.clone() }))),
-            Entry::Net => (0o555, Body::Dir(Box::new(FixedDir { dev: self.dev, ino, entries: NET }))),
+            Entry::Net => (0o555, Body::Dir(Box::new(FixedDir { dev: self.dev, ino, entries: net::ENTRIES }))),
         };
         Node::new(self.dev, ino, mode, body).owned_by(self.subject.owner())
     }

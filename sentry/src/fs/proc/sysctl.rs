@@ -1,5 +1,6 @@
 //! `/proc/sys`: what programs ask for. Values are those that the sentry acts by.
 
+use super::sysctl_net::NET;
 use crate::errno::{Errno, SysResult};
 use crate::fs::fd_table::NR_OPEN;
 use crate::fs::pseudo::{Fixed, Reader};
@@ -87,25 +88,6 @@ const RANDOM: &[(&str, Fixed)] = &[
     ("entropy_avail", Fixed::Text("256\n")),
     ("poolsize", Fixed::Text("256\n")),
     ("uuid", Fixed::File(0o444, |_| uuid())),
-];
-
-const NET: &[(&str, Fixed)] = &[
-    ("core", Fixed::Dir(&[("somaxconn", Fixed::Text("4096\n"))])),
-    ("ipv4", Fixed::Dir(IPV4)),
-    ("ipv6", Fixed::Dir(&[("conf", Fixed::Dir(&[("all", Fixed::Dir(&[("disable_ipv6", Fixed::Text("0\n"))]))]))])),
-    ("unix", Fixed::Dir(&[("max_dgram_qlen", Fixed::Text("512\n"))])),
-];
-
-const IPV4: &[(&str, Fixed)] = &[
-    ("ip_forward", Fixed::Text("0\n")),
-    ("ip_local_port_range", Fixed::Text("32768\t60999\n")),
-    ("ip_unprivileged_port_start", Fixed::Text("1024\n")),
-    ("ping_group_range", Fixed::Text("1\t0\n")),
-    ("tcp_fin_timeout", Fixed::Text("60\n")),
-    ("tcp_keepalive_intvl", Fixed::Text("75\n")),
-    ("tcp_keepalive_probes", Fixed::Text("9\n")),
-    ("tcp_keepalive_time", Fixed::Text("7200\n")),
-    ("tcp_max_syn_backlog", Fixed::Text("4096\n")),
 ];
 
 const VM: &[(&str, Fixed)] = &[

@@ -1,9 +1,11 @@
 //! `/proc/sys` with the values that the container's configuration gives.
 
 use super::sysctl::ENTRIES;
-use crate::errno::SysResult;
-use crate::fs::pseudo::{Body, Directory, Fixed, FixedDir, Listed, Node, Reader};
+use crate::errno::{Errno, SysResult};
+use crate::fs::inode::Inode;
+use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Reader};
 use crate::kernel::container::Container;
+use crate::net::sysctl;
 use std::any::Any;
 use std::collections::BTreeMap;
 
@@ -27,11 +29,6 @@ pub fn sysctls(given: &[(String, String)]) -> Result<Given, String> {
 /// The value that the configuration gives to a parameter.
 pub fn given(path: &str) -> Option<String> {
     Container::current().sysctls.get(path).map(|value| value.trim().to_owned())
-}
-
-/// The value that the configuration gives to a parameter, as a number.
-pub fn given_number(path: &str) -> Option<u64> {
-    given(path)?.parse().ok()
 }
 
 fn exists(path: &str) -> bool {
@@ -70,6 +67,10 @@ impl Directory for SysctlDir {
                 let fixed = FixedDir { dev: *dev, ino: *ino, entries };
                 node.body = Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" }));
             }
+        } else if path.starts_with("net/") {
+            let ino = node.ino();
+            let (mode, text) = (if READ_ONLY.contains(&&*path) { 0o444 } else { 0o644 }, node.body);
+            node = Node::new(self.fixed.dev, ino, mode, Body::File(Box::new(Parameter { path, text })));
         } else if let Some(value) = Container::current().sysctls.get(&path).cloned() {
             node.body = Body::File(Box::new(move |_: &Reader| Ok(value.as_bytes().to_vec())));
         }
@@ -82,6 +83,42 @@ impl Directory for SysctlDir {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+/// Those that tell what cannot be changed.
+const READ_ONLY: [&str; 8] = [
+    "net/core/rmem_default",
+    "net/core/rmem_max",
+    "net/core/wmem_default",
+    "net/core/wmem_max",
+    "net/ipv4/tcp_available_congestion_control",
+    "net/ipv4/tcp_allowed_congestion_control",
+    "net/ipv4/conf/lo/mc_forwarding",
+    "net/ipv6/conf/lo/mc_forwarding",
+];
+
+/// A parameter of the network, which guests may change.
+struct Parameter {
+    path: String,
+    /// The file with its default.
+    text: Body,
+}
+
+impl Content for Parameter {
+    fn read(&self, reader: &Reader) -> SysResult<Vec<u8>> {
+        if let Some(value) = sysctl::text(&self.path) {
+            return Ok((value + "\n").into_bytes());
+        }
+        match &self.text {
+            Body::File(text) => text.read(reader),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
+        let present = self.read(reader)?;
+        sysctl::write(&self.path, &String::from_utf8_lossy(&present), data)
     }
 }
 

@@ -4,14 +4,15 @@ use super::addr;
 use super::options::IntOptions;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
-use crate::fs;
 use crate::kernel::Task;
 use crate::net::address::SockAddr;
+use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Control, Incoming, Outgoing};
 use crate::net::options::{BUFFER_DEFAULT, Options, Value};
 use crate::net::socket::{Socket, SocketOps};
 use crate::net::stack::packet::{HEADROOM, Head, ICMP, ICMPV6, Packet, put_checksum, u16_at};
 use crate::net::stack::{self, icmp::echo_answer};
+use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -62,7 +63,7 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
 
 /// `net.ipv4.ping_group_range`, in which nobody is by default.
 fn may_ping(t: &Task) -> bool {
-    let range = fs::proc::given("net/ipv4/ping_group_range").unwrap_or_else(|| "1 0".into());
+    let range = sysctl::text("net/ipv4/ping_group_range").unwrap_or_else(|| "1 0".into());
     let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u32>().ok());
     let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return false };
     let creds = t.creds();
@@ -332,6 +333,21 @@ impl SocketOps for PingSocket {
 
     fn wait_queue(&self) -> &WaitQueue {
         &self.0.queue
+    }
+
+    fn diag(&self) -> Diag {
+        let state = self.0.state.lock();
+        let address = |ip: Option<IpAddr>, port| SocketAddr::new(ip.unwrap_or(addr::any(self.0.family)), port);
+        let port = if self.0.raw { self.0.echo_protocol() } else { state.id };
+        Diag::Inet(InetDiag {
+            local: address(state.local, port),
+            remote: address(state.remote, 0),
+            state: if state.remote.is_some() { tcp::ESTABLISHED } else { tcp::CLOSE },
+            received: state.used,
+            sent: 0,
+            v6only: true,
+            pending: Vec::new(),
+        })
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -15,8 +15,8 @@ pub(super) mod udp;
 use super::socket::Socket;
 use super::stack::icmp::Quoted;
 use super::stack::packet;
+use super::sysctl;
 use crate::errno::{Errno, SysResult};
-use crate::fs;
 use crate::kernel::{Cap, Task};
 use std::sync::Arc;
 use tcp::Flow;
@@ -25,7 +25,7 @@ use tcp::Flow;
 const PROTOCOL_MAX: i32 = 263;
 /// Ports below need `CAP_NET_BIND_SERVICE`, if the configuration does not say otherwise
 /// (`net.ipv4.ip_unprivileged_port_start`).
-const UNPRIVILEGED_PORT: u64 = 1024;
+const UNPRIVILEGED_PORT: i64 = 1024;
 
 /// A new socket.
 pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
@@ -46,8 +46,8 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
 
 /// `EACCES` if `t` may not bind to `port`.
 fn may_bind(t: &Task, port: u16) -> SysResult<()> {
-    let first = fs::proc::given_number("net/ipv4/ip_unprivileged_port_start").unwrap_or(UNPRIVILEGED_PORT);
-    let privileged = port > 0 && u64::from(port) < first;
+    let first = sysctl::number("net/ipv4/ip_unprivileged_port_start", UNPRIVILEGED_PORT);
+    let privileged = port > 0 && i64::from(port) < first;
     if privileged && !t.creds().has(Cap::NetBindService) { Err(Errno::ACCES) } else { Ok(()) }
 }
 

@@ -1,13 +1,29 @@
 //! Who has which port.
 
 use crate::errno::{Errno, SysResult};
-use crate::net::stack::random;
+use crate::net::{stack::random, sysctl};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
-/// `net.ipv4.ip_local_port_range`.
-const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
+/// `net.ipv4.ip_local_port_range`, if nobody has changed it.
+const EPHEMERAL: [i64; 2] = [32768, 60999];
+
+/// The ports to choose from.
+fn ephemeral() -> RangeInclusive<u16> {
+    let [first, last] = sysctl::numbers("net/ipv4/ip_local_port_range", EPHEMERAL).map(|port| port as u16);
+    first..=last
+}
+
+/// Whether `port` may not be chosen (`net.ipv4.ip_local_reserved_ports`): numbers and ranges with commas between.
+fn is_reserved(reserved: &str, port: u16) -> bool {
+    reserved.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.trim().parse::<u16>(), last.trim().parse::<u16>());
+        first.is_ok_and(|first| first <= port) && last.is_ok_and(|last| port <= last)
+    })
+}
 
 /// What a socket wants of a port.
 #[derive(Debug, Clone, Copy)]
@@ -65,20 +81,14 @@ struct Held<T> {
 #[derive(Debug)]
 pub(super) struct Ports<T> {
     held: HashMap<u16, Vec<Held<T>>>,
-    next: u16,
     /// Spreads connections over sockets that share a port.
     turn: usize,
 }
 
 impl<T> Default for Ports<T> {
     fn default() -> Ports<T> {
-        Ports { held: HashMap::new(), next: first_ephemeral(), turn: 0 }
+        Ports { held: HashMap::new(), turn: 0 }
     }
-}
-
-/// Where the search for a free port starts.
-fn first_ephemeral() -> u16 {
-    EPHEMERAL.start() + (random() % EPHEMERAL.len() as u32) as u16
 }
 
 impl<T: Holder> Ports<T> {
@@ -111,12 +121,15 @@ impl<T: Holder> Ports<T> {
         })
     }
 
-    fn free_port(&mut self, claim: &Claim) -> SysResult<u16> {
+    fn free_port(&self, claim: &Claim) -> SysResult<u16> {
         // Who could guess the next one could speak in another's name.
-        self.next = first_ephemeral();
-        for _ in EPHEMERAL {
-            let port = self.next;
-            self.next = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
+        let range = ephemeral();
+        let first = *range.start() + (random() % range.len().max(1) as u32) as u16;
+        let reserved = sysctl::text("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+        for port in (first..=*range.end()).chain(*range.start()..first) {
+            if is_reserved(&reserved, port) {
+                continue;
+            }
             // One that nobody has at all, or what the guest asked to share would go to two.
             let sharing = claim.reuse_addr || claim.reuse_port;
             let free = if sharing { !self.held.contains_key(&port) } else { !self.is_taken(port, claim) };
@@ -234,7 +247,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for socket in &sockets {
             let port = ports.bind(0, claim("127.0.0.1"), socket).unwrap();
-            assert!(EPHEMERAL.contains(&port) && seen.insert(port));
+            assert!(ephemeral().contains(&port) && seen.insert(port));
         }
         assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Err(Errno::ADDRINUSE));
         ports.release(40000, &sockets[0]);

@@ -6,6 +6,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::{Cap, Task};
 use crate::net::address::SockAddr;
+use crate::net::diag::Diag;
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::{Options, Value, int};
 use crate::net::socket::SocketOps;
@@ -207,6 +208,11 @@ impl SocketOps for NetlinkSocket {
 
     fn wait_queue(&self) -> &WaitQueue {
         &self.queue
+    }
+
+    fn diag(&self) -> Diag {
+        let state = self.state.lock();
+        Diag::Netlink(state.id, state.groups, state.bytes)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -3,6 +3,7 @@
 use super::Stack;
 use super::link::Link;
 use super::route::{is_link_local, mask, network};
+use crate::net::counters;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,8 @@ pub fn dev() -> Vec<u8> {
              {lost:>4}    0     0       0          0"
         );
     };
-    line("lo", [0; 5]);
+    let (bytes, packets) = (counters::LO_BYTES.get(), counters::LO_PACKETS.get());
+    line("lo", [bytes, packets, bytes, packets, 0]);
     for link in links() {
         let counters = &link.counters;
         let all =

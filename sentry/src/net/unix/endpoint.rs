@@ -6,13 +6,16 @@ use super::name::Name;
 use crate::executor::{Events, WaitQueue};
 use crate::net::message::Ucred;
 use crate::net::options::{BUFFER_DEFAULT, Options};
+use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// `net.unix.max_dgram_qlen`: datagrams that may wait at a socket that is not connected to their sender.
+/// `net.unix.max_dgram_qlen` if nobody has changed it: datagrams that may wait at a socket that is not connected to their sender.
 pub(super) const MAX_DGRAM_QLEN: usize = 10;
+/// Nor is it worth more than this to anybody: each takes memory.
+const QLEN_BOUND: usize = 65536;
 
 /// No more is received (`RCV_SHUTDOWN`).
 pub(super) const RCV: u8 = 1;
@@ -77,11 +80,20 @@ pub(super) struct Endpoint {
     pub(super) kind: Kind,
     pub(super) options: Arc<Options>,
     pub(super) queue: WaitQueue,
+    /// Datagrams that may wait here.
+    pub(super) qlen: usize,
     /// Who made it: whose credentials a plain `write` sends.
     pub(super) creator: Ucred,
+    /// Inode number of its socket; 0 before it is accepted.
+    pub(super) ino: AtomicU64,
     /// What it has sent that is not yet received (`sk_wmem_alloc`).
     sent: AtomicUsize,
     pub(super) state: Mutex<State>,
+}
+
+fn max_dgram_qlen() -> usize {
+    let qlen = sysctl::number("net/unix/max_dgram_qlen", MAX_DGRAM_QLEN as i64);
+    usize::try_from(qlen).unwrap_or(0).min(QLEN_BOUND)
 }
 
 impl Endpoint {
@@ -90,7 +102,9 @@ impl Endpoint {
             kind,
             options: Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT)),
             queue: WaitQueue::new(),
+            qlen: max_dgram_qlen(),
             creator,
+            ino: AtomicU64::new(0),
             sent: AtomicUsize::new(0),
             state: Mutex::default(),
         })
@@ -180,7 +194,7 @@ impl Endpoint {
     /// Whether a datagram from `sender` has to wait; the sender is told when it need not.
     fn is_full_for(&self, sender: &Arc<Endpoint>) -> bool {
         let mut state = self.state.lock();
-        let full = !state.dead && !state.has_peer(sender) && state.inbox.records.len() > MAX_DGRAM_QLEN;
+        let full = !state.dead && !state.has_peer(sender) && state.inbox.records.len() > self.qlen;
         if full {
             state.block(sender);
         }

@@ -20,6 +20,7 @@ use crate::kernel::Task;
 use endpoint::Endpoint;
 use socket::UnixSocket;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What a kind of socket does with boundaries and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,7 +79,9 @@ fn pair_of(kind: Kind, creds: Ucred, peer_creds: Ucred) -> (Arc<Endpoint>, Arc<E
 
 fn wrap(end: Arc<Endpoint>) -> Socket {
     let options = end.options.clone();
-    Socket::new((libc::AF_UNIX, end.kind.raw(), 0), options, UnixSocket::new(end))
+    let socket = Socket::new((libc::AF_UNIX, end.kind.raw(), 0), options, UnixSocket::new(end.clone()));
+    end.ino.store(socket.ino(), Ordering::Relaxed);
+    socket
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Receiving.
 
 use super::Kind;
-use super::endpoint::{Endpoint, MAX_DGRAM_QLEN, RCV, Role, tell};
+use super::endpoint::{Endpoint, RCV, Role, tell};
 use super::inbox::Taken;
 use super::name::Name;
 use crate::errno::{Errno, SysResult};
@@ -81,7 +81,7 @@ impl Endpoint {
             self.options.take_error()?;
             return if state.shut & RCV != 0 { Ok(None) } else { Err(Errno::AGAIN) };
         };
-        let has_room = !peek && state.inbox.records.len() <= MAX_DGRAM_QLEN;
+        let has_room = !peek && state.inbox.records.len() <= self.qlen;
         let blocked = if has_room { state.unblock() } else { Default::default() };
         drop(state);
         tell(blocked);

@@ -1,7 +1,7 @@
 //! Sending.
 
 use super::Kind;
-use super::endpoint::{Endpoint, MAX_DGRAM_QLEN, RCV, Role, SND};
+use super::endpoint::{Endpoint, RCV, Role, SND};
 use super::inbox::Record;
 use super::name::{self, Name};
 use crate::errno::{Errno, SysResult};
@@ -126,7 +126,7 @@ impl Endpoint {
             if state.shut & RCV != 0 {
                 return Err(Errno::PIPE);
             }
-            if !mutual && !Arc::ptr_eq(self, target) && state.inbox.records.len() > MAX_DGRAM_QLEN {
+            if !mutual && !Arc::ptr_eq(self, target) && state.inbox.records.len() > target.qlen {
                 state.block(self);
                 return Err(Errno::AGAIN);
             }

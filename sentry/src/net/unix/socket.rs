@@ -8,10 +8,12 @@ use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::SockAddr;
+use crate::net::diag::{Diag, UnixDiag, state};
 use crate::net::message::{Incoming, Outgoing, Ucred};
 use crate::net::socket::{Socket, SocketOps};
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// An `AF_UNIX` socket: closes its endpoint when it goes.
 #[derive(Debug)]
@@ -36,6 +38,42 @@ impl UnixSocket {
         })
     }
 }
+
+impl UnixSocket {
+    fn describe(&self) -> UnixDiag {
+        let ino = |end: &Arc<Endpoint>| end.ino.load(Ordering::Relaxed);
+        let state = self.end.state.lock();
+        let peer = state.peer.clone();
+        let mut pending: Vec<Arc<Endpoint>> = Vec::new();
+        let (tcp, connection, mut received) = match &state.role {
+            Role::Listening { pending: waiting, .. } => {
+                pending.extend(waiting.iter().cloned());
+                (state::LISTEN, UNCONNECTED, waiting.len())
+            }
+            Role::Connecting => (state::SYN_SENT, CONNECTING, 0),
+            Role::Connected if self.end.kind.is_connected() && peer.is_none() => (state::CLOSE, UNCONNECTED, 0),
+            Role::Connected => (state::ESTABLISHED, CONNECTED, 0),
+            Role::Idle => (state::CLOSE, UNCONNECTED, 0),
+        };
+        let sent = match &state.role {
+            Role::Listening { backlog, .. } => *backlog,
+            _ => {
+                received = state.inbox.len();
+                self.end.sent()
+            }
+        };
+        let name = Name::to_address(state.name.as_deref()).rest().to_vec();
+        let (peer, shutdown) = (peer.as_ref().map(ino), state.shut);
+        drop(state);
+        let pending = pending.iter().filter_map(|end| end.state.lock().peer.as_ref().map(ino)).collect();
+        UnixDiag { name, state: tcp, connection, peer, received, sent, shutdown, pending, file: None }
+    }
+}
+
+/// `SS_UNCONNECTED`, `SS_CONNECTING`, `SS_CONNECTED`.
+const UNCONNECTED: u8 = 1;
+const CONNECTING: u8 = 2;
+const CONNECTED: u8 = 3;
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
@@ -114,6 +152,10 @@ impl SocketOps for UnixSocket {
 
     fn wait_queue(&self) -> &WaitQueue {
         &self.end.queue
+    }
+
+    fn diag(&self) -> Diag {
+        Diag::Unix(self.describe())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -8,6 +8,7 @@ use super::flow::{Flow, Key};
 use super::flows;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
+use crate::net::counters;
 use crate::net::options::Options;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -106,6 +107,7 @@ impl Tcp {
             state.fin_received = false;
             state.unreported = nonblocking;
         }
+        counters::TCP_ACTIVE.add(1);
         match listener {
             Some(listener) => self.enter_backlog(&listener),
             None => self.refuse(),
@@ -132,6 +134,7 @@ impl Tcp {
     /// Connects over an interface.
     fn connect_out(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
         let local = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
+        counters::TCP_ACTIVE.add(1);
         let flow = flows::connect(self, Key { local, remote: to })?;
         let mut state = self.state.lock();
         state.phase = Phase::Remote(flow);
@@ -233,6 +236,7 @@ impl Tcp {
                 return self.refuse();
             };
             if pending.len() > *backlog {
+                counters::TCP_OVERFLOWS.add(1);
                 waiting.retain(|end| end.strong_count() > 0);
                 waiting.push_back(Arc::downgrade(self));
                 return;
@@ -255,6 +259,8 @@ impl Tcp {
     fn establish(self: &Arc<Self>, listener: &Tcp) -> Arc<Tcp> {
         let options: Arc<Options> = Arc::new(listener.options.inherit());
         let server = Tcp::new(listener.family, listener.uid, options, listener.ints.inherit());
+        counters::TCP_PASSIVE.add(1);
+        counters::TCP_SEGMENTS.add(3);
         let (local, remote) = {
             let mut state = self.state.lock();
             state.phase = Phase::Established;

@@ -7,6 +7,7 @@ use super::{PORTS, RCVBUF_DEFAULT, SNDBUF_DEFAULT};
 use crate::errno::Errno;
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
+use crate::net::counters;
 use crate::net::options::Options;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
@@ -138,6 +139,8 @@ impl Tcp {
         if !matches!(state.phase, Phase::Established) {
             return;
         }
+        counters::TCP_RESET.add(1);
+        counters::TCP_RESETS_SENT.add(1);
         self.options.set_error(if state.fin_received { Errno::PIPE } else { Errno::CONNRESET });
         state.phase = Phase::Closed;
         state.rcv_shut = true;
@@ -152,6 +155,8 @@ impl Tcp {
     pub(super) fn refuse(&self) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Connecting) {
+            counters::TCP_FAILED.add(1);
+            counters::TCP_RESETS_SENT.add(1);
             state.phase = Phase::Closed;
             state.rcv_shut = true;
             state.snd_shut = true;

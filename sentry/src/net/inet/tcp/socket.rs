@@ -8,6 +8,7 @@ use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::SockAddr;
+use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::Value;
 use crate::net::socket::{Socket, SocketOps};
@@ -99,6 +100,24 @@ impl TcpSocket {
             None => MSS_DEFAULT,
         }
     }
+}
+
+/// What there is to tell of a connection that nobody has accepted.
+fn embryo(end: &Tcp) -> InetDiag {
+    let state = end.state.lock();
+    let any = SocketAddr::new(addr::any(end.family), 0);
+    let (local, remote) = (state.local.unwrap_or(any), state.remote.unwrap_or(any));
+    let ended = state.fin_received;
+    let state = InetDiag {
+        local,
+        remote,
+        state: if ended { tcp::CLOSE_WAIT } else { tcp::ESTABLISHED },
+        received: state.inbox.len(),
+        sent: 0,
+        v6only: false,
+        pending: Vec::new(),
+    };
+    state
 }
 
 impl Drop for TcpSocket {
@@ -232,6 +251,35 @@ impl SocketOps for TcpSocket {
 
     fn wait_queue(&self) -> &WaitQueue {
         &self.end.queue
+    }
+
+    fn diag(&self) -> Diag {
+        let (sent, received) = self.end.flow().map_or((0, 0), |flow| {
+            let (received, sent) = flow.queues();
+            (sent, received)
+        });
+        let state = self.end.state.lock();
+        let any = SocketAddr::new(addr::any(self.end.family), 0);
+        let mut diag = InetDiag {
+            local: state.local.unwrap_or(any),
+            remote: state.remote.unwrap_or(any),
+            state: tcp::CLOSE,
+            received: state.inbox.len() + received,
+            sent,
+            v6only: self.end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+            pending: Vec::new(),
+        };
+        if let Phase::Listening { backlog, pending, .. } = &state.phase {
+            diag.sent = *backlog;
+            diag.received = pending.len();
+            let waiting: Vec<_> = pending.iter().cloned().collect();
+            drop(state);
+            diag.pending = waiting.iter().map(|end| embryo(end)).collect();
+        } else {
+            drop(state);
+        }
+        diag.state = self.tcp_state();
+        Diag::Inet(diag)
     }
 
     fn as_any(&self) -> &dyn Any {

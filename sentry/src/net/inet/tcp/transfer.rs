@@ -4,6 +4,7 @@ use super::endpoint::{Phase, Tcp};
 use super::flow::Flow;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
+use crate::net::counters;
 use crate::net::message::{Incoming, Outgoing};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ impl Tcp {
         drop(state);
         let urgent = if urgent { Events::PRI } else { Events::empty() };
         peer.queue.notify(Events::IN | Events::RDNORM | urgent);
+        counters::TCP_SEGMENTS.add(1);
+        counters::loopback(count);
         Ok(count)
     }
 

@@ -7,6 +7,7 @@ use super::PORTS;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
+use crate::net::counters;
 use crate::net::options::Options;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
@@ -46,6 +47,13 @@ pub(super) struct State {
     pub(super) envelopes: VecDeque<Envelope>,
     pub(super) rcv_shut: bool,
     pub(super) snd_shut: bool,
+}
+
+impl State {
+    /// What the receive buffer is charged.
+    pub(super) fn used(&self) -> usize {
+        self.bytes.len() + self.envelopes.len() * OVERHEAD
+    }
 }
 
 /// One socket.
@@ -170,14 +178,17 @@ impl Udp {
             return Ok(data.len());
         }
         let target = PORTS.lock().find(to, |end| end.score(from));
+        counters::count(&counters::UDP_OUT, to.is_ipv4());
+        counters::loopback(data.len());
         match target {
             Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks }),
             // What comes back is an ICMP error, which only a connected socket hears of.
             None if remote == Some(to) => {
+                counters::count(&counters::UDP_NO_PORT, to.is_ipv4());
                 self.options.set_error(Errno::CONNREFUSED);
                 self.queue.notify(Events::ALWAYS);
             }
-            None => {}
+            None => counters::count(&counters::UDP_NO_PORT, to.is_ipv4()),
         }
         Ok(data.len())
     }
@@ -195,10 +206,11 @@ impl Udp {
     /// Puts a datagram into the queue; without room it is lost.
     pub(super) fn deliver(&self, data: &[u8], envelope: Envelope) {
         let mut state = self.state.lock();
-        let used = state.bytes.len() + state.envelopes.len() * OVERHEAD;
-        if used > self.options.rcvbuf() as usize {
+        if state.used() > self.options.rcvbuf() as usize {
+            counters::count(&counters::UDP_FULL, envelope.to.is_ipv4());
             return;
         }
+        counters::count(&counters::UDP_IN, envelope.to.is_ipv4());
         state.bytes.push(data);
         state.envelopes.push_back(envelope);
         drop(state);

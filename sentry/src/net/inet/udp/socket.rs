@@ -7,6 +7,7 @@ use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::SockAddr;
+use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Control, Incoming, Outgoing};
 use crate::net::options::Value;
 use crate::net::socket::SocketOps;
@@ -237,6 +238,21 @@ impl SocketOps for UdpSocket {
 
     fn wait_queue(&self) -> &WaitQueue {
         &self.end.queue
+    }
+
+    fn diag(&self) -> Diag {
+        let state = self.end.state.lock();
+        let Some(local) = state.local else { return Diag::Nothing };
+        let remote = state.remote.unwrap_or(SocketAddr::new(addr::any(self.end.family), 0));
+        Diag::Inet(InetDiag {
+            local,
+            remote,
+            state: if state.remote.is_some() { tcp::ESTABLISHED } else { tcp::CLOSE },
+            received: state.used(),
+            sent: 0,
+            v6only: self.end.is_v6only(),
+            pending: Vec::new(),
+        })
     }
 
     fn as_any(&self) -> &dyn Any {
