@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod counters;
+pub mod devices;
 pub mod diag;
 pub mod inet;
 pub mod message;

@@ -90,6 +90,12 @@ pub trait SocketOps: Send + Sync + Any {
     /// Where readiness is announced.
     fn wait_queue(&self) -> &WaitQueue;
 
+    /// An option's value for whoever is not its owner; only those that `ss` shows.
+    fn tell(&self, level: i32, name: i32) -> SysResult<Value> {
+        let _ = (level, name);
+        Err(Errno::NOPROTOOPT)
+    }
+
     /// What `/proc/net` and `ss` show of it.
     fn diag(&self) -> Diag {
         Diag::Nothing

@@ -5,7 +5,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::net::address::SockAddr;
-use crate::net::stack;
+use crate::net::{devices, stack, sysctl};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Shortest `struct sockaddr_in6` (RFC 2133: without `sin6_scope_id`).
@@ -70,7 +70,7 @@ pub(super) fn any(family: i32) -> IpAddr {
 
 /// Whether packets to it come back: they go through memory, not over an interface.
 pub(super) fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || stack::get().is_some_and(|stack| stack.is_own(ip))
+    ip.is_loopback() || devices::owner(ip).is_some() || stack::get().is_some_and(|stack| stack.is_own(ip))
 }
 
 /// Whether it means more than one host.
@@ -85,7 +85,12 @@ pub(super) fn is_broadcast(ip: IpAddr) -> bool {
 
 /// Whether a socket may have it as its own address.
 pub(super) fn may_be_bound(ip: IpAddr) -> bool {
-    ip.is_unspecified() || is_local(ip)
+    ip.is_unspecified() || (is_local(ip) && is_enabled(ip))
+}
+
+/// Whether the family is there (`net.ipv6.conf.all.disable_ipv6`).
+fn is_enabled(ip: IpAddr) -> bool {
+    ip.is_ipv4() || sysctl::number("net/ipv6/conf/all/disable_ipv6", 0) == 0
 }
 
 /// The address of the loopback interface.
@@ -96,6 +101,9 @@ fn loopback(ip: IpAddr) -> IpAddr {
 /// The address that packets to `ip` come from: `ENETUNREACH` if none can go there.
 pub(super) fn source_for(ip: IpAddr) -> SysResult<IpAddr> {
     match stack::get() {
+        _ if !is_enabled(ip) => Err(Errno::NETUNREACH),
+        _ if ip.is_loopback() && !devices::loopback_is_up() => Err(Errno::NETUNREACH),
+        _ if devices::owner(ip).is_some() && !ip.is_loopback() => Ok(ip),
         _ if ip.is_loopback() => Ok(loopback(ip)),
         Some(stack) if stack.is_own(ip) => Ok(ip),
         Some(stack) => stack.route(ip).map(|hop| hop.source),
@@ -113,6 +121,9 @@ pub(super) fn route(to: SocketAddr) -> SysResult<SocketAddr> {
 pub(super) fn interface_of(ip: IpAddr) -> u32 {
     /// Index of the loopback interface.
     const LOOPBACK: u32 = 1;
+    if let Some(index) = devices::owner(ip) {
+        return index;
+    }
     let Some(stack) = stack::get().filter(|_| !ip.is_loopback()) else { return LOOPBACK };
     let first = || stack.links().first().filter(|_| is_group(ip));
     stack.link_of(ip).or_else(first).map_or(LOOPBACK, |link| link.index)

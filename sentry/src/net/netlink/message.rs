@@ -52,6 +52,51 @@ pub(super) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = (
     })
 }
 
+/// Why a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) errno: Errno,
+    /// What extended acknowledgements say of it.
+    pub(super) reason: Option<&'static str>,
+}
+
+impl Failure {
+    pub(super) fn because(errno: Errno, reason: &'static str) -> Failure {
+        Failure { errno, reason: Some(reason) }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure { errno, reason: None }
+    }
+}
+
+/// How a socket wants its acknowledgements.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AckStyle {
+    /// `NETLINK_CAP_ACK`: without the request's payload.
+    pub(super) capped: bool,
+    /// `NETLINK_EXT_ACK`: with the reason.
+    pub(super) extended: bool,
+}
+
+/// `NLM_F_CAPPED` and `NLM_F_ACK_TLVS`.
+const CAPPED: u16 = 0x100;
+const ACK_TLVS: u16 = 0x200;
+/// `NLMSGERR_ATTR_MSG`.
+const ATTR_MSG: u16 = 1;
+/// Longest datagram of a dump (`NLMSG_GOODSIZE`): what those expect who read a page at a time.
+const PART_MAX: usize = 3776;
+
+/// An attribute by itself.
+pub(super) fn attribute_bytes(kind: u16, content: &[u8]) -> Vec<u8> {
+    let len = (4 + content.len()) as u16;
+    let mut bytes = [[len, kind].as_bytes(), content].concat();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 /// Answers to one request, put together.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -101,12 +146,42 @@ impl Reply {
         self.message(libc::NLMSG_DONE as u16, &0i32.to_ne_bytes(), |_| {});
     }
 
+    /// For a message that nobody asked for.
+    pub(super) fn unasked() -> Reply {
+        Reply { seq: 0, pid: 0, flags: 0, bytes: Vec::new() }
+    }
+
     /// Adds an acknowledgement, or an error with the request it is about.
-    pub(super) fn error(&mut self, request: &Request<'_>, error: Option<Errno>) {
-        let code = error.map_or(0, |error| -error.raw());
-        let about = if error.is_some() { request.bytes } else { request.header.as_bytes() };
+    pub(super) fn error(&mut self, request: &Request<'_>, failure: Option<Failure>, style: AckStyle) {
+        let code = failure.map_or(0, |failure| -failure.errno.raw());
+        let capped = failure.is_none() || style.capped;
+        let about = if capped { request.header.as_bytes() } else { request.bytes };
         let payload = [code.to_ne_bytes().as_slice(), about].concat();
-        self.message(libc::NLMSG_ERROR as u16, &payload, |_| {});
+        let reason = failure.and_then(|failure| failure.reason).filter(|_| style.extended);
+        let flags = if capped { CAPPED } else { 0 } | if reason.is_some() { ACK_TLVS } else { 0 };
+        let before = std::mem::replace(&mut self.flags, flags);
+        self.message(libc::NLMSG_ERROR as u16, &payload, |reply| {
+            if let Some(reason) = reason {
+                reply.attribute(ATTR_MSG, &[reason.as_bytes(), b"\0"].concat());
+            }
+        });
+        self.flags = before;
+    }
+
+    /// All messages, in datagrams of a length that readers expect.
+    pub(super) fn into_parts(self) -> Vec<Vec<u8>> {
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        for message in requests(&self.bytes) {
+            let len = message.bytes.len().next_multiple_of(4);
+            match parts.last_mut().filter(|part| part.len() + len <= PART_MAX) {
+                Some(part) => part.extend_from_slice(message.bytes),
+                None => parts.push(message.bytes.to_vec()),
+            }
+            if let Some(part) = parts.last_mut() {
+                part.resize(part.len().next_multiple_of(4), 0);
+            }
+        }
+        parts
     }
 
     /// All messages.

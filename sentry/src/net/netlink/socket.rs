@@ -1,15 +1,16 @@
 //! The socket operations of `AF_NETLINK`. The other side is the sentry, which answers at once.
 
-use super::message::requests;
-use super::route;
+use super::message::{AckStyle, Reply, Request, requests};
+use super::{diag, route};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::{Cap, Task};
 use crate::net::address::SockAddr;
 use crate::net::diag::Diag;
-use crate::net::message::{Incoming, Outgoing};
+use crate::net::message::{Control, Incoming, Outgoing, Ucred};
 use crate::net::options::{Options, Value, int};
-use crate::net::socket::SocketOps;
+use crate::net::registry;
+use crate::net::socket::{Socket, SocketOps};
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -20,31 +21,50 @@ use zerocopy::IntoBytes;
 const SOL_NETLINK: i32 = 270;
 /// Highest option of `SOL_NETLINK` (`NETLINK_GET_STRICT_CHK`).
 const OPTION_MAX: i32 = 12;
+const ADD_MEMBERSHIP: i32 = 1;
+const DROP_MEMBERSHIP: i32 = 2;
+const PKTINFO: i32 = 3;
+const RX_RING: i32 = 6;
+const TX_RING: i32 = 7;
+const LISTEN_ALL_NSID: i32 = 8;
+const LIST_MEMBERSHIPS: i32 = 9;
+const CAP_ACK: i32 = 10;
+const EXT_ACK: i32 = 11;
+/// Groups of a protocol that can be joined.
+const GROUPS: u32 = 32;
 
-/// The addresses in use.
-static IDS: LazyLock<Mutex<HashSet<u32>>> = LazyLock::new(Mutex::default);
+/// The addresses in use, by protocol.
+static IDS: LazyLock<Mutex<HashSet<(i32, u32)>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug, Default)]
 struct State {
     /// Its address (`nl_pid`); 0 if it has none yet.
     id: u32,
     groups: u32,
-    inbox: VecDeque<Vec<u8>>,
+    inbox: VecDeque<Message>,
     bytes: usize,
     settings: BTreeMap<i32, i32>,
+}
+
+/// A datagram that waits, and the group it was sent to (0: to this socket alone).
+#[derive(Debug)]
+struct Message {
+    bytes: Vec<u8>,
+    group: u32,
 }
 
 /// A netlink socket.
 #[derive(Debug)]
 pub(super) struct NetlinkSocket {
+    protocol: i32,
     options: Arc<Options>,
     state: Mutex<State>,
     queue: WaitQueue,
 }
 
 impl NetlinkSocket {
-    pub(super) fn new(options: Arc<Options>) -> NetlinkSocket {
-        NetlinkSocket { options, state: Mutex::default(), queue: WaitQueue::new() }
+    pub(super) fn new(protocol: i32, options: Arc<Options>) -> NetlinkSocket {
+        NetlinkSocket { protocol, options, state: Mutex::default(), queue: WaitQueue::new() }
     }
 
     /// Gives it an address: its process's id, or any that is free.
@@ -54,12 +74,104 @@ impl NetlinkSocket {
         if state.id == 0 {
             let mut ids = IDS.lock();
             let mut id = t.group.tgid as u32;
-            while !ids.insert(id) {
+            while !ids.insert((self.protocol, id)) {
                 id = NEXT.fetch_add(1, Ordering::Relaxed);
             }
             state.id = id;
         }
         state.id
+    }
+}
+
+impl NetlinkSocket {
+    /// What there is to say to a request.
+    fn answer(&self, request: &Request<'_>, own: u32, is_admin: bool) -> Vec<Vec<u8>> {
+        /// The lowest type that is not about netlink itself.
+        const FIRST: u16 = 16;
+        if !request.has(libc::NLM_F_REQUEST) || request.header.kind < FIRST {
+            return self.acknowledge(request, own);
+        }
+        // Only what asks can be a dump; for others the bits mean something else.
+        let asks = self.protocol == libc::NETLINK_SOCK_DIAG || request.header.kind % 4 == 2;
+        let dump = asks && request.has(libc::NLM_F_DUMP);
+        let mut reply = Reply::new(&request.header, own, dump);
+        let answered = match self.protocol {
+            libc::NETLINK_ROUTE => route::answer(request, dump, is_admin, &mut reply),
+            libc::NETLINK_SOCK_DIAG => diag::answer(request, dump, &mut reply).map_err(Into::into),
+            _ => Err(Errno::CONNREFUSED.into()),
+        };
+        match answered {
+            Err(failure) => {
+                reply = Reply::new(&request.header, own, false);
+                reply.error(request, Some(failure), self.ack_style());
+            }
+            Ok(()) if dump => reply.done(),
+            Ok(()) if request.has(libc::NLM_F_ACK) => {
+                let mut ack = Reply::new(&request.header, own, false);
+                ack.error(request, None, self.ack_style());
+                return reply.into_parts().into_iter().chain(ack.into_parts()).collect();
+            }
+            Ok(()) => {}
+        }
+        reply.into_parts()
+    }
+
+    /// To a request that is none.
+    fn acknowledge(&self, request: &Request<'_>, own: u32) -> Vec<Vec<u8>> {
+        if !request.has(libc::NLM_F_ACK) {
+            return Vec::new();
+        }
+        let mut reply = Reply::new(&request.header, own, false);
+        reply.error(request, None, self.ack_style());
+        reply.into_parts()
+    }
+
+    fn ack_style(&self) -> AckStyle {
+        let state = self.state.lock();
+        let on = |name: i32| state.settings.get(&name).is_some_and(|value| *value != 0);
+        AckStyle { capped: on(CAP_ACK), extended: on(EXT_ACK) }
+    }
+
+    /// Puts a datagram into the inbox: `ENOBUFS` if there is no room.
+    fn enqueue(&self, message: Message) -> SysResult<()> {
+        let mut state = self.state.lock();
+        if state.bytes > self.options.rcvbuf() as usize {
+            return Err(Errno::NOBUFS);
+        }
+        state.bytes += message.bytes.len();
+        state.inbox.push_back(message);
+        Ok(())
+    }
+
+    /// Joins or leaves a group.
+    fn join(&self, value: &[u8], joins: bool) -> SysResult<()> {
+        let group = int(value)?.unsigned_abs();
+        if !(1..=GROUPS).contains(&group) {
+            return Err(Errno::INVAL);
+        }
+        let bit = 1 << (group - 1);
+        let mut state = self.state.lock();
+        state.groups = if joins { state.groups | bit } else { state.groups & !bit };
+        Ok(())
+    }
+}
+
+/// Sends a message about something that has changed to all members of a group of `NETLINK_ROUTE`.
+pub(super) fn broadcast(group: u32, bytes: &[u8]) {
+    for file in registry::all() {
+        let Some(socket) = file.downcast::<Socket>().filter(|socket| socket.family == libc::AF_NETLINK) else {
+            continue;
+        };
+        let Some(member) = socket.ops.as_any().downcast_ref::<NetlinkSocket>() else { continue };
+        let is_member = member.protocol == libc::NETLINK_ROUTE && member.state.lock().groups & 1 << (group - 1) != 0;
+        if !is_member {
+            continue;
+        }
+        if member.enqueue(Message { bytes: bytes.to_vec(), group }).is_err() {
+            // It has missed something, and is told so.
+            member.options.set_error(Errno::NOBUFS);
+        }
+        member.queue.notify(Events::IN | Events::RDNORM);
     }
 }
 
@@ -79,7 +191,7 @@ fn to_guest(id: u32, groups: u32) -> SockAddr {
 impl Drop for NetlinkSocket {
     fn drop(&mut self) {
         let id = self.state.lock().id;
-        IDS.lock().remove(&id);
+        IDS.lock().remove(&(self.protocol, id));
     }
 }
 
@@ -92,7 +204,7 @@ impl SocketOps for NetlinkSocket {
                 return Err(Errno::INVAL);
             }
             if id != 0 && state.id == 0 {
-                if !IDS.lock().insert(id) {
+                if !IDS.lock().insert((self.protocol, id)) {
                     return Err(Errno::ADDRINUSE);
                 }
                 state.id = id;
@@ -132,13 +244,9 @@ impl SocketOps for NetlinkSocket {
         let own = message.task.map_or(0, |t| self.autobind(t));
         let is_admin = message.task.is_some_and(|t| t.creds().has(Cap::NetAdmin));
         for request in requests(message.data) {
-            let Some(answer) = route::answer(&request, own, is_admin) else { continue };
-            let mut state = self.state.lock();
-            if state.bytes > self.options.rcvbuf() as usize {
-                return Err(Errno::NOBUFS);
+            for bytes in self.answer(&request, own, is_admin) {
+                self.enqueue(Message { bytes, group: 0 })?;
             }
-            state.bytes += answer.len();
-            state.inbox.push_back(answer);
         }
         self.queue.notify(Events::IN | Events::RDNORM);
         Ok(message.data.len())
@@ -150,11 +258,12 @@ impl SocketOps for NetlinkSocket {
         }
         self.options.take_error()?;
         let mut state = self.state.lock();
-        let answer = state.inbox.front().ok_or(Errno::AGAIN)?;
-        let (full, count) = (answer.len(), answer.len().min(buf.len()));
-        if let (Some(to), Some(from)) = (buf.get_mut(..count), answer.get(..count)) {
+        let Message { bytes, group } = state.inbox.front().ok_or(Errno::AGAIN)?;
+        let (group, full, count) = (*group, bytes.len(), bytes.len().min(buf.len()));
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), bytes.get(..count)) {
             to.copy_from_slice(from);
         }
+        let tells_group = state.settings.get(&PKTINFO).is_some_and(|value| *value != 0);
         if flags & libc::MSG_PEEK == 0 {
             state.inbox.pop_front();
             state.bytes -= full;
@@ -162,7 +271,13 @@ impl SocketOps for NetlinkSocket {
         Ok(Incoming {
             count,
             full,
-            from: Some(to_guest(0, 0)),
+            from: Some(to_guest(0, if group > 0 { 1 << (group - 1) } else { 0 })),
+            // The kernel has no process, and is root.
+            creds: self.options.is_on(libc::SO_PASSCRED).then_some(Ucred { pid: 0, uid: 0, gid: 0 }),
+            control: tells_group
+                .then(|| Control { level: SOL_NETLINK, kind: PKTINFO, data: group.to_ne_bytes().to_vec() })
+                .into_iter()
+                .collect(),
             flags: if count < full { libc::MSG_TRUNC } else { 0 },
             ends: true,
             ..Incoming::default()
@@ -186,17 +301,27 @@ impl SocketOps for NetlinkSocket {
         if level != SOL_NETLINK || !(1..=OPTION_MAX).contains(&name) {
             return Err(Errno::NOPROTOOPT);
         }
-        let value = self.state.lock().settings.get(&name).copied().unwrap_or(0);
-        Ok(value.as_bytes().into())
+        let state = self.state.lock();
+        match name {
+            ADD_MEMBERSHIP | DROP_MEMBERSHIP | RX_RING | TX_RING => Err(Errno::NOPROTOOPT),
+            LIST_MEMBERSHIPS => Ok(state.groups.as_bytes().into()),
+            _ => Ok(i32::from(state.settings.get(&name).is_some_and(|value| *value != 0)).as_bytes().into()),
+        }
     }
 
-    fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+    fn set_option(&self, t: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         if level != SOL_NETLINK || !(1..=OPTION_MAX).contains(&name) {
             return Err(Errno::NOPROTOOPT);
         }
-        // Links, addresses and routes never change, so members of a group wait for nothing.
-        self.state.lock().settings.insert(name, int(value)?);
-        Ok(())
+        match name {
+            ADD_MEMBERSHIP | DROP_MEMBERSHIP => self.join(value, name == ADD_MEMBERSHIP),
+            RX_RING | TX_RING | LIST_MEMBERSHIPS => Err(Errno::NOPROTOOPT),
+            LISTEN_ALL_NSID if !t.creds().has(Cap::NetAdmin) => Err(Errno::PERM),
+            _ => {
+                self.state.lock().settings.insert(name, int(value)?);
+                Ok(())
+            }
+        }
     }
 
     fn poll(&self) -> Events {

@@ -253,6 +253,10 @@ impl SocketOps for TcpSocket {
         &self.end.queue
     }
 
+    fn tell(&self, level: i32, name: i32) -> SysResult<Value> {
+        if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INFO) { Ok(self.info()) } else { Err(Errno::NOPROTOOPT) }
+    }
+
     fn diag(&self) -> Diag {
         let (sent, received) = self.end.flow().map_or((0, 0), |flow| {
             let (received, sent) = flow.queues();
