@@ -26,6 +26,13 @@ fn main() -> Result<()> {
     run_trials(trials)
 }
 
+/// The same program in a network namespace of its own, as the sandbox gives it one: it changes what all would see.
+fn in_own_network(program: &Program) -> Program {
+    let enter = ["unshare", "-n", "sh", "-c", "ip link set lo up && exec \"$0\""].map(Into::into);
+    let args = enter.into_iter().chain(program.args.iter().cloned()).collect();
+    Program { args, cwd: program.cwd.clone(), env: program.env.clone(), timeout: program.timeout }
+}
+
 /// How a program runs in the sandbox.
 #[derive(Debug, Clone, Copy)]
 enum Way {
@@ -42,7 +49,7 @@ fn check(source: &Path, name: &str, way: Way) -> Result<()> {
     let program =
         Program { args: vec![exe.into()], cwd: scratch.path().join("cwd"), env: Vec::new(), timeout: TIMEOUT };
     scratch.fresh("cwd")?;
-    let native = program.run()?;
+    let native = if name.starts_with("net") { in_own_network(&program).run()? } else { program.run()? };
     scratch.fresh("cwd")?;
     let place = scratch.path().as_os_str();
     let options: &[&OsStr] = match way {

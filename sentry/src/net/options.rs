@@ -1,6 +1,7 @@
 //! The options of level `SOL_SOCKET`, which all families share.
 
-use super::message::Ucred;
+use super::devices;
+use super::message::{Control, Ucred};
 use super::socket::Socket;
 use super::stack;
 use crate::abi::Timeval;
@@ -8,8 +9,9 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::sync::Mutex;
 use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// An option's value as a guest sees it.
@@ -36,10 +38,43 @@ const SWITCHES: &[i32] = &[
     libc::SO_REUSEPORT,
     libc::SO_PASSCRED,
     libc::SO_PASSSEC,
-    libc::SO_TIMESTAMP,
-    libc::SO_TIMESTAMPNS,
     libc::SO_RXQ_OVFL,
+    libc::SO_NOFCS,
+    libc::SO_SELECT_ERR_QUEUE,
+    libc::SO_LOCK_FILTER,
 ];
+
+/// Options that are numbers which only the guest looks at: with default, least and most.
+const NUMBERS: &[(i32, i32, i32, i32)] = &[
+    (libc::SO_BUSY_POLL, 0, 0, i32::MAX),
+    (libc::SO_INCOMING_CPU, -1, i32::MIN, i32::MAX),
+    (libc::SO_MAX_PACING_RATE, -1, i32::MIN, i32::MAX),
+    (libc::SO_ZEROCOPY, 0, 0, 1),
+    (libc::SO_BINDTOIFINDEX, 0, 0, i32::MAX),
+    (SO_BUF_LOCK, 0, 0, 3),
+    (SO_TXREHASH, 1, 0, 1),
+    (SO_PREFER_BUSY_POLL, 0, 0, 1),
+    (SO_RCVMARK, 0, 0, 1),
+];
+const SO_PREFER_BUSY_POLL: i32 = 69;
+const SO_BUF_LOCK: i32 = 72;
+const SO_TXREHASH: i32 = 74;
+const SO_RCVMARK: i32 = 75;
+const SO_PASSPIDFD: i32 = 76;
+const SO_DETACH_REUSEPORT_BPF: i32 = 68;
+/// Only sockets that can carry credentials know these.
+const PASSES: [i32; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
+/// What receivers are told of times: `SO_TIMESTAMP`, `SO_TIMESTAMPNS`, and both with the newer layout.
+const STAMPS: [i32; 4] = [libc::SO_TIMESTAMP, libc::SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW];
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
+/// `SO_BPF_EXTENSIONS`: how far classic BPF reaches (`SKF_AD_MAX`).
+const SO_BPF_EXTENSIONS: i32 = 48;
+const BPF_EXTENSIONS: i32 = 64;
+/// `SO_INCOMING_NAPI_ID`.
+const SO_INCOMING_NAPI_ID: i32 = 56;
+const SO_PEERGROUPS: i32 = 59;
+const SO_COOKIE: i32 = 57;
 
 /// Values of the shared options. Each is independent of the others.
 #[derive(Debug)]
@@ -55,6 +90,16 @@ pub struct Options {
     linger: Mutex<Option<Duration>>,
     rcvtimeo: Mutex<Option<Duration>>,
     sndtimeo: Mutex<Option<Duration>>,
+    /// Which of [`STAMPS`] is wanted; 0 if none.
+    stamp: AtomicI32,
+    /// Of [`NUMBERS`], and `SO_BINDTODEVICE`'s name.
+    rest: Mutex<Rest>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Rest {
+    numbers: BTreeMap<i32, i32>,
+    device: Vec<u8>,
 }
 
 impl Options {
@@ -71,6 +116,8 @@ impl Options {
             linger: Mutex::new(None),
             rcvtimeo: Mutex::new(None),
             sndtimeo: Mutex::new(None),
+            stamp: AtomicI32::new(0),
+            rest: Mutex::default(),
         }
     }
 
@@ -87,6 +134,8 @@ impl Options {
             linger: Mutex::new(*self.linger.lock()),
             rcvtimeo: Mutex::new(*self.rcvtimeo.lock()),
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
+            stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
+            rest: Mutex::new(self.rest.lock().clone()),
         }
     }
 
@@ -158,10 +207,11 @@ impl Options {
 
     /// `getsockopt(2)` with `SOL_SOCKET`.
     pub fn get(&self, socket: &Socket, name: i32) -> SysResult<Value> {
+        refuse_passing(socket, name)?;
         let value = match name {
             _ if SWITCHES.contains(&name) => i32::from(self.is_on(name)),
-            libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => self.sndbuf() as i32,
-            libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => self.rcvbuf() as i32,
+            libc::SO_SNDBUF => self.sndbuf() as i32,
+            libc::SO_RCVBUF => self.rcvbuf() as i32,
             libc::SO_RCVLOWAT => self.rcvlowat.load(Ordering::Relaxed),
             libc::SO_SNDLOWAT => 1,
             libc::SO_PRIORITY => self.priority.load(Ordering::Relaxed),
@@ -171,13 +221,15 @@ impl Options {
             libc::SO_PROTOCOL => socket.protocol,
             libc::SO_ERROR => self.error.swap(0, Ordering::AcqRel),
             libc::SO_ACCEPTCONN => i32::from(socket.ops.is_listening()),
-            libc::SO_BSDCOMPAT | libc::SO_INCOMING_CPU | libc::SO_SELECT_ERR_QUEUE | libc::SO_LOCK_FILTER => 0,
+            libc::SO_BSDCOMPAT | SO_INCOMING_NAPI_ID => 0,
+            SO_BPF_EXTENSIONS => BPF_EXTENSIONS,
             libc::SO_PEEK_OFF => -1,
-            libc::SO_ZEROCOPY
-            | libc::SO_TIMESTAMPING
-            | libc::SO_BUSY_POLL
-            | libc::SO_NOFCS
-            | libc::SO_BINDTOIFINDEX => 0,
+            _ if STAMPS.contains(&name) => i32::from(self.stamp.load(Ordering::Relaxed) == name),
+            _ if let Some((_, default, ..)) = number_of(name) => {
+                self.rest.lock().numbers.get(&name).copied().unwrap_or(*default)
+            }
+            SO_COOKIE => return Ok(socket.ino().as_bytes().into()),
+            SO_PEERGROUPS => return Err(Errno::from_raw(libc::ENODATA)),
             libc::SO_LINGER => return Ok(self.get_linger()),
             libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => return Ok(timeout_value(self.rcvtimeo())),
             libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => return Ok(timeout_value(self.sndtimeo())),
@@ -185,7 +237,7 @@ impl Options {
                 return Ok(socket.ops.peer_creds().unwrap_or(Ucred::NONE).as_bytes().into());
             }
             libc::SO_PEERNAME => return Ok(socket.ops.peer_address()?.as_bytes().into()),
-            libc::SO_BINDTODEVICE => return Ok(Value::new()),
+            libc::SO_BINDTODEVICE => return Ok(self.rest.lock().device.as_slice().into()),
             _ => return Err(Errno::NOPROTOOPT),
         };
         Ok(value.as_bytes().into())
@@ -198,12 +250,30 @@ impl Options {
     }
 
     /// `setsockopt(2)` with `SOL_SOCKET`.
-    pub fn set(&self, t: &Task, name: i32, value: &[u8]) -> SysResult<()> {
+    pub fn set(&self, t: &Task, socket: &Socket, name: i32, value: &[u8]) -> SysResult<()> {
         if name == libc::SO_BINDTODEVICE {
-            return bind_to_device(t, value);
+            let device = device_of(t, value)?;
+            self.rest.lock().device = device;
+            return Ok(());
         }
         let int = int(value)?;
+        refuse_passing(socket, name)?;
         match name {
+            libc::SO_LOCK_FILTER if self.is_on(name) && int == 0 => return Err(Errno::PERM),
+            libc::SO_REUSEPORT if int != 0 && !is_inet(socket) => return Err(Errno::OPNOTSUPP),
+            libc::SO_ZEROCOPY if !is_inet(socket) => return Err(Errno::from_raw(ENOTSUPP)),
+            libc::SO_DETACH_FILTER => return Err(Errno::NOENT),
+            SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
+            libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
+            _ if STAMPS.contains(&name) => self.set_stamp(name, int != 0),
+            SO_PREFER_BUSY_POLL | SO_RCVMARK => self.set_number(name, i32::from(int != 0)),
+            SO_TXREHASH if int == -1 => self.set_number(name, 1),
+            _ if let Some((_, _, least, most)) = number_of(name) => {
+                if !(*least..=*most).contains(&int) {
+                    return Err(Errno::INVAL);
+                }
+                self.set_number(name, int);
+            }
             libc::SO_DEBUG if int != 0 && !t.creds().has(Cap::NetAdmin) => return Err(Errno::ACCES),
             _ if SWITCHES.contains(&name) => self.switch(name, int != 0),
             libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR | libc::SO_ACCEPTCONN => {
@@ -238,6 +308,36 @@ impl Options {
             _ => return Err(Errno::NOPROTOOPT),
         }
         Ok(())
+    }
+
+    fn set_number(&self, name: i32, value: i32) {
+        self.rest.lock().numbers.insert(name, value);
+    }
+
+    /// One kind of time stamp at a time.
+    fn set_stamp(&self, name: i32, on: bool) {
+        self.stamp.store(if on { name } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whether messages are to have the time of their arrival.
+    pub fn wants_stamps(&self) -> bool {
+        self.stamp.load(Ordering::Relaxed) != 0
+    }
+
+    /// The ancillary data that tells when a message came.
+    pub fn stamp(&self, time: Option<SystemTime>) -> Option<Control> {
+        let kind = self.stamp.load(Ordering::Relaxed);
+        if kind == 0 {
+            return None;
+        }
+        let time = time.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let part = if matches!(kind, libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW) {
+            i64::from(time.subsec_micros())
+        } else {
+            i64::from(time.subsec_nanos())
+        };
+        let data = [time.as_secs() as i64, part].as_bytes().to_vec();
+        Some(Control { level: libc::SOL_SOCKET, kind, data })
     }
 
     fn set_priority(&self, t: &Task, priority: i32) -> SysResult<()> {
@@ -291,11 +391,42 @@ fn timeout_value(timeout: Option<Duration>) -> Value {
     Timeval::from(timeout.unwrap_or_default()).as_bytes().into()
 }
 
-fn bind_to_device(t: &Task, value: &[u8]) -> SysResult<()> {
+/// `ENOTSUPP`, which is the kernel's own.
+const ENOTSUPP: i32 = 524;
+
+fn number_of(name: i32) -> Option<&'static (i32, i32, i32, i32)> {
+    NUMBERS.iter().find(|(known, ..)| *known == name)
+}
+
+fn is_inet(socket: &Socket) -> bool {
+    matches!(socket.family, libc::AF_INET | libc::AF_INET6)
+}
+
+/// `EOPNOTSUPP` for options about credentials on sockets that carry none.
+fn refuse_passing(socket: &Socket, name: i32) -> SysResult<()> {
+    let may = match name {
+        libc::SO_PASSCRED => matches!(socket.family, libc::AF_UNIX | libc::AF_NETLINK),
+        _ => socket.family == libc::AF_UNIX,
+    };
+    if PASSES.contains(&name) && !may { Err(Errno::OPNOTSUPP) } else { Ok(()) }
+}
+
+/// The interface that `SO_BINDTODEVICE` names, as it is given back; nothing for an empty name.
+fn device_of(t: &Task, value: &[u8]) -> SysResult<Vec<u8>> {
+    /// `IFNAMSIZ`, with the NUL.
+    const NAME_MAX: usize = 16;
+    let name = value.get(..value.len().min(NAME_MAX - 1)).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_link = stack::get().is_some_and(|stack| stack.links().iter().any(|link| link.name.as_bytes() == name));
+    if !is_link && !devices::all().iter().any(|device| device.name.as_bytes() == name) {
+        return Err(Errno::NODEV);
+    }
+    // As of Linux 5.7 only who is bound already needs a privilege; to be safe, all do.
     if !t.creds().has(Cap::NetRaw) {
         return Err(Errno::PERM);
     }
-    let name = value.split(|b| *b == 0).next().unwrap_or_default();
-    let is_link = stack::get().is_some_and(|stack| stack.links().iter().any(|link| link.name.as_bytes() == name));
-    if name.is_empty() || name == b"lo" || is_link { Ok(()) } else { Err(Errno::NODEV) }
+    Ok([name, &[0]].concat())
 }

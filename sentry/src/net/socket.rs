@@ -47,6 +47,12 @@ pub trait SocketOps: Send + Sync + Any {
     /// Receives a message, or what there is of a stream. `flags` may have `MSG_PEEK`, `MSG_OOB`.
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming>;
 
+    /// Takes an error off the queue (`MSG_ERRQUEUE`).
+    fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        let _ = buf;
+        Err(Errno::AGAIN)
+    }
+
     /// Takes back what [`receive`](Self::receive) gave of a stream and the guest's memory did not take.
     fn unreceive(&self, bytes: &[u8]) {
         let _ = bytes;

@@ -76,7 +76,15 @@ pub fn write(path: &str, present: &str, data: &[u8]) -> SysResult<()> {
     if path == "net/ipv4/tcp_congestion_control" && !matches!(data, "cubic" | "reno") {
         return Err(Errno::NOENT);
     }
-    WRITTEN.lock().insert(path.to_owned(), value);
+    let mut written = WRITTEN.lock();
+    if path == "net/ipv4/ip_forward" {
+        // One switch for all interfaces.
+        for link in ["all", "default", "lo"] {
+            written.insert(format!("net/ipv4/conf/{link}/forwarding"), value.clone());
+        }
+    }
+    written.insert(path.to_owned(), value);
+    drop(written);
     ANY.store(true, Ordering::Release);
     Ok(())
 }

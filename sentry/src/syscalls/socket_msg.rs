@@ -189,7 +189,11 @@ pub(super) async fn send(
 pub(super) async fn receive(t: &Task, file: &File, to: &Buffers, flags: i32) -> SysResult<Incoming> {
     let socket = Socket::of(file)?;
     if flags & libc::MSG_ERRQUEUE != 0 {
-        return Err(Errno::AGAIN);
+        // Never waits.
+        let mut buf = IoBuffer::new(to.len().min(MESSAGE_MAX));
+        let got = socket.ops.receive_error(&mut buf)?;
+        let bytes = buf.get(..got.count).unwrap_or_default();
+        return if to.copy_out(t, 0, bytes)? < bytes.len() { Err(Errno::FAULT) } else { Ok(got) };
     }
     if !socket.is_stream() {
         return receive_part(t, file, to, 0, flags, true).await;

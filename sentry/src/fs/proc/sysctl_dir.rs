@@ -117,6 +117,9 @@ impl Content for Parameter {
     }
 
     fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
+        if READ_ONLY.contains(&&*self.path) {
+            return Err(Errno::PERM);
+        }
         let present = self.read(reader)?;
         sysctl::write(&self.path, &String::from_utf8_lossy(&present), data)
     }

@@ -80,7 +80,34 @@ pub(super) fn is_group(ip: IpAddr) -> bool {
 
 /// Whether it means all of a network.
 pub(super) fn is_broadcast(ip: IpAddr) -> bool {
-    ip == IpAddr::V4(Ipv4Addr::BROADCAST) || stack::get().is_some_and(|stack| stack.is_broadcast(ip))
+    ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+        || is_loopback_broadcast(ip)
+        || stack::get().is_some_and(|stack| stack.is_broadcast(ip))
+}
+
+/// Whether it means all of the loopback network.
+pub(super) fn is_loopback_broadcast(ip: IpAddr) -> bool {
+    ip == IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255))
+}
+
+/// Whether it means all hosts of a link, of which each is a member.
+pub(super) fn is_all_hosts(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip == Ipv4Addr::new(224, 0, 0, 1),
+        IpAddr::V6(ip) => ip == Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    }
+}
+
+/// The address that packets to a group come from if they go over an interface: as `asked`, or the interface's first.
+pub(super) fn address_of(interface: u32, asked: Option<Ipv4Addr>, to: IpAddr) -> SysResult<IpAddr> {
+    if let Some(ip) = asked.filter(|ip| !ip.is_unspecified()) {
+        return Ok(ip.into());
+    }
+    let of_device = devices::all().into_iter().find(|device| device.index == interface).map(|device| device.addresses);
+    let of_link = || stack::get()?.link(interface).map(|link| link.addresses.clone());
+    let all = of_device.or_else(of_link).ok_or(Errno::NODEV)?;
+    let fits = all.into_iter().map(|(ip, _)| ip).find(|ip| ip.is_ipv4() == to.is_ipv4());
+    fits.ok_or(Errno::ADDRNOTAVAIL)
 }
 
 /// Whether a socket may have it as its own address.

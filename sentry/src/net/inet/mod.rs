@@ -6,7 +6,9 @@
 
 mod addr;
 pub mod device;
+mod errors;
 pub(super) mod icmp;
+mod multicast;
 mod options;
 mod ports;
 pub(super) mod tcp;

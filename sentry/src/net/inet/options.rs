@@ -3,9 +3,31 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::net::options::Value;
+use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
+
+/// Which values an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Any number; 0 or 1 is kept.
+    Switch,
+    /// Any number, as it is.
+    Plain,
+    /// From the first to the last.
+    Range(i32, i32),
+    /// The same, and -1, which stands for the default.
+    OrDefault(i32, i32),
+    /// The low byte of any number.
+    Byte,
+    /// Seconds until which a connection is tried: rounded to what repetitions take.
+    Retries,
+    /// As `TCP_LINGER2`: none if negative, the default if 0.
+    Linger,
+    /// It can be read only.
+    ReadOnly,
+}
 
 /// An option that is a number.
 #[derive(Debug)]
@@ -13,18 +35,31 @@ struct IntOption {
     level: i32,
     name: i32,
     default: i32,
-    min: i32,
-    max: i32,
-    /// What a value out of range gets.
-    error: Errno,
+    form: Form,
+    /// Fewest bytes that a guest may give; less than that is `EINVAL`, less than four is one byte, or 0.
+    least: usize,
 }
 
-const fn row(level: i32, name: i32, default: i32, min: i32, max: i32) -> IntOption {
-    IntOption { level, name, default, min, max, error: Errno::INVAL }
+const fn ip(name: i32, default: i32, form: Form) -> IntOption {
+    IntOption { level: IP, name, default, form, least: 0 }
 }
 
-const fn switch(level: i32, name: i32, default: i32) -> IntOption {
-    row(level, name, default, i32::MIN, i32::MAX)
+/// An option of IPv4 that wants at least a byte.
+const fn ip1(name: i32, default: i32, form: Form) -> IntOption {
+    IntOption { level: IP, name, default, form, least: 1 }
+}
+
+const fn v6(name: i32, default: i32, form: Form) -> IntOption {
+    IntOption { level: V6, name, default, form, least: 4 }
+}
+
+/// An option of IPv6 that does not mind short values.
+const fn v6any(name: i32, default: i32, form: Form) -> IntOption {
+    IntOption { level: V6, name, default, form, least: 0 }
+}
+
+const fn tcp(name: i32, default: i32, form: Form) -> IntOption {
+    IntOption { level: TCP, name, default, form, least: 4 }
 }
 
 const IP: i32 = libc::IPPROTO_IP;
@@ -32,64 +67,96 @@ const V6: i32 = libc::IPPROTO_IPV6;
 const TCP: i32 = libc::IPPROTO_TCP;
 /// `TCP_KEEPIDLE` and `TCP_KEEPINTVL` go up to this (`MAX_TCP_KEEPIDLE`).
 const KEEP_MAX: i32 = 32767;
-const IP_MINTTL: i32 = 21;
-const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
+/// Longest `TCP_LINGER2` (`TCP_FIN_TIMEOUT_MAX`).
+const LINGER_MAX: i32 = 120;
+use Form::{Byte, Linger, OrDefault, Plain, Range, ReadOnly, Retries, Switch};
 
-/// All of them, with defaults and ranges. Switches take any number and give back 0 or 1.
+/// All of them.
 static TABLE: &[IntOption] = &[
-    row(IP, libc::IP_TOS, 0, i32::MIN, i32::MAX),
-    row(IP, libc::IP_TTL, 64, 1, 255),
-    switch(IP, libc::IP_PKTINFO, 0),
-    row(IP, libc::IP_MTU_DISCOVER, 1, 0, 5),
-    switch(IP, libc::IP_RECVERR, 0),
-    switch(IP, libc::IP_RECVTTL, 0),
-    switch(IP, libc::IP_RECVTOS, 0),
-    switch(IP, libc::IP_RECVORIGDSTADDR, 0),
-    switch(IP, libc::IP_FREEBIND, 0),
-    switch(IP, IP_BIND_ADDRESS_NO_PORT, 0),
-    row(IP, IP_MINTTL, 0, 0, 255),
-    row(IP, libc::IP_MULTICAST_TTL, 1, 0, 255),
-    switch(IP, libc::IP_MULTICAST_LOOP, 1),
-    switch(IP, libc::IP_MULTICAST_ALL, 1),
-    switch(V6, libc::IPV6_V6ONLY, 0),
-    row(V6, libc::IPV6_UNICAST_HOPS, 64, 0, 255),
-    row(V6, libc::IPV6_MULTICAST_HOPS, 1, 0, 255),
-    switch(V6, libc::IPV6_MULTICAST_LOOP, 1),
-    row(V6, libc::IPV6_MTU_DISCOVER, 1, 0, 5),
-    switch(V6, libc::IPV6_RECVERR, 0),
-    switch(V6, libc::IPV6_RECVPKTINFO, 0),
-    switch(V6, libc::IPV6_RECVHOPLIMIT, 0),
-    switch(V6, libc::IPV6_RECVTCLASS, 0),
-    row(V6, libc::IPV6_TCLASS, 0, 0, 255),
-    switch(V6, libc::IPV6_FREEBIND, 0),
-    switch(V6, libc::IPV6_DONTFRAG, 0),
-    switch(TCP, libc::TCP_NODELAY, 0),
-    row(TCP, libc::TCP_MAXSEG, 0, 88, 32767),
-    switch(TCP, libc::TCP_CORK, 0),
-    row(TCP, libc::TCP_KEEPIDLE, 7200, 1, KEEP_MAX),
-    row(TCP, libc::TCP_KEEPINTVL, 75, 1, KEEP_MAX),
-    row(TCP, libc::TCP_KEEPCNT, 9, 1, 127),
-    row(TCP, libc::TCP_SYNCNT, 6, 1, 127),
-    row(TCP, libc::TCP_LINGER2, 60, i32::MIN, i32::MAX),
-    row(TCP, libc::TCP_DEFER_ACCEPT, 0, i32::MIN, i32::MAX),
-    row(TCP, libc::TCP_WINDOW_CLAMP, 0, 0, i32::MAX),
-    switch(TCP, libc::TCP_QUICKACK, 1),
-    switch(TCP, libc::TCP_THIN_LINEAR_TIMEOUTS, 0),
-    switch(TCP, libc::TCP_THIN_DUPACK, 0),
-    row(TCP, libc::TCP_USER_TIMEOUT, 0, 0, i32::MAX),
-    row(TCP, libc::TCP_FASTOPEN, 0, 0, i32::MAX),
-    switch(TCP, libc::TCP_FASTOPEN_CONNECT, 0),
-    row(TCP, libc::TCP_TIMESTAMP, 0, i32::MIN, i32::MAX),
-    row(TCP, libc::TCP_NOTSENT_LOWAT, 0, i32::MIN, i32::MAX),
+    ip(libc::IP_TOS, 0, Byte),
+    ip1(libc::IP_TTL, 64, OrDefault(1, 255)),
+    ip(3, 0, ReadOnly), // IP_HDRINCL: raw sockets have it of their own.
+    ip(libc::IP_RECVOPTS, 0, Switch),
+    ip(libc::IP_RETOPTS, 0, Switch),
+    ip(libc::IP_PKTINFO, 0, Switch),
+    ip(libc::IP_MTU_DISCOVER, 1, Range(0, 5)),
+    ip(libc::IP_RECVERR, 0, Switch),
+    ip(libc::IP_RECVTTL, 0, Switch),
+    ip(libc::IP_RECVTOS, 0, Switch),
+    ip1(libc::IP_FREEBIND, 0, Switch),
+    ip(18, 0, Switch), // IP_PASSSEC
+    ip1(libc::IP_TRANSPARENT, 0, Switch),
+    ip(libc::IP_RECVORIGDSTADDR, 0, Switch),
+    ip1(21, 0, Range(0, 255)), // IP_MINTTL
+    ip(libc::IP_NODEFRAG, 0, ReadOnly),
+    ip(23, 0, Switch),      // IP_CHECKSUM
+    ip(24, 0, Switch),      // IP_BIND_ADDRESS_NO_PORT
+    ip(25, 0, Switch),      // IP_RECVFRAGSIZE
+    ip(26, 0, Range(0, 1)), // IP_RECVERR_RFC4884
+    ip1(libc::IP_MULTICAST_TTL, 1, OrDefault(0, 255)),
+    ip1(libc::IP_MULTICAST_LOOP, 1, Switch),
+    ip1(libc::IP_MULTICAST_ALL, 1, Range(0, 1)),
+    v6(2, 0, Switch), // IPV6_2292PKTINFO and its kin, up to IPV6_2292HOPLIMIT.
+    v6(3, 0, Switch),
+    v6(4, 0, Switch),
+    v6(5, 0, Switch),
+    v6(8, 0, Switch),
+    v6(11, 0, Switch), // IPV6_FLOWINFO
+    v6(libc::IPV6_UNICAST_HOPS, 64, OrDefault(0, 255)),
+    v6(libc::IPV6_MULTICAST_HOPS, 1, OrDefault(0, 255)),
+    v6(libc::IPV6_MULTICAST_LOOP, 1, Range(0, 1)),
+    v6(libc::IPV6_ROUTER_ALERT, 0, ReadOnly),
+    v6(libc::IPV6_MTU_DISCOVER, 1, Range(0, 5)),
+    v6(libc::IPV6_RECVERR, 0, Switch),
+    v6(libc::IPV6_V6ONLY, 0, Switch),
+    v6(29, 1, Switch),      // IPV6_MULTICAST_ALL
+    v6(30, 0, Switch),      // IPV6_ROUTER_ALERT_ISOLATE
+    v6(31, 0, Range(0, 1)), // IPV6_RECVERR_RFC4884
+    v6(libc::IPV6_RECVPKTINFO, 0, Switch),
+    v6(libc::IPV6_RECVHOPLIMIT, 0, Switch),
+    v6(libc::IPV6_RECVHOPOPTS, 0, Switch),
+    v6(libc::IPV6_RECVRTHDR, 0, Switch),
+    v6(libc::IPV6_RECVDSTOPTS, 0, Switch),
+    v6(libc::IPV6_RECVPATHMTU, 0, Switch),
+    v6any(libc::IPV6_DONTFRAG, 0, Switch),
+    v6(libc::IPV6_RECVTCLASS, 0, Switch),
+    v6(libc::IPV6_TCLASS, 0, OrDefault(0, 255)),
+    v6any(70, 1, Switch),     // IPV6_AUTOFLOWLABEL
+    v6(73, 0, Range(0, 255)), // IPV6_MINHOPCOUNT
+    v6(74, 0, Switch),        // IPV6_RECVORIGDSTADDR
+    v6(libc::IPV6_TRANSPARENT, 0, Switch),
+    v6any(77, 0, Switch), // IPV6_RECVFRAGSIZE
+    v6(libc::IPV6_FREEBIND, 0, Switch),
+    IntOption { level: libc::IPPROTO_UDP, name: 1, default: 0, form: Switch, least: 4 }, // UDP_CORK
+    tcp(libc::TCP_NODELAY, 0, Switch),
+    tcp(libc::TCP_MAXSEG, 0, Range(88, 32767)),
+    tcp(libc::TCP_CORK, 0, Switch),
+    tcp(libc::TCP_KEEPIDLE, 7200, Range(1, KEEP_MAX)),
+    tcp(libc::TCP_KEEPINTVL, 75, Range(1, KEEP_MAX)),
+    tcp(libc::TCP_KEEPCNT, 9, Range(1, 127)),
+    tcp(libc::TCP_SYNCNT, 6, Range(1, 127)),
+    tcp(libc::TCP_LINGER2, 60, Linger),
+    tcp(libc::TCP_DEFER_ACCEPT, 0, Retries),
+    tcp(libc::TCP_WINDOW_CLAMP, 0, Range(0, i32::MAX)),
+    tcp(libc::TCP_QUICKACK, 1, Switch),
+    tcp(libc::TCP_THIN_LINEAR_TIMEOUTS, 0, Range(0, 1)),
+    tcp(libc::TCP_USER_TIMEOUT, 0, Range(0, i32::MAX)),
+    tcp(libc::TCP_FASTOPEN, 0, Range(0, i32::MAX)),
+    tcp(libc::TCP_FASTOPEN_CONNECT, 0, Switch),
+    tcp(libc::TCP_TIMESTAMP, 0, Plain),
+    tcp(libc::TCP_NOTSENT_LOWAT, 0, Plain),
+    tcp(libc::TCP_INQ, 0, Range(0, 1)),
 ];
 
-/// Those whose values a guest sees as set, though any number is allowed.
-const PLAIN: &[(i32, i32)] = &[
-    (IP, libc::IP_TOS),
-    (TCP, libc::TCP_LINGER2),
-    (TCP, libc::TCP_DEFER_ACCEPT),
-    (TCP, libc::TCP_TIMESTAMP),
-    (TCP, libc::TCP_NOTSENT_LOWAT),
+/// Defaults that `/proc/sys` changes.
+const TUNED: &[(i32, i32, &str)] = &[
+    (IP, libc::IP_TTL, "net/ipv4/ip_default_ttl"),
+    (V6, libc::IPV6_V6ONLY, "net/ipv6/bindv6only"),
+    (TCP, libc::TCP_KEEPIDLE, "net/ipv4/tcp_keepalive_time"),
+    (TCP, libc::TCP_KEEPINTVL, "net/ipv4/tcp_keepalive_intvl"),
+    (TCP, libc::TCP_KEEPCNT, "net/ipv4/tcp_keepalive_probes"),
+    (TCP, libc::TCP_SYNCNT, "net/ipv4/tcp_syn_retries"),
+    (TCP, libc::TCP_LINGER2, "net/ipv4/tcp_fin_timeout"),
 ];
 
 /// The values of one socket; only what differs from the defaults is stored.
@@ -109,7 +176,7 @@ impl IntOptions {
         if let Some(value) = self.set.lock().get(&(level, name)) {
             return *value;
         }
-        find(level, name).map_or(0, |option| option.default)
+        find(level, name).map_or(0, default_of)
     }
 
     /// Whether a switch is on.
@@ -120,42 +187,86 @@ impl IntOptions {
     /// `getsockopt(2)`.
     pub(super) fn get(&self, level: i32, name: i32, room: usize) -> SysResult<Value> {
         find(level, name).ok_or(Errno::NOPROTOOPT)?;
-        let value = self.value(level, name);
-        // IPv4's options come in one byte to those who ask for less than four.
-        if level == IP && (1..4).contains(&room) && (0..256).contains(&value) {
-            return Ok(Value::from_slice(&[value as u8]));
-        }
-        Ok(value.as_bytes().into())
+        Ok(shown(level, self.value(level, name), room))
     }
 
     /// `setsockopt(2)`.
     pub(super) fn set(&self, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
-        let option = find(level, name).ok_or(Errno::NOPROTOOPT)?;
-        let int = match (value.first_chunk::<4>(), value.first()) {
-            (Some(bytes), _) => i32::from_ne_bytes(*bytes),
-            (None, Some(byte)) if level == IP => i32::from(*byte),
-            _ => return Err(Errno::INVAL),
-        };
-        let int = match int {
-            // "As the route says."
-            -1 if RESETS.contains(&(level, name)) => option.default,
-            int if !(option.min..=option.max).contains(&int) => return Err(option.error),
-            int if option.min == i32::MIN && !PLAIN.contains(&(level, name)) => i32::from(int != 0),
-            int => int,
-        };
+        let option = find(level, name).ok_or(Errno::NOPROTOOPT);
+        if level == TCP && value.len() < 4 {
+            return Err(Errno::INVAL);
+        }
+        let option = option?;
+        if option.form == ReadOnly {
+            return Err(if level == V6 && value.len() < 4 { Errno::INVAL } else { Errno::NOPROTOOPT });
+        }
+        if value.len() < option.least {
+            return Err(Errno::INVAL);
+        }
+        let int = option.checked(number(level, value))?;
         self.set.lock().insert((level, name), int);
         Ok(())
     }
 }
 
-/// Those for which -1 means the default.
-const RESETS: &[(i32, i32)] = &[
-    (IP, libc::IP_TTL),
-    (IP, libc::IP_MULTICAST_TTL),
-    (V6, libc::IPV6_UNICAST_HOPS),
-    (V6, libc::IPV6_MULTICAST_HOPS),
-    (V6, libc::IPV6_TCLASS),
-];
+/// A number as a guest wrote it: IPv4 takes one byte as well.
+pub(super) fn number(level: i32, value: &[u8]) -> i32 {
+    match (value.first_chunk::<4>(), value.first()) {
+        (Some(bytes), _) => i32::from_ne_bytes(*bytes),
+        (None, Some(byte)) if level == IP => i32::from(*byte),
+        _ => 0,
+    }
+}
+
+/// A number as a guest reads it: IPv4's come in one byte to those who ask for less than four.
+pub(super) fn shown(level: i32, value: i32, room: usize) -> Value {
+    if level == IP && (1..4).contains(&room) && (0..256).contains(&value) {
+        return Value::from_slice(&[value as u8]);
+    }
+    value.as_bytes().into()
+}
+
+fn default_of(option: &IntOption) -> i32 {
+    let tuned = TUNED.iter().find(|(level, name, _)| (*level, *name) == (option.level, option.name));
+    tuned.map_or(option.default, |(_, _, path)| sysctl::number(path, option.default.into()) as i32)
+}
+
+impl IntOption {
+    /// What is kept of a value.
+    fn checked(&self, int: i32) -> SysResult<i32> {
+        match self.form {
+            Switch => Ok(i32::from(int != 0)),
+            Plain => Ok(int),
+            Byte => Ok(int & 0xff),
+            Range(first, last) if (first..=last).contains(&int) => Ok(int),
+            OrDefault(..) if int == -1 => Ok(default_of(self)),
+            OrDefault(first, last) if (first..=last).contains(&int) => Ok(int),
+            Range(..) | OrDefault(..) => Err(Errno::INVAL),
+            Retries => Ok(rounded_to_retries(int)),
+            Linger if int < 0 => Ok(-1),
+            Linger if int == 0 => Ok(default_of(self)),
+            Linger => Ok(int.min(LINGER_MAX)),
+            ReadOnly => Err(Errno::NOPROTOOPT),
+        }
+    }
+}
+
+/// The time after which a packet, repeated after 1, 2, 4… seconds, was repeated for at least so long.
+fn rounded_to_retries(seconds: i32) -> i32 {
+    /// Longest time between repetitions (`TCP_RTO_MAX`), and most of them.
+    const LONGEST: i32 = 120;
+    const MOST: i32 = 255;
+    if seconds <= 0 {
+        return 0;
+    }
+    let (mut period, mut step, mut count) = (1, 1, 1);
+    while period < seconds && count < MOST {
+        step = (step * 2).min(LONGEST);
+        period += step;
+        count += 1;
+    }
+    period
+}
 
 fn find(level: i32, name: i32) -> Option<&'static IntOption> {
     TABLE.iter().find(|option| option.level == level && option.name == name)
@@ -177,5 +288,13 @@ mod tests {
         assert_eq!(options.set(IP, libc::IP_TTL, &(-1i32).to_ne_bytes()), Ok(()));
         assert_eq!(options.value(IP, libc::IP_TTL), 64);
         assert_eq!(options.set(TCP, 9999, &[0; 4]), Err(Errno::NOPROTOOPT));
+        assert_eq!(options.set(IP, libc::IP_TTL, &[]), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn times_are_rounded_to_repetitions() {
+        for (asked, kept) in [(0, 0), (1, 1), (2, 3), (5, 7), (63, 63), (64, 127), (255, 367), (40000, 29887)] {
+            assert_eq!(rounded_to_retries(asked), kept);
+        }
     }
 }

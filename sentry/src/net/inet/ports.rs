@@ -3,6 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::net::{stack::random, sysctl};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
@@ -81,13 +82,13 @@ struct Held<T> {
 #[derive(Debug)]
 pub(super) struct Ports<T> {
     held: HashMap<u16, Vec<Held<T>>>,
-    /// Spreads connections over sockets that share a port.
-    turn: usize,
+    /// Spreads senders over sockets that share a port.
+    hasher: RandomState,
 }
 
 impl<T> Default for Ports<T> {
     fn default() -> Ports<T> {
-        Ports { held: HashMap::new(), turn: 0 }
+        Ports { held: HashMap::new(), hasher: RandomState::new() }
     }
 }
 
@@ -165,9 +166,9 @@ impl<T: Holder> Ports<T> {
         held.filter(|held| held.claim.takes(to.ip())).filter_map(|held| held.holder.upgrade()).collect()
     }
 
-    /// The best holder for packets to `to`: most `score`, then an exact address, then turns. `score` leaves out
-    /// those that do not take them.
-    pub(super) fn find(&mut self, to: SocketAddr, score: impl Fn(&T) -> Option<u32>) -> Option<Arc<T>> {
+    /// The best holder for packets to `to`: most `score`, then an exact address, then always the same one for the same
+    /// sender, so that those who share a port share its senders. `score` leaves out those that do not take them.
+    pub(super) fn find(&self, to: SocketAddr, from: SocketAddr, score: impl Fn(&T) -> Option<u32>) -> Option<Arc<T>> {
         let mut best: Option<u32> = None;
         let mut found: Vec<Arc<T>> = Vec::new();
         for held in self.held.get(&to.port())?.iter().filter(|held| held.claim.takes(to.ip())) {
@@ -182,9 +183,11 @@ impl<T: Holder> Ports<T> {
                 found.push(holder);
             }
         }
-        self.turn = self.turn.wrapping_add(1);
-        let at = self.turn.checked_rem(found.len())?;
-        found.into_iter().nth(at)
+        if found.len() <= 1 {
+            return found.pop();
+        }
+        let at = self.hasher.hash_one((to, from)).checked_rem(found.len() as u64)?;
+        found.into_iter().nth(at as usize)
     }
 }
 
@@ -251,7 +254,7 @@ mod tests {
         }
         assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Err(Errno::ADDRINUSE));
         ports.release(40000, &sockets[0]);
-        let holder = ports.find("127.0.0.1:40000".parse().unwrap(), |_| Some(0));
+        let holder = ports.find("127.0.0.1:40000".parse().unwrap(), "127.0.0.1:1".parse().unwrap(), |_| Some(0));
         if let Some(holder) = holder {
             ports.release(40000, &holder);
             assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Ok(40000));

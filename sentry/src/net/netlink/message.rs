@@ -146,6 +146,11 @@ impl Reply {
         self.message(libc::NLMSG_DONE as u16, &0i32.to_ne_bytes(), |_| {});
     }
 
+    /// For those who listen to what the request that this answers has changed.
+    pub(super) fn news(&self) -> Reply {
+        Reply { seq: self.seq, pid: self.pid, flags: 0, bytes: Vec::new() }
+    }
+
     /// For a message that nobody asked for.
     pub(super) fn unasked() -> Reply {
         Reply { seq: 0, pid: 0, flags: 0, bytes: Vec::new() }

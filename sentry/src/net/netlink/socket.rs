@@ -8,7 +8,7 @@ use crate::kernel::{Cap, Task};
 use crate::net::address::SockAddr;
 use crate::net::diag::Diag;
 use crate::net::message::{Control, Incoming, Outgoing, Ucred};
-use crate::net::options::{Options, Value, int};
+use crate::net::options::{Options, Value};
 use crate::net::registry;
 use crate::net::socket::{Socket, SocketOps};
 use crate::sync::Mutex;
@@ -145,7 +145,7 @@ impl NetlinkSocket {
 
     /// Joins or leaves a group.
     fn join(&self, value: &[u8], joins: bool) -> SysResult<()> {
-        let group = int(value)?.unsigned_abs();
+        let group = number(value).unsigned_abs();
         if !(1..=GROUPS).contains(&group) {
             return Err(Errno::INVAL);
         }
@@ -173,6 +173,11 @@ pub(super) fn broadcast(group: u32, bytes: &[u8]) {
         }
         member.queue.notify(Events::IN | Events::RDNORM);
     }
+}
+
+/// An option's value: 0 if the guest gave too little.
+fn number(value: &[u8]) -> i32 {
+    value.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes))
 }
 
 fn parse(address: &SockAddr) -> SysResult<(u32, u32)> {
@@ -318,7 +323,7 @@ impl SocketOps for NetlinkSocket {
             RX_RING | TX_RING | LIST_MEMBERSHIPS => Err(Errno::NOPROTOOPT),
             LISTEN_ALL_NSID if !t.creds().has(Cap::NetAdmin) => Err(Errno::PERM),
             _ => {
-                self.state.lock().settings.insert(name, int(value)?);
+                self.state.lock().settings.insert(name, number(value));
                 Ok(())
             }
         }

@@ -52,8 +52,10 @@ pub fn if_inet6() -> Vec<u8> {
 
 /// `/proc/net/route`.
 pub fn route() -> Vec<u8> {
-    let mut text =
-        String::from("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
+    /// Lines are padded to this.
+    const WIDTH: usize = 127;
+    let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+    let mut text = format!("{head:<WIDTH$}\n");
     /// `RTF_UP`, and `RTF_GATEWAY` with it.
     const FLAGS: (u32, u32) = (1, 3);
     let number = |ip: Option<IpAddr>| match ip {
@@ -65,7 +67,8 @@ pub fn route() -> Vec<u8> {
         let flags = if gateway.is_some() { FLAGS.1 } else { FLAGS.0 };
         let (to, via, mask) = (number(Some(to)), number(gateway), mask(prefix).to_be());
         let name = &link.name;
-        let _ = writeln!(text, "{name}\t{to:08X}\t{via:08X}\t{flags:04X}\t0\t0\t{metric}\t{mask:08X}\t0\t0\t0");
+        let line = format!("{name}\t{to:08X}\t{via:08X}\t{flags:04X}\t0\t0\t{metric}\t{mask:08X}\t0\t0\t0");
+        let _ = writeln!(text, "{line:<WIDTH$}");
     };
     for route in super::get().into_iter().flat_map(Stack::routes) {
         line(route.interface, route.destination, route.prefix, route.gateway, route.metric);

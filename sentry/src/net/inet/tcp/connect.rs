@@ -94,7 +94,11 @@ impl Tcp {
         if !addr::is_local(to.ip()) {
             return self.connect_from_free_port(to, nonblocking, chooses);
         }
-        let listener = PORTS.lock().find(to, |end| {
+        let from = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
+        if from == to {
+            return self.connect_to_itself();
+        }
+        let listener = PORTS.lock().find(to, from, |end| {
             let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
             listens.then_some(0)
         });
@@ -129,6 +133,20 @@ impl Tcp {
             self.take_local_address(to)?;
         }
         self.connect_out(to, nonblocking)
+    }
+
+    /// What it sends is what it receives: both ends began at once, and are one.
+    fn connect_to_itself(self: &Arc<Self>) -> SysResult<()> {
+        let mut state = self.state.lock();
+        state.phase = Phase::Established;
+        state.remote = state.local;
+        state.peer = Some(self.clone());
+        state.rcv_shut = false;
+        state.snd_shut = false;
+        state.fin_received = false;
+        drop(state);
+        self.queue.notify(Events::OUT | Events::WRNORM);
+        Ok(())
     }
 
     /// Connects over an interface.

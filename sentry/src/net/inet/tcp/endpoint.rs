@@ -49,8 +49,8 @@ pub(super) struct State {
     pub(super) remote: Option<SocketAddr>,
     pub(super) peer: Option<Arc<Tcp>>,
     pub(super) inbox: ByteRing,
-    /// An urgent byte that is not part of the stream.
-    pub(super) urgent: Option<u8>,
+    /// The last urgent byte.
+    pub(super) urgent: Option<Urgent>,
     pub(super) rcv_shut: bool,
     pub(super) snd_shut: bool,
     /// The peer has said that it sends no more.
@@ -59,6 +59,15 @@ pub(super) struct State {
     pub(super) dead: bool,
     /// A non-blocking `connect` succeeded and the next one is to say so.
     pub(super) unreported: bool,
+}
+
+/// An urgent byte: it stays among the others, which stop before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Urgent {
+    /// How many bytes are before it.
+    pub(super) at: usize,
+    /// Nobody has received it apart.
+    pub(super) fresh: bool,
 }
 
 /// One socket.
@@ -217,10 +226,12 @@ impl Tcp {
         if state.rcv_shut {
             ready |= Events::IN | Events::RDNORM | Events::RDHUP;
         }
-        if state.inbox.len() >= self.options.rcvlowat() {
+        // An urgent byte that comes next is not for ordinary readers.
+        let apart = state.urgent.is_some_and(|urgent| urgent.at == 0) && !self.options.is_on(libc::SO_OOBINLINE);
+        if state.inbox.len() >= self.options.rcvlowat() + usize::from(apart) {
             ready |= Events::IN | Events::RDNORM;
         }
-        ready.set(Events::PRI, state.urgent.is_some());
+        ready.set(Events::PRI, state.urgent.is_some_and(|urgent| urgent.fresh));
         let peer = state.peer.clone().filter(|_| !state.snd_shut);
         drop(state);
         let writable = peer.is_none_or(|peer| {

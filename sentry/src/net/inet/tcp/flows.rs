@@ -129,7 +129,7 @@ impl Segment {
 }
 
 fn listener(segment: &Segment) -> Option<Arc<Tcp>> {
-    PORTS.lock().find(segment.key.local, |end| {
+    PORTS.lock().find(segment.key.local, segment.key.remote, |end| {
         let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
         listens.then_some(0)
     })

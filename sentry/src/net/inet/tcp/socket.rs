@@ -1,5 +1,6 @@
 //! The socket operations of TCP.
 
+use super::super::multicast::Groups;
 use super::super::{addr, may_bind};
 use super::endpoint::{Phase, Tcp};
 use super::wrap;
@@ -208,6 +209,9 @@ impl SocketOps for TcpSocket {
                 Ok(self.end.flow().map_or(LOOPBACK_MTU, |flow| flow.mtu() as i32).as_bytes().into())
             }
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
+            (libc::IPPROTO_UDP, _) => Err(Errno::OPNOTSUPP),
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
+            _ if Groups::knows(level, name) => Groups::default().get(level, name, room),
             _ => self.end.ints.get(level, name, room),
         }
     }
@@ -237,9 +241,9 @@ impl SocketOps for TcpSocket {
         // Between sockets of the sandbox nothing is ever on a wire.
         let (received, sent) = self.end.flow().map_or((0, 0), |flow| flow.queues());
         let value = match u64::from(cmd) {
-            libc::FIONREAD => (self.end.state.lock().inbox.len() + received) as i32,
+            libc::FIONREAD => (self.end.readable() + received) as i32,
             libc::TIOCOUTQ => sent as i32,
-            _ if cmd == SIOCATMARK => i32::from(self.end.state.lock().urgent.is_some()),
+            _ if cmd == SIOCATMARK => i32::from(self.end.state.lock().urgent.is_some_and(|urgent| urgent.at == 0)),
             _ => return Err(Errno::NOTTY),
         };
         t.mem().write(arg, &value).map(|()| 0)

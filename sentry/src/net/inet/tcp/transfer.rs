@@ -1,6 +1,6 @@
 //! Sending and receiving.
 
-use super::endpoint::{Phase, Tcp};
+use super::endpoint::{Phase, State, Tcp, Urgent};
 use super::flow::Flow;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
@@ -30,13 +30,9 @@ impl Tcp {
         if count == 0 {
             return Err(Errno::AGAIN);
         }
-        let data = message.data.get(..count).unwrap_or_default();
-        match data.split_last() {
-            Some((last, rest)) if urgent && count == message.data.len() && !peer.options.is_on(libc::SO_OOBINLINE) => {
-                state.inbox.push(rest);
-                state.urgent = Some(*last);
-            }
-            _ => state.inbox.push(data),
+        state.inbox.push(message.data.get(..count).unwrap_or_default());
+        if urgent && count == message.data.len() {
+            state.urgent = Some(Urgent { at: state.inbox.len() - 1, fresh: true });
         }
         drop(state);
         let urgent = if urgent { Events::PRI } else { Events::empty() };
@@ -88,38 +84,82 @@ impl Tcp {
                 _ => Err(Errno::AGAIN),
             };
         }
+        let (skip, limit) = self.before_urgent(&state, buf.len());
         if flags & libc::MSG_PEEK != 0 {
-            let count = state.inbox.peek(0, buf);
-            return Ok(Incoming { count, full: count, ..Incoming::default() });
+            let count = state.inbox.peek(skip, buf.get_mut(..limit).unwrap_or_default());
+            return if count == 0 { Err(Errno::AGAIN) } else { Ok(taken(count, limit < buf.len())) };
         }
         let before = state.inbox.len();
-        let count = state.inbox.pop(buf);
+        state.inbox.discard(skip);
+        let count = state.inbox.pop(buf.get_mut(..limit).unwrap_or_default());
+        state.pass(skip + count);
+        if count == 0 {
+            // There was only the urgent byte.
+            return if state.rcv_shut { Ok(taken(0, true)) } else { Err(Errno::AGAIN) };
+        }
         let peer = state.peer.clone();
         drop(state);
         if let Some(peer) = peer {
             let window = peer.window(self);
-            if !Tcp::is_writable(before, window) && Tcp::is_writable(before - count, window) {
+            let now = before.saturating_sub(skip + count);
+            if !Tcp::is_writable(before, window) && Tcp::is_writable(now, window) {
                 peer.queue.notify(Events::OUT | Events::WRNORM);
             }
         }
-        Ok(Incoming { count, full: count, ..Incoming::default() })
+        Ok(taken(count, limit < buf.len()))
+    }
+
+    /// Bytes to skip, and how many may follow: reading stops before an urgent byte, and skips it the next time.
+    fn before_urgent(&self, state: &State, room: usize) -> (usize, usize) {
+        match state.urgent {
+            Some(urgent) if urgent.at > 0 => (0, room.min(urgent.at)),
+            Some(_) if !self.options.is_on(libc::SO_OOBINLINE) => (1, room),
+            _ => (0, room),
+        }
+    }
+
+    /// Bytes to read before the next urgent one (`FIONREAD`).
+    pub(super) fn readable(&self) -> usize {
+        let state = self.state.lock();
+        match state.urgent {
+            Some(urgent) if !self.options.is_on(libc::SO_OOBINLINE) => urgent.at,
+            _ => state.inbox.len(),
+        }
     }
 
     /// Puts bytes back to the front.
     pub(super) fn unreceive(&self, bytes: &[u8]) {
-        self.state.lock().inbox.push_front(bytes);
+        let mut state = self.state.lock();
+        state.inbox.push_front(bytes);
+        if let Some(urgent) = &mut state.urgent {
+            urgent.at += bytes.len();
+        }
+        drop(state);
         self.queue.notify(Events::READABLE);
     }
 
     fn receive_urgent(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
         let mut state = self.state.lock();
-        let byte = state.urgent.ok_or(Errno::INVAL)?;
-        let Some(out) = buf.first_mut() else { return Ok(Incoming::default()) };
-        *out = byte;
-        if flags & libc::MSG_PEEK == 0 {
-            state.urgent = None;
+        if matches!(state.phase, Phase::Listening { .. }) {
+            return Err(Errno::NOTCONN);
         }
-        Ok(Incoming { count: 1, full: 1, flags: libc::MSG_OOB, ends: true, ..Incoming::default() })
+        let inline = self.options.is_on(libc::SO_OOBINLINE);
+        let urgent = state.urgent.filter(|urgent| urgent.fresh && !inline).ok_or(Errno::INVAL)?;
+        let mut byte = [0];
+        state.inbox.peek(urgent.at, &mut byte);
+        if flags & libc::MSG_PEEK == 0 {
+            state.urgent = Some(Urgent { fresh: false, ..urgent });
+        }
+        let [byte] = byte;
+        let count = match buf.first_mut() {
+            Some(out) => {
+                *out = byte;
+                1
+            }
+            None => 0,
+        };
+        let flags = if count == 0 { libc::MSG_OOB | libc::MSG_TRUNC } else { libc::MSG_OOB };
+        Ok(Incoming { count, full: count, flags, ends: true, ..Incoming::default() })
     }
 
     pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
@@ -152,6 +192,21 @@ impl Tcp {
         self.notify_all();
         Ok(())
     }
+}
+
+impl State {
+    /// Bytes were read.
+    fn pass(&mut self, count: usize) {
+        self.urgent = self
+            .urgent
+            .and_then(|urgent| Some(Urgent { at: urgent.at.checked_sub(count)?, ..urgent }))
+            .filter(|_| !self.inbox.is_empty());
+    }
+}
+
+/// Bytes of the stream; `stops` if what follows does not belong to them.
+fn taken(count: usize, stops: bool) -> Incoming {
+    Incoming { count, full: count, ends: stops, ..Incoming::default() }
 }
 
 /// What came over an interface.

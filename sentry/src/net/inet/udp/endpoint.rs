@@ -1,18 +1,22 @@
 //! One socket's state, and how datagrams reach it.
 
 use super::super::addr;
+use super::super::errors::{Errors, Failed};
+use super::super::multicast::Groups;
 use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
 use super::PORTS;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
-use crate::net::counters;
+use crate::net::message::Incoming;
 use crate::net::options::Options;
+use crate::net::{counters, devices};
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Longest datagram: 65535 less the headers.
 const MAX_LEN: usize = 65507;
@@ -26,6 +30,8 @@ pub(super) struct Envelope {
     pub(super) from: SocketAddr,
     pub(super) to: IpAddr,
     pub(super) marks: Marks,
+    /// When it came, if that was of interest.
+    pub(super) time: Option<SystemTime>,
 }
 
 /// What an IP header carries beside the addresses.
@@ -45,6 +51,9 @@ pub(super) struct State {
     pub(super) remote: Option<SocketAddr>,
     bytes: ByteRing,
     pub(super) envelopes: VecDeque<Envelope>,
+    pub(super) errors: Errors,
+    /// Datagrams for which there was no room.
+    pub(super) lost: u32,
     pub(super) rcv_shut: bool,
     pub(super) snd_shut: bool,
 }
@@ -63,6 +72,7 @@ pub(super) struct Udp {
     pub(super) uid: u32,
     pub(super) options: Arc<Options>,
     pub(super) ints: IntOptions,
+    pub(super) groups: Groups,
     pub(super) queue: WaitQueue,
     pub(super) state: Mutex<State>,
 }
@@ -80,6 +90,7 @@ impl Udp {
             uid,
             options,
             ints: IntOptions::default(),
+            groups: Groups::default(),
             queue: WaitQueue::new(),
             state: Mutex::default(),
         })
@@ -163,34 +174,102 @@ impl Udp {
             (state.remote, state.snd_shut)
         };
         let to = to.or(remote).ok_or(Errno::DESTADDRREQ)?;
-        let to = addr::route(to)?;
         self.options.take_error()?;
         if snd_shut {
             return Err(Errno::PIPE);
         }
+        let out = self.groups.out().filter(|_| to.ip().is_multicast());
+        let to = if out.is_some() { to } else { addr::route(to)? };
+        if addr::is_broadcast(to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
+            return Err(Errno::ACCES);
+        }
         let local = self.autobind()?;
-        let ip = if local.ip().is_unspecified() { addr::source_for(to.ip())? } else { local.ip() };
+        let ip = match out {
+            _ if !local.ip().is_unspecified() && !local.ip().is_multicast() => local.ip(),
+            Some((interface, address)) => addr::address_of(interface, address, to.ip())?,
+            None => addr::source_for(to.ip())?,
+        };
         let from = SocketAddr::new(ip, local.port());
+        let over_lo = out.is_some_and(|(interface, _)| interface == devices::LOOPBACK);
+        counters::count(&counters::UDP_OUT, to.is_ipv4());
+        if over_lo || addr::is_loopback_broadcast(to.ip()) {
+            self.deliver_to_all(data, from, to, marks);
+            return Ok(data.len());
+        }
         if !addr::is_local(to.ip()) {
+            if to.ip().is_multicast() && self.loops(to) {
+                self.deliver_to_all(data, from, to, marks);
+            }
             return self.send_out(data, from, to, marks);
         }
         if self.ask_resolver(data, to) {
             return Ok(data.len());
         }
-        let target = PORTS.lock().find(to, |end| end.score(from));
-        counters::count(&counters::UDP_OUT, to.is_ipv4());
         counters::loopback(data.len());
+        let target = PORTS.lock().find(to, from, |end| end.score(from));
         match target {
-            Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks }),
-            // What comes back is an ICMP error, which only a connected socket hears of.
-            None if remote == Some(to) => {
-                counters::count(&counters::UDP_NO_PORT, to.is_ipv4());
-                self.options.set_error(Errno::CONNREFUSED);
-                self.queue.notify(Events::ALWAYS);
-            }
-            None => counters::count(&counters::UDP_NO_PORT, to.is_ipv4()),
+            Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None }),
+            None => self.nobody_there(data, to, remote == Some(to)),
         }
         Ok(data.len())
+    }
+
+    /// What is sent to groups comes back to members here (`IP_MULTICAST_LOOP`).
+    fn loops(&self, to: SocketAddr) -> bool {
+        if to.is_ipv4() {
+            self.ints.is_on(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP)
+        } else {
+            self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP)
+        }
+    }
+
+    /// Delivers what is for many.
+    fn deliver_to_all(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) {
+        counters::loopback(data.len());
+        for target in receivers(from, to) {
+            target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None });
+        }
+    }
+
+    /// Nobody has the port that a datagram was for: what comes back is an ICMP error, of which a connected socket hears,
+    /// and one that asked for errors.
+    fn nobody_there(&self, data: &[u8], to: SocketAddr, is_peer: bool) {
+        /// Type and code of "port unreachable", of ICMP and ICMPv6.
+        const UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
+        counters::count(&counters::UDP_NO_PORT, to.is_ipv4());
+        let [v4, v6] = UNREACHABLE;
+        let icmp = if to.is_ipv4() { v4 } else { v6 };
+        let failed = Failed { errno: Errno::CONNREFUSED, icmp, to, from: to.ip(), data: data.to_vec() };
+        self.heard(failed, is_peer, true);
+    }
+
+    /// An ICMP error came back for a datagram.
+    pub(super) fn heard(&self, failed: Failed, is_peer: bool, hard: bool) {
+        let (level, name) = if self.family == libc::AF_INET {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        };
+        let queues = self.ints.is_on(level, name);
+        if !queues && !(is_peer && hard) {
+            return;
+        }
+        self.options.set_error(failed.errno);
+        if queues {
+            self.state.lock().errors.push(failed);
+        }
+        self.queue.notify(Events::ALWAYS | Events::IN | Events::OUT);
+    }
+
+    /// `MSG_ERRQUEUE`.
+    pub(super) fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        let (failed, next) = self.state.lock().errors.pop().ok_or(Errno::AGAIN)?;
+        // The pending error goes with the last of them.
+        let _ = self.options.take_error();
+        if let Some(next) = next {
+            self.options.set_error(next);
+        }
+        Ok(failed.into_incoming(self.family, buf))
     }
 
     /// How well datagrams from `from` fit: those connected there are preferred, those connected elsewhere
@@ -205,8 +284,11 @@ impl Udp {
 
     /// Puts a datagram into the queue; without room it is lost.
     pub(super) fn deliver(&self, data: &[u8], envelope: Envelope) {
+        let time = self.options.wants_stamps().then(SystemTime::now);
+        let envelope = Envelope { time, ..envelope };
         let mut state = self.state.lock();
         if state.used() > self.options.rcvbuf() as usize {
+            state.lost = state.lost.wrapping_add(1);
             counters::count(&counters::UDP_FULL, envelope.to.is_ipv4());
             return;
         }
@@ -256,7 +338,7 @@ impl Udp {
     pub(super) fn poll(&self) -> Events {
         let state = self.state.lock();
         let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
-        ready.set(Events::ERR, self.options.has_error());
+        ready.set(Events::ERR, self.options.has_error() || !state.errors.is_empty());
         ready.set(Events::HUP, state.rcv_shut && state.snd_shut);
         if state.rcv_shut {
             ready |= Events::RDHUP | Events::IN | Events::RDNORM;
@@ -266,4 +348,27 @@ impl Udp {
         }
         ready
     }
+}
+
+/// Who receives a datagram to many: for a group its members, and those that did not say that they want to be told only of
+/// groups they joined, as long as anybody here is a member.
+pub(super) fn receivers(from: SocketAddr, to: SocketAddr) -> Vec<Arc<Udp>> {
+    let mut all = PORTS.lock().all(to);
+    all.retain(|end| end.score(from).is_some());
+    if !to.ip().is_multicast() {
+        return all;
+    }
+    let hears_all = |end: &Udp| {
+        if to.is_ipv4() {
+            end.ints.is_on(libc::IPPROTO_IP, libc::IP_MULTICAST_ALL)
+        } else {
+            end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL)
+        }
+    };
+    let somebody = all.iter().any(|end| end.groups.wants(to.ip(), from.ip()).is_some()) || addr::is_all_hosts(to.ip());
+    all.retain(|end| match end.groups.wants(to.ip(), from.ip()) {
+        Some(wants) => wants,
+        None => somebody && hears_all(end),
+    });
+    all
 }

@@ -1,10 +1,10 @@
 //! Datagrams over interfaces, and to an engine's resolver.
 
 use super::super::addr;
+use super::super::errors::Failed;
 use super::PORTS;
-use super::endpoint::{Envelope, Marks, Udp};
+use super::endpoint::{Envelope, Marks, Udp, receivers};
 use crate::errno::{Errno, SysResult};
-use crate::executor::Events;
 use crate::net::stack;
 use crate::net::stack::icmp::Quoted;
 use crate::net::stack::packet::{Head, Packet, UDP, put_checksum, u16_at};
@@ -68,7 +68,7 @@ impl Asker for Udp {
         let Some(local) = self.state.lock().local else { return };
         if self.score(from).is_some() {
             let to = if local.ip().is_unspecified() { from.ip() } else { local.ip() };
-            self.deliver(data, Envelope { len: data.len(), from, to, marks: Marks { hops: 64, class: 0 } });
+            self.deliver(data, Envelope { len: data.len(), from, to, marks: Marks { hops: 64, class: 0 }, time: None });
         }
     }
 }
@@ -82,19 +82,16 @@ pub(in crate::net) fn input(packet: &Packet<'_>, datagrams: Option<usize>) -> bo
     let Some(data) = udp.get(HEADER..end) else { return true };
     let (from, to) = (SocketAddr::new(packet.src, source), SocketAddr::new(packet.dst, port));
     let is_group = addr::is_group(packet.dst);
-    let targets = if is_group {
-        PORTS.lock().all(to).into_iter().filter(|end| end.score(from).is_some()).collect()
-    } else {
-        Vec::from_iter(PORTS.lock().find(to, |end| end.score(from)))
-    };
+    let targets =
+        if is_group { receivers(from, to) } else { Vec::from_iter(PORTS.lock().find(to, from, |end| end.score(from))) };
     let marks = Marks { hops: packet.hops, class: packet.class };
     for target in &targets {
         let size = datagrams.unwrap_or(data.len()).max(1);
         if data.is_empty() {
-            target.deliver(data, Envelope { len: 0, from, to: to.ip(), marks });
+            target.deliver(data, Envelope { len: 0, from, to: to.ip(), marks, time: None });
         }
         for part in data.chunks(size) {
-            target.deliver(part, Envelope { len: part.len(), from, to: to.ip(), marks });
+            target.deliver(part, Envelope { len: part.len(), from, to: to.ip(), marks, time: None });
         }
     }
     is_group || !targets.is_empty()
@@ -104,12 +101,25 @@ pub(in crate::net) fn input(packet: &Packet<'_>, datagrams: Option<usize>) -> bo
 pub(in crate::net) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
     let Some((local, remote)) = quoted.ports() else { return };
     let remote = SocketAddr::new(quoted.dst, remote);
-    let found = PORTS.lock().find(SocketAddr::new(quoted.src, local), |end| {
-        let is_connected = end.state.lock().remote == Some(remote);
-        is_connected.then_some(0)
+    // The one that is connected there, or else the one that has the port.
+    let own = SocketAddr::new(quoted.src, local);
+    let found = PORTS.lock().find(own, remote, |end| match end.state.lock().remote {
+        Some(to) if to == remote => Some(1),
+        Some(_) => None,
+        None => Some(0),
     });
-    if let Some(end) = found.filter(|_| hard) {
-        end.options.set_error(errno);
-        end.queue.notify(Events::READABLE | Events::WRITABLE);
+    let Some(end) = found else { return };
+    let is_peer = end.state.lock().remote == Some(remote);
+    let data = quoted.payload.get(HEADER..).unwrap_or_default().to_vec();
+    let icmp = if quoted.dst.is_ipv4() { (3, code_of(errno)) } else { (1, code_of(errno)) };
+    end.heard(Failed { errno, icmp, to: remote, from: quoted.dst, data }, is_peer, hard);
+}
+
+/// The code that means such an error: of its message only that is left.
+fn code_of(errno: Errno) -> u8 {
+    match errno {
+        Errno::CONNREFUSED => 3,
+        Errno::HOSTUNREACH => 1,
+        _ => 0,
     }
 }

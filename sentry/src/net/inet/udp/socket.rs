@@ -1,5 +1,6 @@
 //! The socket operations of UDP.
 
+use super::super::multicast::Groups;
 use super::super::{addr, may_bind};
 use super::endpoint::{Envelope, Marks, Udp};
 use crate::errno::{Errno, SysResult};
@@ -17,6 +18,11 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const UDP_CORK: i32 = 1;
+
+/// Whether sockets of `family` have options of `level`.
+fn fits(family: i32, level: i32) -> bool {
+    family == libc::AF_INET6 || level != libc::IPPROTO_IPV6
+}
 
 /// A UDP socket: gives its port back when it goes.
 #[derive(Debug)]
@@ -81,8 +87,13 @@ impl UdpSocket {
 
     /// What options ask to be told with each datagram.
     fn control(&self, envelope: Envelope) -> Vec<Control> {
-        let Envelope { to, marks, .. } = envelope;
-        let mut out = Vec::new();
+        let Envelope { to, marks, time, .. } = envelope;
+        let mut out = Vec::from_iter(self.end.options.stamp(time));
+        let lost = self.end.state.lock().lost;
+        if lost > 0 && self.end.options.is_on(libc::SO_RXQ_OVFL) {
+            let data = lost.to_ne_bytes().to_vec();
+            out.push(Control { level: libc::SOL_SOCKET, kind: libc::SO_RXQ_OVFL, data });
+        }
         let mut put = |level, kind, data: &[u8]| out.push(Control { level, kind, data: data.to_vec() });
         let on = |level, name| self.end.ints.is_on(level, name);
         if let IpAddr::V4(ip) = to {
@@ -186,6 +197,10 @@ impl SocketOps for UdpSocket {
         Ok(received.map_or(ended, |(count, envelope)| self.incoming(count, envelope)))
     }
 
+    fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        self.end.receive_error(buf)
+    }
+
     fn shutdown(&self, how: i32) -> SysResult<()> {
         self.end.shutdown(how)
     }
@@ -206,8 +221,12 @@ impl SocketOps for UdpSocket {
         match (level, name) {
             (libc::IPPROTO_IP, libc::IP_MTU) if !connected => Err(Errno::NOTCONN),
             (libc::IPPROTO_IP, libc::IP_MTU) => Ok(65536i32.as_bytes().into()),
-            (libc::IPPROTO_UDP, UDP_CORK) => Ok(0i32.as_bytes().into()),
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU) => Ok(65536i32.as_bytes().into()),
+            (libc::IPPROTO_UDP, UDP_CORK) => Ok(self.end.ints.value(level, name).as_bytes().into()),
+            (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_TCP, _) => Err(Errno::OPNOTSUPP),
+            _ if Groups::knows(level, name) && fits(self.end.family, level) => self.end.groups.get(level, name, room),
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
             _ => self.end.ints.get(level, name, room),
         }
@@ -218,6 +237,8 @@ impl SocketOps for UdpSocket {
             (libc::IPPROTO_TCP, _) => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
+            (libc::IPPROTO_UDP, _) if value.len() < 4 => Err(Errno::INVAL),
+            _ if Groups::knows(level, name) => self.end.groups.set(level, name, value),
             _ => self.end.ints.set(level, name, value),
         }
     }

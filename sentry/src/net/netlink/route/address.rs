@@ -111,7 +111,7 @@ fn may_change(index: u32) -> SysResult<()> {
     if stack::get().is_some_and(|stack| stack.link(index).is_some()) { Err(Errno::OPNOTSUPP) } else { Ok(()) }
 }
 
-pub(super) fn add(request: &Request<'_>) -> Answer {
+pub(super) fn add(request: &Request<'_>, reply: &Reply) -> Answer {
     let (message, ip) = parse(request)?;
     let longest = if ip.is_ipv4() { 32 } else { 128 };
     if message.prefix > longest {
@@ -126,19 +126,21 @@ pub(super) fn add(request: &Request<'_>) -> Answer {
         Err(Errno::NODEV) => return Err(Failure::because(Errno::NODEV, "ipv4: Device not found")),
         done => done?,
     }
-    announce(libc::RTM_NEWADDR, (ip, message.prefix), message.index);
+    let mut news = reply.news();
+    write(libc::RTM_NEWADDR, &mut news, (ip, message.prefix), &name_of(message.index), message.index);
+    broadcast(group_of(ip), &news.into_bytes());
     Ok(())
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Answer {
+pub(super) fn delete(request: &Request<'_>, reply: &Reply) -> Answer {
     let (message, ip) = parse(request)?;
     may_change(message.index)?;
     let name = name_of(message.index);
     match devices::remove_address(message.index, (ip, Some(message.prefix))) {
         Ok(address) => {
-            let mut reply = Reply::unasked();
-            write(libc::RTM_DELADDR, &mut reply, address, &name, message.index);
-            broadcast(group_of(ip), &reply.into_bytes());
+            let mut news = reply.news();
+            write(libc::RTM_DELADDR, &mut news, address, &name, message.index);
+            broadcast(group_of(ip), &news.into_bytes());
             Ok(())
         }
         Err(Errno::ADDRNOTAVAIL) => Err(Failure::because(Errno::ADDRNOTAVAIL, "ipv4: Address not found")),
@@ -152,10 +154,4 @@ fn group_of(ip: IpAddr) -> u32 {
 
 fn name_of(index: u32) -> String {
     devices::all().into_iter().find(|device| device.index == index).map(|device| device.name).unwrap_or_default()
-}
-
-fn announce(kind: u16, address: routing::Address, index: u32) {
-    let mut reply = Reply::unasked();
-    write(kind, &mut reply, address, &name_of(index), index);
-    broadcast(group_of(address.0), &reply.into_bytes());
 }

@@ -47,8 +47,8 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, is_admin: bool, reply: &
         libc::RTM_SETLINK => link::change(request),
         libc::RTM_DELLINK => link::delete(request),
         libc::RTM_GETADDR => address::get(request, dump, reply),
-        libc::RTM_NEWADDR => address::add(request),
-        libc::RTM_DELADDR => address::delete(request),
+        libc::RTM_NEWADDR => address::add(request, reply),
+        libc::RTM_DELADDR => address::delete(request, reply),
         libc::RTM_GETROUTE => routes::get(request, dump, reply).map_err(Failure::from),
         RTM_GETRULE if dump => {
             tables::rules(request, reply);

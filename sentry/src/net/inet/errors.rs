@@ -1,0 +1,97 @@
+//! Errors that datagrams came back with, kept for `MSG_ERRQUEUE` (`IP_RECVERR` of `ip(7)`).
+
+use super::addr;
+use crate::errno::Errno;
+use crate::net::message::{Control, Incoming};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use zerocopy::IntoBytes;
+
+/// What errors may hold in all: they are no use to who does not read them.
+const BYTES_MAX: usize = 64 << 10;
+/// What one is charged beyond its data.
+const OVERHEAD: usize = 512;
+
+/// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
+const ORIGIN_ICMP: u8 = 2;
+const ORIGIN_ICMP6: u8 = 3;
+
+/// A message of ICMP about a datagram.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    pub(super) errno: Errno,
+    /// Type and code of the message.
+    pub(super) icmp: (u8, u8),
+    /// Where the datagram was for.
+    pub(super) to: SocketAddr,
+    /// Who sent the message.
+    pub(super) from: IpAddr,
+    /// What is known of the datagram's data.
+    pub(super) data: Vec<u8>,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    queue: VecDeque<Failed>,
+    used: usize,
+}
+
+impl Errors {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Adds one; without room it is lost.
+    pub(super) fn push(&mut self, failed: Failed) {
+        let charge = failed.data.len() + OVERHEAD;
+        if self.used + charge <= BYTES_MAX {
+            self.used += charge;
+            self.queue.push_back(failed);
+        }
+    }
+
+    /// Takes one, and the error of the one that is next.
+    pub(super) fn pop(&mut self) -> Option<(Failed, Option<Errno>)> {
+        let failed = self.queue.pop_front()?;
+        self.used -= failed.data.len() + OVERHEAD;
+        Some((failed, self.queue.front().map(|next| next.errno)))
+    }
+}
+
+impl Failed {
+    /// As a guest receives it on a socket of `family`.
+    pub(super) fn into_incoming(self, family: i32, buf: &mut [u8]) -> Incoming {
+        let count = self.data.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), self.data.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        let truncated = if count < self.data.len() { libc::MSG_TRUNC } else { 0 };
+        Incoming {
+            count,
+            full: count,
+            from: Some(addr::to_guest(family, self.to)),
+            control: vec![self.control(family)],
+            flags: libc::MSG_ERRQUEUE | truncated,
+            ends: true,
+            ..Incoming::default()
+        }
+    }
+
+    /// `struct sock_extended_err` and the address of who complains.
+    fn control(&self, family: i32) -> Control {
+        let v4 = self.to.is_ipv4();
+        let (kind, code) = self.icmp;
+        let origin = if v4 { ORIGIN_ICMP } else { ORIGIN_ICMP6 };
+        let mut data = (self.errno.raw() as u32).as_bytes().to_vec();
+        data.extend([origin, kind, code, 0]);
+        data.extend([0; 8]);
+        data.extend_from_slice(addr::to_guest(family, SocketAddr::new(self.from, 0)).as_bytes());
+        let (level, kind) = if family == libc::AF_INET {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        };
+        Control { level, kind, data }
+    }
+}
