@@ -27,7 +27,7 @@ static int skipped(int level, int name)
 		{ SOL_SOCKET, 31 }, { SOL_SOCKET, 77 }, { SOL_SOCKET, 50 }, { SOL_SOCKET, 52 }, { SOL_SOCKET, 53 },
 		{ SOL_SOCKET, 70 }, { SOL_SOCKET, 73 }, { SOL_SOCKET, 61 }, { SOL_SOCKET, SO_MAX_PACING_RATE },
 		{ SOL_SOCKET, SO_PRIORITY }, { SOL_SOCKET, SO_RXQ_OVFL }, { SOL_SOCKET, 26 }, { SOL_SOCKET, 51 },
-		{ SOL_SOCKET, 41 }, { SOL_SOCKET, 54 }, { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, 65 },
+		{ SOL_SOCKET, 41 }, { SOL_SOCKET, 76 }, { SOL_SOCKET, SO_RCVLOWAT }, { SOL_SOCKET, 54 }, { SOL_SOCKET, SO_TIMESTAMPING }, { SOL_SOCKET, 65 },
 		{ IPPROTO_TCP, TCP_CONGESTION }, { IPPROTO_TCP, TCP_INFO }, { IPPROTO_TCP, TCP_ULP }, { IPPROTO_TCP, 33 },
 		{ IPPROTO_TCP, TCP_MD5SIG }, { IPPROTO_TCP, 32 }, { IPPROTO_TCP, TCP_CC_INFO }, { IPPROTO_TCP, 35 },
 		{ IPPROTO_TCP, TCP_REPAIR }, { IPPROTO_TCP, 20 }, { IPPROTO_TCP, 21 }, { IPPROTO_TCP, TCP_REPAIR_OPTIONS },
@@ -37,13 +37,13 @@ static int skipped(int level, int name)
 		{ IPPROTO_IP, 16 }, { IPPROTO_IP, 17 }, { IPPROTO_IP, 4 }, { IPPROTO_IP, 9 },
 		{ IPPROTO_IPV6, 34 }, { IPPROTO_IPV6, 35 }, { IPPROTO_IPV6, 50 }, { IPPROTO_IPV6, 54 }, { IPPROTO_IPV6, 55 },
 		{ IPPROTO_IPV6, 57 }, { IPPROTO_IPV6, 59 }, { IPPROTO_IPV6, 6 }, { IPPROTO_IPV6, 32 }, { IPPROTO_IPV6, 33 },
-		{ IPPROTO_IPV6, 1 }, { IPPROTO_IPV6, 80 },
+		{ IPPROTO_IPV6, 1 }, { IPPROTO_IPV6, IPV6_MTU }, { IPPROTO_IPV6, 72 }, { IPPROTO_IPV6, 76 }, { IPPROTO_IPV6, 80 },
 	};
 	for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
 		if (all[i][0] == level && all[i][1] == name)
 			return 1;
 	/* Netfilter's numbers. */
-	return (level == IPPROTO_IPV6 && name >= 63 && name <= 65) || (level == IPPROTO_IP && name >= 32 && name <= 48 && name > 41);
+	return (level == IPPROTO_IPV6 && name >= 63 && name <= 65) || (level == IPPROTO_IP && name == 49) || (level == IPPROTO_IP && name >= 32 && name <= 48 && name > 41);
 }
 
 static void show(int fd, int level, int name, int room)

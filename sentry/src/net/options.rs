@@ -83,6 +83,8 @@ pub struct Options {
     sndbuf: AtomicU32,
     rcvbuf: AtomicU32,
     rcvlowat: AtomicI32,
+    /// Where `MSG_PEEK` begins; the front if negative.
+    peek_off: AtomicI32,
     priority: AtomicI32,
     mark: AtomicU32,
     /// Pending error (`SO_ERROR`), 0 if none.
@@ -110,6 +112,7 @@ impl Options {
             sndbuf: AtomicU32::new(sndbuf),
             rcvbuf: AtomicU32::new(rcvbuf),
             rcvlowat: AtomicI32::new(1),
+            peek_off: AtomicI32::new(-1),
             priority: AtomicI32::new(0),
             mark: AtomicU32::new(0),
             error: AtomicI32::new(0),
@@ -128,6 +131,7 @@ impl Options {
             sndbuf: AtomicU32::new(self.sndbuf()),
             rcvbuf: AtomicU32::new(self.rcvbuf()),
             rcvlowat: AtomicI32::new(self.rcvlowat.load(Ordering::Relaxed)),
+            peek_off: AtomicI32::new(-1),
             priority: AtomicI32::new(self.priority.load(Ordering::Relaxed)),
             mark: AtomicU32::new(self.mark.load(Ordering::Relaxed)),
             error: AtomicI32::new(0),
@@ -165,6 +169,19 @@ impl Options {
     /// `SO_RCVLOWAT`.
     pub fn rcvlowat(&self) -> usize {
         self.rcvlowat.load(Ordering::Relaxed).max(1) as usize
+    }
+
+    /// Where `MSG_PEEK` begins (`SO_PEEK_OFF`), if that is not always the front.
+    pub fn peek_off(&self) -> Option<usize> {
+        usize::try_from(self.peek_off.load(Ordering::Relaxed)).ok()
+    }
+
+    /// `count` bytes were peeked at, or taken: the next peek begins behind them, or nearer.
+    pub fn move_peek_off(&self, count: usize, peeked: bool) {
+        if let Some(at) = self.peek_off() {
+            let at = if peeked { at.saturating_add(count) } else { at.saturating_sub(count) };
+            self.peek_off.store(i32::try_from(at).unwrap_or(i32::MAX), Ordering::Relaxed);
+        }
     }
 
     /// `SO_LINGER`.
@@ -223,7 +240,8 @@ impl Options {
             libc::SO_ACCEPTCONN => i32::from(socket.ops.is_listening()),
             libc::SO_BSDCOMPAT | SO_INCOMING_NAPI_ID => 0,
             SO_BPF_EXTENSIONS => BPF_EXTENSIONS,
-            libc::SO_PEEK_OFF => -1,
+            libc::SO_PEEK_OFF => self.peek_off.load(Ordering::Relaxed),
+            SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
             _ if STAMPS.contains(&name) => i32::from(self.stamp.load(Ordering::Relaxed) == name),
             _ if let Some((_, default, ..)) = number_of(name) => {
                 self.rest.lock().numbers.get(&name).copied().unwrap_or(*default)
@@ -261,7 +279,10 @@ impl Options {
         match name {
             libc::SO_LOCK_FILTER if self.is_on(name) && int == 0 => return Err(Errno::PERM),
             libc::SO_REUSEPORT if int != 0 && !is_inet(socket) => return Err(Errno::OPNOTSUPP),
-            libc::SO_ZEROCOPY if !is_inet(socket) => return Err(Errno::from_raw(ENOTSUPP)),
+            libc::SO_ZEROCOPY if !is_inet(socket) => return Err(Errno::OPNOTSUPP),
+            libc::SO_PEEK_OFF if may_peek_at(socket) => self.peek_off.store(int, Ordering::Relaxed),
+            libc::SO_PEEK_OFF => return Err(Errno::OPNOTSUPP),
+            SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
             libc::SO_DETACH_FILTER => return Err(Errno::NOENT),
             SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
             libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
@@ -391,8 +412,10 @@ fn timeout_value(timeout: Option<Duration>) -> Value {
     Timeval::from(timeout.unwrap_or_default()).as_bytes().into()
 }
 
-/// `ENOTSUPP`, which is the kernel's own.
-const ENOTSUPP: i32 = 524;
+/// Whether `SO_PEEK_OFF` means something.
+fn may_peek_at(socket: &Socket) -> bool {
+    socket.family == libc::AF_UNIX || matches!(socket.protocol, libc::IPPROTO_TCP | libc::IPPROTO_UDP)
+}
 
 fn number_of(name: i32) -> Option<&'static (i32, i32, i32, i32)> {
     NUMBERS.iter().find(|(known, ..)| *known == name)

@@ -81,7 +81,7 @@ pub trait SocketOps: Send + Sync + Any {
     /// `setsockopt(2)` of a level other than `SOL_SOCKET`.
     fn set_option(&self, t: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         let _ = (t, level, name, value);
-        Err(Errno::NOPROTOOPT)
+        Err(Errno::OPNOTSUPP)
     }
 
     /// `ioctl(2)`; `ENOTTY` for what the family does not know.

@@ -219,9 +219,20 @@ pub(super) async fn receive(t: &Task, file: &File, to: &Buffers, flags: i32) -> 
 async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i32, wait: bool) -> SysResult<Incoming> {
     let socket = Socket::of(file)?;
     let room = (to.len() - skip).min(if socket.is_stream() { CHUNK } else { MESSAGE_MAX });
+    let peeks = flags & libc::MSG_PEEK != 0;
+    let from = socket.options.peek_off().filter(|_| peeks).unwrap_or(0);
+    if from > MESSAGE_MAX {
+        return Err(Errno::AGAIN);
+    }
     let attempt = || {
-        let mut buf = IoBuffer::new(room);
-        socket.ops.receive(&mut buf, flags).map(|got| (buf, got))
+        let mut buf = IoBuffer::new(room + from);
+        let mut got = socket.ops.receive(&mut buf, flags)?;
+        if from > 0 && got.count <= from && socket.is_stream() && !got.ends {
+            return Err(Errno::AGAIN);
+        }
+        got.count = got.count.saturating_sub(from);
+        got.full = got.full.saturating_sub(from);
+        Ok((buf, got))
     };
     let timeout = socket.options.rcvtimeo();
     let (buf, got) = if wait && waits(file, flags) {
@@ -230,7 +241,8 @@ async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i
     } else {
         attempt()?
     };
-    let bytes = buf.get(..got.count).unwrap_or_default();
+    let bytes = buf.get(from..from + got.count).unwrap_or_default();
+    socket.options.move_peek_off(if peeks || socket.is_stream() { got.count } else { got.full }, peeks);
     if to.copy_out(t, skip, bytes).unwrap_or(0) < bytes.len() {
         if socket.is_stream() && flags & (libc::MSG_PEEK | libc::MSG_OOB) == 0 {
             socket.ops.unreceive(bytes);

@@ -1,4 +1,6 @@
-//! `sysfs(5)`: what programs look up of the machine: processors, the loopback interface, empty lists of devices.
+//! `sysfs(5)`: what programs look up of the machine: processors, network interfaces, empty lists of devices.
+
+mod net;
 
 use super::boot::register_type;
 use super::pseudo::{Body, Directory, Fixed, FixedDir, Listed, Node, PseudoFs, Reader};
@@ -25,11 +27,11 @@ const ROOT: &[(&str, Fixed)] = &[
     ("power", Fixed::Dir(&[])),
 ];
 
-const CLASS: &[(&str, Fixed)] = &[("net", Fixed::Dir(&[("lo", Fixed::Link("../../devices/virtual/net/lo"))]))];
+const CLASS: &[(&str, Fixed)] = &[("net", Fixed::Made(net::class))];
 
 const DEVICES: &[(&str, Fixed)] = &[
     ("system", Fixed::Dir(&[("cpu", Fixed::Made(cpus)), ("node", Fixed::Dir(NODES))])),
-    ("virtual", Fixed::Dir(&[("net", Fixed::Dir(&[("lo", Fixed::Dir(LO))]))])),
+    ("virtual", Fixed::Dir(&[("net", Fixed::Made(net::devices))])),
 ];
 
 const NODES: &[(&str, Fixed)] = &[
@@ -43,18 +45,6 @@ const NODE: &[(&str, Fixed)] = &[
     ("cpulist", Fixed::File(0o444, online)),
     ("cpumap", Fixed::File(0o444, all_mask)),
     ("distance", Fixed::Text("10\n")),
-];
-
-const LO: &[(&str, Fixed)] = &[
-    ("address", Fixed::Text("00:00:00:00:00:00\n")),
-    ("broadcast", Fixed::Text("00:00:00:00:00:00\n")),
-    ("carrier", Fixed::Text("1\n")),
-    ("flags", Fixed::Text("0x9\n")),
-    ("ifindex", Fixed::Text("1\n")),
-    ("iflink", Fixed::Text("1\n")),
-    ("mtu", Fixed::Text("65536\n")),
-    ("operstate", Fixed::Text("unknown\n")),
-    ("type", Fixed::Text("772\n")),
 ];
 
 const KERNEL: &[(&str, Fixed)] = &[

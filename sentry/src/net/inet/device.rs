@@ -3,6 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
+use crate::net::devices::{self, Device};
 use crate::net::stack::{self, Stack, link::Link, route};
 use std::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -36,6 +37,10 @@ const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
+const SIOCSIFFLAGS: u32 = 0x8914;
+const SIOCSIFADDR: u32 = 0x8916;
+const SIOCSIFMTU: u32 = 0x8922;
+const SIOCSIFTXQLEN: u32 = 0x8943;
 /// Those that change a device: the even numbers beside the odd ones above, and a few more.
 const SETTERS: [u32; 10] = [0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8922, 0x8923, 0x8924, 0x8943];
 
@@ -61,25 +66,101 @@ pub fn ioctl(t: &Task, cmd: u32, arg: Addr) -> SysResult {
         let index = request.value.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
         let link = links().find(|link| link.index as i32 == index);
         request.name = match link {
-            _ if index == INDEX => name("lo"),
             Some(link) => name(&link.name),
-            None => return Err(Errno::NODEV),
+            None => {
+                let mut all = devices::all().into_iter();
+                name(&all.find(|device| device.index as i32 == index).ok_or(Errno::NODEV)?.name)
+            }
         };
     } else {
         let asked = request.name.split(|b| *b == 0).next().unwrap_or_default();
         let link = links().find(|link| link.name.as_bytes() == asked);
-        let is_lo = asked == b"lo";
         if SETTERS.contains(&cmd) {
-            return Err(if t.creds().has(Cap::NetAdmin) { Errno::OPNOTSUPP } else { Errno::PERM });
+            return set(t, cmd, asked, &request.value);
         }
-        let value = property(cmd).ok_or(Errno::NOTTY)?;
-        request.value = match link {
-            _ if is_lo => value,
-            Some(link) => property_of(link, cmd)?,
-            None => return Err(Errno::NODEV),
+        property(cmd).ok_or(Errno::NOTTY)?;
+        let device = devices::all().into_iter().find(|device| device.name.as_bytes() == asked);
+        request.value = match (link, device) {
+            (_, Some(device)) => property_of_own(&device, cmd)?,
+            (Some(link), _) => property_of(link, cmd)?,
+            _ => return Err(Errno::NODEV),
         };
     }
     t.mem().write(arg, &request).map(|()| 0)
+}
+
+/// Changes one of the sandbox's own interfaces.
+fn set(t: &Task, cmd: u32, asked: &[u8], value: &[u8]) -> SysResult {
+    let device = devices::all().into_iter().find(|device| device.name.as_bytes() == asked);
+    if !t.creds().has(Cap::NetAdmin) {
+        return Err(Errno::PERM);
+    }
+    let Some(device) = device else {
+        let is_link = links().any(|link| link.name.as_bytes() == asked);
+        return Err(if is_link { Errno::OPNOTSUPP } else { Errno::NODEV });
+    };
+    let number = value.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    match cmd {
+        SIOCSIFFLAGS => devices::change(device.index, |device| {
+            device.up = number & 1 != 0;
+            Ok(())
+        })?,
+        SIOCSIFMTU => devices::change(device.index, |device| {
+            device.mtu = u32::try_from(number).map_err(|_| Errno::INVAL)?;
+            Ok(())
+        })?,
+        SIOCSIFTXQLEN => devices::change(device.index, |device| {
+            device.txqlen = u32::try_from(number).map_err(|_| Errno::INVAL)?;
+            Ok(())
+        })?,
+        SIOCSIFADDR => {
+            let ip = value.get(4..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Errno::INVAL)?;
+            let first = device.addresses.iter().position(|(ip, _)| ip.is_ipv4());
+            devices::change(device.index, |device| {
+                let prefix = first.and_then(|at| device.addresses.get(at)).map_or(24, |(_, prefix)| *prefix);
+                let new = (IpAddr::from(*ip), prefix);
+                match first.and_then(|at| device.addresses.get_mut(at)) {
+                    Some(old) => *old = new,
+                    None => device.addresses.push(new),
+                }
+                Ok(())
+            })?;
+        }
+        _ => return Err(Errno::OPNOTSUPP),
+    }
+    Ok(0)
+}
+
+/// What one of the sandbox's own interfaces answers.
+fn property_of_own(device: &Device, cmd: u32) -> SysResult<[u8; 24]> {
+    const UP: u16 = 0x41;
+    const LOOPBACK: u16 = 8;
+    const DUMMY: u16 = 0x82;
+    let first = device.addresses.iter().find_map(|(ip, prefix)| match ip {
+        IpAddr::V4(ip) => Some((ip.octets(), *prefix)),
+        IpAddr::V6(_) => None,
+    });
+    let address = |ip: [u8; 4]| [(libc::AF_INET as u32).to_ne_bytes(), ip].concat();
+    let bytes = match (cmd, first) {
+        (SIOCGIFADDR | SIOCGIFDSTADDR, Some((ip, _))) => address(ip),
+        (SIOCGIFNETMASK, Some((_, prefix))) => address(route::mask(prefix).to_be_bytes()),
+        (SIOCGIFBRDADDR, Some(_)) => address([0; 4]),
+        (SIOCGIFADDR | SIOCGIFDSTADDR | SIOCGIFNETMASK | SIOCGIFBRDADDR, None) => return Err(Errno::ADDRNOTAVAIL),
+        (SIOCGIFFLAGS, _) => {
+            let kind = if device.is_loopback() { LOOPBACK } else { DUMMY };
+            (kind | if device.up { UP } else { 0 }).to_ne_bytes().to_vec()
+        }
+        (SIOCGIFMTU, _) => device.mtu.to_ne_bytes().to_vec(),
+        (SIOCGIFINDEX, _) => device.index.to_ne_bytes().to_vec(),
+        (SIOCGIFTXQLEN, _) => device.txqlen.to_ne_bytes().to_vec(),
+        (SIOCGIFHWADDR, _) if !device.is_loopback() => {
+            [libc::ARPHRD_ETHER.to_ne_bytes().as_slice(), &device.mac].concat()
+        }
+        _ => return property(cmd).ok_or(Errno::NOTTY),
+    };
+    let mut value = [0; 24];
+    value.get_mut(..bytes.len()).ok_or(Errno::INVAL)?.copy_from_slice(&bytes);
+    Ok(value)
 }
 
 fn links() -> impl Iterator<Item = &'static Link> {
@@ -153,10 +234,13 @@ fn property(cmd: u32) -> Option<[u8; 24]> {
 fn list(t: &Task, arg: Addr) -> SysResult {
     let mut conf: Ifconf = t.mem().read(arg)?;
     let size = size_of::<Ifreq>();
-    let lo = Ifreq { name: name("lo"), value: property(SIOCGIFADDR).ok_or(Errno::INVAL)? };
+    let of_own = |device: Device| {
+        property_of_own(&device, SIOCGIFADDR).ok().map(|value| Ifreq { name: name(&device.name), value })
+    };
     let of_link =
         |link: &Link| property_of(link, SIOCGIFADDR).ok().map(|value| Ifreq { name: name(&link.name), value });
-    let mut all: Vec<Ifreq> = std::iter::once(lo).chain(links().filter_map(of_link)).collect();
+    let mut all: Vec<Ifreq> =
+        devices::all().into_iter().filter_map(of_own).chain(links().filter_map(of_link)).collect();
     if conf.buf != 0 {
         all.truncate(conf.len.max(0) as usize / size);
         t.mem().write_bytes(Addr(conf.buf), all.as_bytes())?;

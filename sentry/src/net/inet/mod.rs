@@ -53,6 +53,11 @@ fn may_bind(t: &Task, port: u16) -> SysResult<()> {
     if privileged && !t.creds().has(Cap::NetBindService) { Err(Errno::ACCES) } else { Ok(()) }
 }
 
+/// What reading an option of another protocol gets, which depends on who looks for it last.
+fn not_ours(family: i32) -> Errno {
+    if family == libc::AF_INET6 { Errno::NOPROTOOPT } else { Errno::OPNOTSUPP }
+}
+
 /// Connections that packets came for, of which each is acted on once for all of them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {

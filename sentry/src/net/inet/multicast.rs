@@ -183,8 +183,7 @@ impl Groups {
                 Err(Errno::NODEV)
             }
             (Act::Leave, None, _) => Err(Errno::ADDRNOTAVAIL),
-            (Act::Block | Act::Unblock, None, _) => Err(Errno::INVAL),
-            (Act::LeaveSource, None, _) => Err(Errno::ADDRNOTAVAIL),
+            (Act::Block | Act::Unblock | Act::LeaveSource, None, _) => Err(Errno::INVAL),
             (act, Some(at), Some(source)) => {
                 let Some(member) = state.members.get_mut(at) else { return Err(Errno::ADDRNOTAVAIL) };
                 member.change(act, source)?;
@@ -326,5 +325,25 @@ mod tests {
         assert_eq!((groups.wants(group, a), groups.wants(group, b)), (Some(true), Some(false)));
         assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Ok(()));
         assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Err(Errno::ADDRNOTAVAIL));
+    }
+
+    #[test]
+    fn values_of_all_kinds_are_survived() {
+        let groups = Groups::default();
+        let mut state = u64::from(stack::random()) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for _ in 0..100_000 {
+            let level = if next() % 2 == 0 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+            let bytes: Vec<u8> = (0..next() % 300).map(|_| if next() % 2 == 0 { 0xef } else { next() as u8 }).collect();
+            let _ = groups.set(level, (next() % 60) as i32, &bytes);
+            let _ = groups.get(level, (next() % 60) as i32, bytes.len());
+            let ints = super::super::options::IntOptions::default();
+            let _ = ints.set(level, (next() % 90) as i32, &bytes);
+        }
     }
 }

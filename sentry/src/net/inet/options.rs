@@ -25,8 +25,12 @@ enum Form {
     Retries,
     /// As `TCP_LINGER2`: none if negative, the default if 0.
     Linger,
+    /// 0 or 1, neither of which means anything any more.
+    Forgotten,
     /// It can be read only.
     ReadOnly,
+    /// The same, with another error.
+    Refused,
 }
 
 /// An option that is a number.
@@ -69,13 +73,14 @@ const TCP: i32 = libc::IPPROTO_TCP;
 const KEEP_MAX: i32 = 32767;
 /// Longest `TCP_LINGER2` (`TCP_FIN_TIMEOUT_MAX`).
 const LINGER_MAX: i32 = 120;
-use Form::{Byte, Linger, OrDefault, Plain, Range, ReadOnly, Retries, Switch};
+use Form::{Byte, Forgotten, Linger, OrDefault, Plain, Range, ReadOnly, Refused, Retries, Switch};
 
 /// All of them.
 static TABLE: &[IntOption] = &[
     ip(libc::IP_TOS, 0, Byte),
     ip1(libc::IP_TTL, 64, OrDefault(1, 255)),
     ip(3, 0, ReadOnly), // IP_HDRINCL: raw sockets have it of their own.
+    ip(libc::IP_ROUTER_ALERT, 0, Refused),
     ip(libc::IP_RECVOPTS, 0, Switch),
     ip(libc::IP_RETOPTS, 0, Switch),
     ip(libc::IP_PKTINFO, 0, Switch),
@@ -140,6 +145,7 @@ static TABLE: &[IntOption] = &[
     tcp(libc::TCP_WINDOW_CLAMP, 0, Range(0, i32::MAX)),
     tcp(libc::TCP_QUICKACK, 1, Switch),
     tcp(libc::TCP_THIN_LINEAR_TIMEOUTS, 0, Range(0, 1)),
+    tcp(libc::TCP_THIN_DUPACK, 0, Forgotten),
     tcp(libc::TCP_USER_TIMEOUT, 0, Range(0, i32::MAX)),
     tcp(libc::TCP_FASTOPEN, 0, Range(0, i32::MAX)),
     tcp(libc::TCP_FASTOPEN_CONNECT, 0, Switch),
@@ -209,6 +215,38 @@ impl IntOptions {
     }
 }
 
+/// Options that cannot be read, in the form that they are asked for.
+pub(super) fn may_get(level: i32, name: i32) -> SysResult<()> {
+    match (level, name) {
+        // Filters and headers, for which there is too little room.
+        (IP, 41) | (V6, 48 | 61 | 68 | 69) => Err(Errno::INVAL),
+        _ => Ok(()),
+    }
+}
+
+/// Options that cannot be set; `stream`: on sockets that have nothing to do with groups.
+pub(super) fn may_set(level: i32, name: i32, value: &[u8], stream: bool) -> SysResult<()> {
+    /// Length of `struct ipv6_mreq`.
+    const MREQ: usize = 20;
+    match (level, name) {
+        (IP, 41) | (V6, 27 | 28 | 48) => Err(Errno::INVAL),
+        (IP, 35 | 36) if stream => Err(Errno::PROTO),
+        (IP, 25 | libc::IP_MULTICAST_IF | libc::IP_MULTICAST_TTL | 37..=40 | 42..=47) if stream => Err(Errno::INVAL),
+        (V6, libc::IPV6_MULTICAST_IF | libc::IPV6_MULTICAST_HOPS) if stream => Err(Errno::NOPROTOOPT),
+        (V6, 20 | 21) if stream => Err(if value.len() < MREQ { Errno::INVAL } else { Errno::PROTO }),
+        (V6, 42..=47) if stream => Err(Errno::INVAL),
+        _ => Ok(()),
+    }
+}
+
+/// The value without the bits by which TCP itself tells of congestion, which are not the guest's.
+pub(super) fn without_ecn(level: i32, name: i32, value: &[u8]) -> Option<[u8; 4]> {
+    const ECN: i32 = 3;
+    let is_class = (level, name) == (IP, libc::IP_TOS) || (level, name) == (V6, libc::IPV6_TCLASS);
+    let number = number(level, value);
+    (is_class && number >= 0 && (level == IP || value.len() >= 4)).then(|| (number & !ECN).to_ne_bytes())
+}
+
 /// A number as a guest wrote it: IPv4 takes one byte as well.
 pub(super) fn number(level: i32, value: &[u8]) -> i32 {
     match (value.first_chunk::<4>(), value.first()) {
@@ -246,6 +284,8 @@ impl IntOption {
             Linger if int < 0 => Ok(-1),
             Linger if int == 0 => Ok(default_of(self)),
             Linger => Ok(int.min(LINGER_MAX)),
+            Forgotten if (0..=1).contains(&int) => Ok(0),
+            Forgotten | Refused => Err(Errno::INVAL),
             ReadOnly => Err(Errno::NOPROTOOPT),
         }
     }

@@ -43,4 +43,6 @@ fn wrap(end: Arc<Tcp>) -> Socket {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

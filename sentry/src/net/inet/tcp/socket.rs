@@ -1,7 +1,7 @@
 //! The socket operations of TCP.
 
 use super::super::multicast::Groups;
-use super::super::{addr, may_bind};
+use super::super::{addr, may_bind, not_ours, options};
 use super::endpoint::{Phase, Tcp};
 use super::wrap;
 use crate::errno::{Errno, SysResult};
@@ -209,7 +209,8 @@ impl SocketOps for TcpSocket {
                 Ok(self.end.flow().map_or(LOOPBACK_MTU, |flow| flow.mtu() as i32).as_bytes().into())
             }
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
-            (libc::IPPROTO_UDP, _) => Err(Errno::OPNOTSUPP),
+            (libc::IPPROTO_UDP, _) => Err(not_ours(self.end.family)),
+            _ if options::may_get(level, name).is_err() => Err(Errno::INVAL),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
             _ if Groups::knows(level, name) => Groups::default().get(level, name, room),
             _ => self.end.ints.get(level, name, room),
@@ -217,7 +218,13 @@ impl SocketOps for TcpSocket {
     }
 
     fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        if level != libc::IPPROTO_IPV6 || self.end.family == libc::AF_INET6 {
+            options::may_set(level, name, value, true)?;
+        }
+        let without_ecn = options::without_ecn(level, name, value);
+        let value = without_ecn.as_ref().map_or(value, <[u8; 4]>::as_slice);
         match (level, name) {
+            (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => match value.split(|b| *b == 0).next() {
                 Some(b"cubic" | b"reno") => Ok(()),
                 _ => Err(Errno::NOENT),

@@ -46,7 +46,7 @@ pub(super) struct Marks {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) local: Option<SocketAddr>,
-    /// It was bound before it was connected: disconnecting leaves it bound.
+    /// It was bound to a port of the guest's choice: disconnecting leaves it bound.
     bound: bool,
     pub(super) remote: Option<SocketAddr>,
     bytes: ByteRing,
@@ -103,7 +103,7 @@ impl Udp {
     /// Binds to `address`, which is local.
     pub(super) fn bind(self: &Arc<Self>, address: SocketAddr) -> SysResult<()> {
         self.take_port(address)?;
-        self.state.lock().bound = true;
+        self.state.lock().bound = address.port() != 0;
         Ok(())
     }
 
@@ -191,6 +191,10 @@ impl Udp {
         };
         let from = SocketAddr::new(ip, local.port());
         let over_lo = out.is_some_and(|(interface, _)| interface == devices::LOOPBACK);
+        if over_lo && to.is_ipv6() {
+            // As on Linux it has no route there.
+            return Err(Errno::NETUNREACH);
+        }
         counters::count(&counters::UDP_OUT, to.is_ipv4());
         if over_lo || addr::is_loopback_broadcast(to.ip()) {
             self.deliver_to_all(data, from, to, marks);
@@ -365,7 +369,8 @@ pub(super) fn receivers(from: SocketAddr, to: SocketAddr) -> Vec<Arc<Udp>> {
             end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL)
         }
     };
-    let somebody = all.iter().any(|end| end.groups.wants(to.ip(), from.ip()).is_some()) || addr::is_all_hosts(to.ip());
+    let wants = |end: &Arc<Udp>| end.groups.wants(to.ip(), from.ip()) == Some(true);
+    let somebody = all.iter().any(wants) || addr::is_all_hosts(to.ip());
     all.retain(|end| match end.groups.wants(to.ip(), from.ip()) {
         Some(wants) => wants,
         None => somebody && hears_all(end),

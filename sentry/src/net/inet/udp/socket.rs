@@ -1,7 +1,7 @@
 //! The socket operations of UDP.
 
 use super::super::multicast::Groups;
-use super::super::{addr, may_bind};
+use super::super::{addr, may_bind, not_ours, options};
 use super::endpoint::{Envelope, Marks, Udp};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -221,11 +221,13 @@ impl SocketOps for UdpSocket {
         match (level, name) {
             (libc::IPPROTO_IP, libc::IP_MTU) if !connected => Err(Errno::NOTCONN),
             (libc::IPPROTO_IP, libc::IP_MTU) => Ok(65536i32.as_bytes().into()),
+            _ if !fits(self.end.family, level) => Err(Errno::OPNOTSUPP),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU) => Ok(65536i32.as_bytes().into()),
             (libc::IPPROTO_UDP, UDP_CORK) => Ok(self.end.ints.value(level, name).as_bytes().into()),
             (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
-            (libc::IPPROTO_TCP, _) => Err(Errno::OPNOTSUPP),
+            _ if options::may_get(level, name).is_err() => Err(Errno::INVAL),
+            (libc::IPPROTO_TCP, _) => Err(not_ours(self.end.family)),
             _ if Groups::knows(level, name) && fits(self.end.family, level) => self.end.groups.get(level, name, room),
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
             _ => self.end.ints.get(level, name, room),
@@ -238,6 +240,7 @@ impl SocketOps for UdpSocket {
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
             (libc::IPPROTO_UDP, _) if value.len() < 4 => Err(Errno::INVAL),
+            _ if let Err(error) = options::may_set(level, name, value, false) => Err(error),
             _ if Groups::knows(level, name) => self.end.groups.set(level, name, value),
             _ => self.end.ints.set(level, name, value),
         }

@@ -44,3 +44,31 @@ fn changes_are_refused_and_unknown_things_are_unknown() {
     other[4] = 7;
     assert_eq!(code(&ask(libc::RTM_GETLINK, 0, &other)[0].1), -libc::ENODEV);
 }
+
+#[test]
+fn requests_of_all_kinds_are_survived() {
+    let mut state = u64::from(crate::net::stack::random()) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..50_000 {
+        let len = 16 + next() as usize % 120;
+        let mut bytes: Vec<u8> = (0..len).map(|_| if next() % 3 == 0 { next() as u8 } else { 0 }).collect();
+        // Attributes of plausible lengths and types behind a plausible header.
+        for at in (32..len.saturating_sub(4)).step_by(8) {
+            bytes[at..at + 4].copy_from_slice(&[(4 + next() % 12) as u8, 0, (next() % 60) as u8, 0]);
+        }
+        let flags = (libc::NLM_F_REQUEST | (next() as i32 & 0xf00)) as u16;
+        let header = Header { len: len as u32, kind: 16 + (next() % 110) as u16, flags, seq: 1, pid: 0 };
+        bytes[..16].copy_from_slice(header.as_bytes());
+        for request in requests(&bytes) {
+            let mut reply = Reply::new(&request.header, 9, next() % 2 == 0);
+            let _ = answer(&request, next() % 2 == 0, true, &mut reply);
+            let _ = crate::net::netlink::diag::answer(&request, true, &mut reply);
+            let _ = reply.into_parts();
+        }
+    }
+}
