@@ -220,6 +220,64 @@ static void sockets(void)
 	pthread_join(t, 0);
 }
 
+static void *accept_all(void *arg)
+{
+	int c;
+	while ((c = accept(*(int *)arg, 0, 0)) >= 0)
+		close(c);
+	return 0;
+}
+
+static void connect_once(struct sockaddr_in *addr)
+{
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+	connect(s, (void *)addr, sizeof *addr);
+	close(s);
+}
+
+static void *echo_datagrams(void *arg)
+{
+	int s = *(int *)arg;
+	char c = 1;
+	while (c) {
+		struct sockaddr_in from;
+		socklen_t len = sizeof from;
+		recvfrom(s, &c, 1, 0, (void *)&from, &len);
+		sendto(s, &c, 1, 0, (void *)&from, len);
+	}
+	return 0;
+}
+
+/* Connections one after the other, and datagrams there and back. */
+static void datagrams_and_connections(void)
+{
+	pthread_t t;
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof addr;
+	char c = 1;
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+	bind(l, (void *)&addr, sizeof addr);
+	listen(l, 128);
+	getsockname(l, (void *)&addr, &len);
+	pthread_create(&t, 0, accept_all, &l);
+	ROW("TCP connect and close on lo", 500, connect_once(&addr));
+	shutdown(l, SHUT_RDWR);
+	pthread_join(t, 0);
+	close(l);
+	int u = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
+	addr.sin_port = 0;
+	bind(u, (void *)&addr, sizeof addr);
+	getsockname(u, (void *)&addr, &len);
+	connect(s, (void *)&addr, sizeof addr);
+	pthread_create(&t, 0, echo_datagrams, &u);
+	ROW("UDP on lo round trip", 1000, (send(s, &c, 1, 0), recv(s, &c, 1, 0)));
+	c = 0;
+	send(s, &c, 1, 0);
+	pthread_join(t, 0);
+	close(u);
+	close(s);
+}
+
 #define BLOCKED 1000
 
 static void *block(void *arg)
@@ -256,6 +314,7 @@ int main(void)
 	pipes();
 	futexes();
 	sockets();
+	datagrams_and_connections();
 	blocked();
 	return 0;
 }

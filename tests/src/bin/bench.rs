@@ -55,6 +55,16 @@ const WHOLE: &[(&str, &str)] = &[
     ),
 ];
 
+/// Servers under load for two seconds: name, and a script that ends with `wrk`'s report. Shown as time for a request.
+const RATES: &[(&str, &str)] = &[(
+    "nginx + wrk on lo, a request",
+    "mkdir -p $BENCH_DIR/ng; echo ok >$BENCH_DIR/ng/index.html; chmod -R a+rX $BENCH_DIR; \
+     printf 'daemon off; pid %s/pid; error_log /dev/null; events { worker_connections 512; } http { access_log off; \
+     keepalive_requests 10000000; server { listen 127.0.0.1:8099; root %s; } }' $BENCH_DIR/ng $BENCH_DIR/ng \
+     >$BENCH_DIR/ng/conf; nginx -p $BENCH_DIR/ng -c $BENCH_DIR/ng/conf >/dev/null 2>&1 & N=$!; sleep 0.5; \
+     wrk -t 1 -c 20 -d 2 http://127.0.0.1:8099/; kill $N; wait $N",
+)];
+
 /// How many small files are archived.
 const SMALL_FILES: usize = 5000;
 /// How long an idle sandbox is left alone before its memory is measured.
@@ -76,6 +86,9 @@ fn main() -> Result<()> {
             }
             for (name, script) in WHOLE.iter().filter(|(name, _)| wanted(&options, name)) {
                 add(&mut rows, name, place, whole(&options, place, script, &dir)?);
+            }
+            for (name, script) in RATES.iter().filter(|(name, _)| wanted(&options, name)) {
+                add(&mut rows, name, place, rate(&options, place, script, &dir)?);
             }
             if place == Place::Ours && wanted(&options, "idle") {
                 add(&mut rows, "idle sandbox, KiB (PSS)", place, idle_memory()?);
@@ -171,6 +184,14 @@ fn whole(options: &Options, place: Place, script: &str, dir: &Path) -> Result<f6
     let start = Instant::now();
     command.status()?;
     Ok(start.elapsed().as_secs_f64() * 1e6)
+}
+
+/// Microseconds for a request, of what a script says of requests in a second.
+fn rate(options: &Options, place: Place, script: &str, dir: &Path) -> Result<f64> {
+    let output = command(options, place, &["sh".into(), "-c".into(), script.into()], dir)?.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).context("wrk reports no rate")?;
+    Ok(1e6 / line.trim().parse::<f64>()?)
 }
 
 /// PSS of all processes of a sandbox that sleeps, in KiB.

@@ -244,7 +244,7 @@ pub(super) fn without_ecn(level: i32, name: i32, value: &[u8]) -> Option<[u8; 4]
     const ECN: i32 = 3;
     let is_class = (level, name) == (IP, libc::IP_TOS) || (level, name) == (V6, libc::IPV6_TCLASS);
     let number = number(level, value);
-    (is_class && number >= 0 && (level == IP || value.len() >= 4)).then(|| (number & !ECN).to_ne_bytes())
+    (is_class && (level == IP || (number >= 0 && value.len() >= 4))).then(|| (number & !ECN).to_ne_bytes())
 }
 
 /// A number as a guest wrote it: IPv4 takes one byte as well.

@@ -199,6 +199,7 @@ pub(super) fn change(request: &Request<'_>) -> Answer {
     let asked = parse(request)?;
     let found = match asked.find() {
         Err(Errno::NODEV | Errno::INVAL) if request.has(libc::NLM_F_CREATE) => return add(request, &asked),
+        Err(Errno::INVAL) if request.header.kind == libc::RTM_NEWLINK => return Err(Errno::NODEV.into()),
         found => found?,
     };
     if request.has(libc::NLM_F_CREATE) && request.has(libc::NLM_F_EXCL) {

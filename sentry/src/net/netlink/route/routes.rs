@@ -51,15 +51,45 @@ pub(super) fn get(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysRe
     if interface.is_some() {
         // Whichever interface has it, packets to it go over the loopback one.
         let source = if to.is_loopback() && to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { to };
-        local_route(reply, (to, if to.is_ipv4() { 32 } else { 128 }), source, INDEX as u32);
+        found(reply, to, (libc::RTN_LOCAL, libc::RT_TABLE_LOCAL), None, Some(source), INDEX as u32);
         return Ok(());
     }
     let stack = stack::get().ok_or(Errno::NETUNREACH)?;
     let hop = stack.route(to)?;
-    let prefix = if to.is_ipv4() { 32 } else { 128 };
     let gateway = Some(hop.via).filter(|via| *via != to);
-    main_route(reply, (to, prefix), gateway, Some(hop.source), (hop.interface, 0));
+    found(reply, to, (libc::RTN_UNICAST, libc::RT_TABLE_MAIN), gateway, Some(hop.source), hop.interface);
     Ok(())
+}
+
+/// The way to one address.
+fn found(
+    reply: &mut Reply,
+    to: IpAddr,
+    (kind, table): (u8, u8),
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    interface: u32,
+) {
+    /// `RTM_F_CLONED`: what the routes say of one destination; and `RTCF_LOCAL`.
+    const CLONED: u32 = 0x200;
+    const LOCAL: u32 = 0x8000_0000;
+    const RTA_UID: u16 = 25;
+    let local = if kind == libc::RTN_LOCAL && to.is_ipv4() { LOCAL } else { 0 };
+    let dst_len = if to.is_ipv4() { 32 } else { 128 };
+    let route = Rtmsg { family: family_of(to), dst_len, table, kind, flags: CLONED | local, ..Rtmsg::default() };
+    reply.message(libc::RTM_NEWROUTE, route.as_bytes(), |reply| {
+        reply.attribute(libc::RTA_TABLE, &u32::from(table).to_ne_bytes());
+        reply.attribute(libc::RTA_DST, &octets(to));
+        reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+        if let Some(source) = source {
+            reply.attribute(libc::RTA_PREFSRC, &octets(source));
+        }
+        if let Some(gateway) = gateway {
+            reply.attribute(libc::RTA_GATEWAY, &octets(gateway));
+        }
+        reply.attribute(RTA_UID, &0u32.to_ne_bytes());
+        reply.attribute(libc::RTA_CACHEINFO, &[0; 32]);
+    });
 }
 
 /// Routes of the local table, of all own addresses.
