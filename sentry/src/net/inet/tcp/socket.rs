@@ -109,7 +109,7 @@ fn embryo(end: &Tcp) -> InetDiag {
     let any = SocketAddr::new(addr::any(end.family), 0);
     let (local, remote) = (state.local.unwrap_or(any), state.remote.unwrap_or(any));
     let ended = state.fin_received;
-    let state = InetDiag {
+    InetDiag {
         local,
         remote,
         state: if ended { tcp::CLOSE_WAIT } else { tcp::ESTABLISHED },
@@ -117,8 +117,7 @@ fn embryo(end: &Tcp) -> InetDiag {
         sent: 0,
         v6only: false,
         pending: Vec::new(),
-    };
-    state
+    }
 }
 
 impl Drop for TcpSocket {

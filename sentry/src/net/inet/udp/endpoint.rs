@@ -255,7 +255,8 @@ impl Udp {
             (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
         };
         let queues = self.ints.is_on(level, name);
-        if !queues && !(is_peer && hard) {
+        let tells = queues || (is_peer && hard);
+        if !tells {
             return;
         }
         self.options.set_error(failed.errno);
