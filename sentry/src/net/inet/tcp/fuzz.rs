@@ -129,7 +129,8 @@ fn interface() -> OwnedFd {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None).unwrap();
     let addresses = vec![(ip("10.0.0.1"), 24), (ip("fd00::1"), 64)];
-    let spec = InterfaceSpec { name: "fuzz0".into(), index: 7, mac: MAC, mtu: 1500, addresses, socket: ours };
+    let spec =
+        InterfaceSpec { name: "fuzz0".into(), index: 7, mac: MAC, mtu: 1500, addresses, socket: ours, waits: false };
     let neighbours = vec![(ip("10.0.0.2"), 7, PEER_MAC), (ip("fd00::2"), 7, PEER_MAC)];
     stack::start(NetworkSpec { interfaces: vec![spec], neighbours, ..NetworkSpec::default() }).unwrap();
     theirs

@@ -51,7 +51,7 @@ pub(super) fn get(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysRe
     if interface.is_some() {
         // Whichever interface has it, packets to it go over the loopback one.
         let source = if to.is_loopback() && to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { to };
-        found(reply, to, (libc::RTN_LOCAL, libc::RT_TABLE_LOCAL), None, Some(source), INDEX as u32);
+        found(reply, to, (libc::RTN_LOCAL, libc::RT_TABLE_MAIN), None, Some(source), INDEX as u32);
         return Ok(());
     }
     let stack = stack::get().ok_or(Errno::NETUNREACH)?;
