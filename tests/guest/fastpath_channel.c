@@ -48,6 +48,21 @@ static int many(int rounds)
 	return !bad;
 }
 
+/* The first thing that happens: the place that closes becomes one of many calls while files that it closes are mapped. */
+static void closes(void)
+{
+	int bad = 0;
+
+	for (int i = 0; i < 300; i++) {
+		int fd = open("data", O_RDONLY);
+		void *page = mmap(NULL, 4000, PROT_READ, MAP_PRIVATE, fd, 0);
+		for (int j = 0; j < 40; j++)
+			bad += lseek(fd, j, SEEK_SET) != j;
+		bad += close(fd) || access("data", F_OK) || munmap(page, 4000);
+	}
+	check("closes of mapped files", !bad);
+}
+
 static void results(void)
 {
 	struct stat st;
@@ -352,14 +367,18 @@ static void surroundings(void)
 	check("affinity", CPU_EQUAL(&before, &after));
 	many(OFTEN);
 	check("gs", syscall(SYS_arch_prctl, ARCH_GET_GS, &gs) == 0 && gs == 0);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 1000; i++) {
+		if (i == 500)
+			every(200, SA_RESTART);
 		void *page = mmap(NULL, 4000, PROT_READ, MAP_SHARED, file, 0);
 		int fd = open("data", O_RDONLY);
 		void *other = mmap(NULL, 4000, PROT_READ, MAP_PRIVATE, fd, 0);
 		bad += page == MAP_FAILED || other == MAP_FAILED || ((int *)page)[3] != 3 || ((int *)other)[5] != 5;
-		close(fd);
+		/* What follows the close of a mapped file is a call like any other. */
+		bad += close(fd) || access("data", F_OK) || chmod("data", 0600);
 		bad += !many(20) || munmap(page, 4000) || munmap(other, 4000);
 	}
+	every(0, 0);
 	check("mappings between calls", !bad);
 
 	pid_t pid = fork();
@@ -414,6 +433,7 @@ int main(int argc, char **argv)
 			return 1;
 	if (argc > 1 && !strcmp(argv[1], "again"))
 		return many(OFTEN / 4) ? 5 : 6;
+	closes();
 	results();
 	check("registers", registers_many());
 	signals();

@@ -90,8 +90,8 @@ pub(super) struct State {
     pub(super) is_attended: bool,
     /// How many calls have come one shortly after the other.
     pub(super) streak: u32,
-    /// The call under way is a `close` that the host is to run too.
-    closes: bool,
+    /// The notification of a `close` that the host is to run too: of this call only, for no other may run there.
+    closes: Option<u64>,
     /// Return address and result of the last answered call (see `settle_native_wait`).
     last: (u64, i64),
     /// The stub stack that an ordered `clone` is to use.
@@ -174,7 +174,7 @@ impl NotifyThread {
                 gs: None,
                 is_attended: false,
                 streak: 0,
-                closes: false,
+                closes: None,
                 last: (0, 0),
                 clone_stack: None,
                 since: Instant::now(),

@@ -56,6 +56,13 @@ impl NotifyThread {
         }
     }
 
+    /// The host is not to run the `close` under way after all.
+    fn close_by_replacing(&self, st: &mut State, call: &Syscall) {
+        if st.closes.take().is_some() {
+            self.replace_fd(st, call.args[0] as u32);
+        }
+    }
+
     pub(super) fn retire(&self, st: &mut State, wake: Option<u64>) {
         match wake {
             Some(addr) => {
@@ -224,14 +231,12 @@ impl Thread for NotifyThread {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
             self.listen(&st);
-            match std::mem::take(&mut st.closes) {
-                true if ret == 0 => self.let_through(&mut st),
-                closes => {
-                    if closes {
-                        self.replace_fd(&st, call.args[0] as u32);
-                    }
-                    self.send(&mut st, ret);
-                }
+            if ret == 0 && st.closes.is_some() && st.closes == st.id {
+                st.closes = None;
+                self.let_through(&mut st);
+            } else {
+                self.close_by_replacing(&mut st, &call);
+                self.send(&mut st, ret);
             }
             return;
         }
@@ -279,7 +284,7 @@ impl Thread for NotifyThread {
         if let Phase::InCall(call) = st.phase {
             // A native close races with the reuse of the number by other threads (M4).
             if is_close(&call, fd) && alone {
-                st.closes = true;
+                st.closes = st.id;
             } else {
                 self.replace_fd(&st, fd);
             }
@@ -293,7 +298,8 @@ impl Thread for NotifyThread {
         Box::pin(async move {
             {
                 let mut st = self.lock();
-                if let Phase::InCall(Syscall { ip, .. }) = st.phase {
+                if let Phase::InCall(call @ Syscall { ip, .. }) = st.phase {
+                    self.close_by_replacing(&mut st, &call);
                     st.phase = Phase::Entering { ret, ip };
                     st.since = Instant::now();
                     st.last = (ip, ret);
