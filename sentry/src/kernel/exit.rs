@@ -77,6 +77,8 @@ impl Task {
             self.group.aio.clear();
             self.group.timers.stop();
             crate::ipc::on_exit(&self.group);
+            // Who has waited for it may write to its program.
+            *self.group.exe_guard.lock() = None;
             self.group.become_zombie(kernel, self, status.unwrap_or_default());
         }
     }
