@@ -44,6 +44,20 @@ impl ByteRing {
         first + copy(from_back, out.get_mut(first..).unwrap_or_default())
     }
 
+    /// The first bytes, as many as are in one piece.
+    pub fn front(&self) -> &[u8] {
+        self.bytes.as_slices().0
+    }
+
+    /// What starts `skip` bytes behind the front, `len` bytes at most, in two pieces.
+    pub fn parts(&self, skip: usize, len: usize) -> (&[u8], &[u8]) {
+        let (front, back) = self.bytes.as_slices();
+        let first = front.get(skip.min(front.len())..).unwrap_or_default();
+        let first = first.get(..len.min(first.len())).unwrap_or_default();
+        let rest = back.get(skip.saturating_sub(front.len()).min(back.len())..).unwrap_or_default();
+        (first, rest.get(..(len - first.len()).min(rest.len())).unwrap_or_default())
+    }
+
     /// Removes up to `count` bytes from the front.
     pub fn discard(&mut self, count: usize) {
         self.bytes.drain(..count.min(self.bytes.len()));

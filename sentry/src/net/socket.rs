@@ -84,6 +84,9 @@ pub trait SocketOps: Send + Sync + Any {
         Err(Errno::OPNOTSUPP)
     }
 
+    /// An option of level `SOL_SOCKET` has changed.
+    fn retune(&self) {}
+
     /// `ioctl(2)`; `ENOTTY` for what the family does not know.
     fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
         let _ = (t, cmd, arg);

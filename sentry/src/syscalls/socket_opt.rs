@@ -31,7 +31,9 @@ pub async fn setsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, l
     let mut bytes = vec![0; len.min(VALUE_MAX)];
     t.mem().read_bytes(value, &mut bytes)?;
     if level == libc::SOL_SOCKET {
-        socket.options.set(t, socket, name, &bytes)
+        socket.options.set(t, socket, name, &bytes)?;
+        socket.ops.retune();
+        Ok(())
     } else {
         socket.ops.set_option(t, level, name, &bytes)
     }

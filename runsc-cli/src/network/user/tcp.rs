@@ -7,12 +7,13 @@ use super::{MTU, Poller, Token};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
-use sentry::net::stack::machine::{self, Duration, Machine, State};
-use sentry::net::stack::packet::{Packet, u16_at};
+use sentry::net::stack::packet::Packet;
+use sentry::net::stack::tcp::segment::{FIN, RST, Segment};
+use sentry::net::stack::tcp::{Machine, State, Tuning};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Connections at a time: each has a descriptor and two buffers here.
 const FLOWS_MAX: usize = 1024;
@@ -25,10 +26,8 @@ const ACK_DELAY: Duration = Duration::from_millis(1);
 /// Ports of the router's that are tried for a peer whose own is in use.
 const PORTS_TRIED: u16 = 1024;
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+/// Bytes that are read from a socket of the host's at a time.
+const CHUNK: usize = 64 << 10;
 
 /// Both ends, as the guest sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,23 +96,20 @@ impl Flows {
 
     /// A packet of a guest's.
     pub(super) fn input(&mut self, packet: &Packet<'_>, world: &World, link: &mut Link, poller: &Poller) {
-        let tcp = packet.payload();
-        let (Some(from), Some(to), Some(flags)) = (u16_at(tcp, 0), u16_at(tcp, 2), tcp.get(13).copied()) else {
-            return;
-        };
-        let key = Key { guest: (packet.src, from).into(), remote: (packet.dst, to).into() };
+        let Some(segment) = Segment::parse(packet) else { return };
+        let key = Key { guest: segment.remote, remote: segment.local };
         match self.by_key.get(&key).copied() {
             Some(id) => {
                 if let Some(Flow { phase: Phase::Open(machine), .. }) = self.flows.get_mut(&id) {
-                    machine.input(packet.bytes);
+                    machine.input(&segment, Instant::now());
                     self.want_turn(id);
-                } else if flags & RST != 0 {
+                } else if segment.has(RST) {
                     // The guest has given up.
                     self.remove(id);
                 }
             }
-            None if flags & (SYN | ACK | RST | FIN) == SYN => self.open(key, packet, world, link, poller),
-            None => refuse(packet.bytes, key, link),
+            None if segment.opens() && !segment.has(FIN) => self.open(key, packet, world, link, poller),
+            None => refuse(packet.bytes, link),
         }
     }
 
@@ -134,7 +130,7 @@ impl Flows {
                 let _ = sockopt::set_socket_keepalive(&host, true);
                 self.add(key, host, Phase::Connecting(packet.bytes.to_vec()), poller);
             }
-            Err(Errno::CONNREFUSED) => refuse(packet.bytes, key, link),
+            Err(Errno::CONNREFUSED) => refuse(packet.bytes, link),
             Err(e) => {
                 Reason::of(e).into_iter().for_each(|reason| icmp::unreachable(link, packet.bytes, reason));
             }
@@ -145,9 +141,10 @@ impl Flows {
     pub(super) fn accept(&mut self, host: OwnedFd, peer: SocketAddr, port: u16, poller: &Poller) {
         let Some(key) = self.free_key((GUEST4, port).into(), World::seen(peer)) else { return };
         let mut machine = new_machine(key);
-        if self.flows.len() >= FLOWS_MAX || !machine.connect(key.remote, key.guest) {
+        if self.flows.len() >= FLOWS_MAX {
             return;
         }
+        machine.connect(key.remote, key.guest, Instant::now());
         let _ = sockopt::set_tcp_nodelay(&host, true);
         let id = self.add(key, host, Phase::Open(machine), poller);
         id.into_iter().for_each(|id| self.want_turn(id));
@@ -267,12 +264,14 @@ impl Flow {
         match outcome {
             Ok(()) => {
                 let mut machine = new_machine(self.key);
-                let listens = machine.tcp().listen(self.key.remote).is_ok();
-                machine.input(syn);
+                machine.listen(self.key.remote);
+                if let Some(segment) = Packet::parse(syn).as_ref().and_then(Segment::parse) {
+                    machine.input(&segment, Instant::now());
+                }
                 self.phase = Phase::Open(machine);
-                return listens;
+                return true;
             }
-            Err(Errno::CONNREFUSED | Errno::CONNRESET) => refuse(syn, self.key, link),
+            Err(Errno::CONNREFUSED | Errno::CONNRESET) => refuse(syn, link),
             // A guest waits as long as the host did: it ends by itself.
             Err(e) => Reason::of(e).into_iter().for_each(|reason| icmp::unreachable(link, syn, reason)),
         }
@@ -281,7 +280,7 @@ impl Flow {
 
     fn next(&mut self) -> Option<Instant> {
         match &mut self.phase {
-            Phase::Open(machine) => machine.due().map(machine::deadline),
+            Phase::Open(machine) => machine.due(Instant::now()),
             Phase::Connecting(_) => None,
         }
     }
@@ -291,17 +290,14 @@ impl Flow {
         for _ in 0..TURN {
             let moved = self.give_host() | self.give_guest();
             let Phase::Open(machine) = &mut self.phase else { return Next::Wait };
-            loop {
+            while machine.output(Instant::now()) {
                 machine.take().for_each(|(frame, _)| link.put(frame));
                 if link.is_full() {
                     return Next::Again;
                 }
-                if !machine.output() {
-                    break;
-                }
             }
-            let state = machine.look().state();
-            if matches!(state, State::Closed | State::TimeWait) && machine.look().recv_queue() == 0 {
+            let state = machine.state();
+            if matches!(state, State::Closed | State::TimeWait) && machine.received() == 0 {
                 return Next::End;
             }
             if !moved {
@@ -316,24 +312,23 @@ impl Flow {
         let Phase::Open(machine) = &mut self.phase else { return false };
         let host = &self.host;
         let mut moved = false;
-        while self.writable && machine.look().can_recv() {
-            let sent = machine.tcp().recv(|data| {
-                let sent = rustix::net::send(host, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-                (sent.unwrap_or(0), sent)
-            });
-            match sent {
-                Ok(Ok(_)) => moved = true,
-                Ok(Err(Errno::INTR)) => {}
-                Ok(Err(Errno::AGAIN)) => self.writable = false,
-                Ok(Err(_)) | Err(_) => {
-                    machine.tcp().abort();
+        while self.writable && machine.received() > 0 {
+            match rustix::net::send(host, machine.front(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => {
+                    machine.consume(sent, Instant::now());
+                    moved = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(_) => {
+                    machine.abort();
                     return true;
                 }
             }
         }
-        let state = machine.look().state();
+        let state = machine.state();
         let ended = matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        if ended && machine.look().recv_queue() == 0 && !self.guest_ended {
+        if ended && machine.received() == 0 && !self.guest_ended {
             self.guest_ended = true;
             let _ = rustix::net::shutdown(host, Shutdown::Write);
         }
@@ -345,27 +340,25 @@ impl Flow {
         let Phase::Open(machine) = &mut self.phase else { return false };
         let host = &self.host;
         let mut moved = false;
-        while self.readable && !self.host_ended && machine.look().can_send() {
-            let mut asked = 0;
-            let got = machine.tcp().send(|room| {
-                asked = room.len();
-                let got = rustix::net::recv(host, room, RecvFlags::DONTWAIT).map(|(count, _)| count);
-                (got.unwrap_or(0), got)
-            });
-            match got {
-                Ok(Ok(0)) => {
+        let mut buffer = [0; CHUNK];
+        while self.readable && !self.host_ended && machine.may_send() {
+            let room = machine.capacity().saturating_sub(machine.unsent()).min(CHUNK);
+            let Some(space) = buffer.get_mut(..room).filter(|space| !space.is_empty()) else { break };
+            match rustix::net::recv(host, space, RecvFlags::DONTWAIT).map(|(_, count)| count) {
+                Ok(0) => {
                     self.host_ended = true;
-                    machine.tcp().close();
+                    machine.close();
                     return true;
                 }
-                Ok(Ok(count)) => {
+                Ok(count) => {
+                    machine.send(buffer.get(..count).unwrap_or_default(), false, Instant::now());
                     moved = true;
-                    self.readable = count == asked || self.ending;
+                    self.readable = count == room || self.ending;
                 }
-                Ok(Err(Errno::INTR)) => {}
-                Ok(Err(Errno::AGAIN)) => self.readable = false,
-                Ok(Err(_)) | Err(_) => {
-                    machine.tcp().abort();
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.readable = false,
+                Err(_) => {
+                    machine.abort();
                     return true;
                 }
             }
@@ -376,16 +369,17 @@ impl Flow {
 
 /// A machine for the remote end of a connection.
 fn new_machine(key: Key) -> Box<Machine> {
-    let mut machine = Box::new(Machine::new(key.remote.ip(), MTU, (BUFFER, BUFFER)));
+    let room = (BUFFER, BUFFER);
+    let mut machine = Box::new(Machine::new(key.remote.ip(), MTU, (room, room), Instant::now()));
     // Whoever sends has waited for more to send already, if that was wanted.
-    machine.tcp().set_nagle_enabled(false);
-    machine.tcp().set_ack_delay(Some(ACK_DELAY));
+    machine.tune(Tuning { nodelay: true, ack_delay: ACK_DELAY, ..Tuning::default() });
     machine
 }
 
-/// Answers a packet that nobody expects with a reset: a machine without a socket that listens does.
-fn refuse(packet: &[u8], key: Key, link: &mut Link) {
-    let mut machine = Machine::new(key.remote.ip(), MTU, (0, 0));
-    machine.input(packet);
-    machine.take().for_each(|(frame, _)| link.put(frame));
+/// Answers a packet that nobody expects with a reset.
+fn refuse(packet: &[u8], link: &mut Link) {
+    let packet = Packet::parse(packet);
+    if let Some((head, reset)) = packet.as_ref().and_then(Segment::parse).and_then(|segment| segment.refusal()) {
+        link.put(head.frame(&reset, None));
+    }
 }

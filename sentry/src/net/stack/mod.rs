@@ -8,12 +8,12 @@ mod arp;
 mod fragment;
 pub mod icmp;
 pub mod link;
-pub mod machine;
 mod neighbour;
 pub mod packet;
 pub mod resolver;
 pub mod route;
 pub mod show;
+pub mod tcp;
 
 pub use neighbour::Outgoing;
 

@@ -203,18 +203,24 @@ impl Head {
 
     /// A frame with room for the link's headers, the IP header, and `payload`.
     pub fn frame(&self, payload: &[u8], fragment: Option<Fragment>) -> Vec<u8> {
+        let mut frame = self.start(payload.len(), fragment);
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    /// A frame with room for the link's headers, and the IP header for `len` bytes that are to follow.
+    pub fn start(&self, len: usize, fragment: Option<Fragment>) -> Vec<u8> {
         let extension = if fragment.is_some() && self.dst.is_ipv6() { 8 } else { 0 };
-        let mut frame = Vec::with_capacity(HEADROOM + self.header_len() + extension + payload.len());
+        let mut frame = Vec::with_capacity(HEADROOM + self.header_len() + extension + len);
         frame.resize(HEADROOM, 0);
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                frame.extend(self.v4(src, dst, payload.len(), fragment));
+                frame.extend(self.v4(src, dst, len, fragment));
             }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(&mut frame, src, dst, payload.len(), fragment),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.v6(&mut frame, src, dst, len, fragment),
             // Callers choose the source for the destination.
             _ => {}
         }
-        frame.extend_from_slice(payload);
         frame
     }
 

@@ -5,34 +5,32 @@
 
 use super::endpoint::Tcp;
 use super::flows;
-use super::wire::{Wire, deadline};
+use super::wire::Wire;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, TimerId, Timers};
 use crate::net::message::Outgoing;
 use crate::net::options::Options;
-use crate::net::stack::{self, packet::Packet};
+use crate::net::stack;
+use crate::net::stack::tcp::segment::Segment;
+use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
+use crate::net::sysctl;
 use crate::sync::{Mutex, MutexGuard};
-use smoltcp::socket::tcp::State;
-use smoltcp::time::Duration;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Bytes that fit into each direction if the guest has not said: what keeps a fast link busy, and small enough to stay
-/// in the caches.
-const BUFFER: usize = 512 << 10;
-/// The least that smoltcp goes well with: four segments.
-const BUFFER_MIN: usize = 8 << 10;
+/// Room in each direction if the guest has not said, at first and at most (`net.ipv4.tcp_rmem`, `tcp_wmem`).
+const RECEIVE: [i64; 3] = [4096, 131_072, 6 << 20];
+const SEND: [i64; 3] = [4096, 16_384, 4 << 20];
+/// Room for what is sent before it is known how fast it goes: what keeps a fast link busy, and small enough to stay in
+/// the caches. It is only taken by what is in it.
+const SEND_FIRST: usize = 512 << 10;
+/// The least that makes sense.
+const BUFFER_MIN: usize = 2 << 10;
 /// The most.
-const BUFFER_MAX: usize = 8 << 20;
-/// How long a connection is tried (six repetitions of a SYN).
-const CONNECT: Duration = Duration::from_secs(127);
-/// How long data is repeated without an answer (`tcp_retries2`).
-const SILENCE: Duration = Duration::from_secs(924);
+const BUFFER_MAX: usize = 32 << 20;
 /// How long a closed socket waits for the other side's end (`tcp_fin_timeout`).
-const FIN_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
-/// Time before received data is acknowledged by itself.
-const ACK_DELAY: Duration = Duration::from_millis(10);
+const FIN_WAIT: i64 = 60;
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,10 +61,9 @@ struct Inner {
     ended: bool,
     /// The `connect` that began it has not yet been told of its success.
     unreported: bool,
+    /// It is among those that only wait for late packets.
+    lingers: bool,
     timer: Option<(TimerId, Instant)>,
-    keep_alive: Option<Duration>,
-    /// `TCP_USER_TIMEOUT`, and the most that keep-alive allows.
-    patience: (Option<Duration>, Option<Duration>),
     seen: Seen,
 }
 
@@ -90,8 +87,7 @@ impl Flow {
         let stack = stack::get().ok_or(Errno::NETUNREACH)?;
         let hop = stack.route(key.remote.ip())?;
         let mtu = stack.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu;
-        let mut wire = Wire::new(key.local.ip(), hop, mtu, buffers(&owner.options));
-        wire.tcp().set_ack_delay(Some(ACK_DELAY));
+        let wire = Wire::new(key.local.ip(), hop, mtu, rooms(&owner.options));
         let options = if embryo { Arc::new(owner.options.inherit()) } else { owner.options.clone() };
         let inner = Inner {
             wire,
@@ -102,9 +98,8 @@ impl Flow {
             orphan: None,
             ended: false,
             unreported: false,
+            lingers: false,
             timer: None,
-            keep_alive: None,
-            patience: (None, None),
             seen: Seen { state: State::Closed, received: 0, writable: false },
         };
         let flow = Arc::new(Flow { key, mtu, options, inner: Mutex::new(inner) });
@@ -116,44 +111,70 @@ impl Flow {
     pub(super) fn connect(self: &Arc<Self>) -> SysResult<()> {
         let mut inner = self.inner.lock();
         inner.unreported = true;
-        if !inner.wire.connect(self.key.local, self.key.remote) {
-            return Err(Errno::ADDRNOTAVAIL);
-        }
+        inner.wire.machine.connect(self.key.local, self.key.remote, Instant::now());
         self.pump(inner);
         Ok(())
     }
 
     /// Waits for the packet that [`input`](Self::input) gets next.
-    pub(super) fn listen(&self) -> bool {
-        self.inner.lock().wire.tcp().listen(self.key.local).is_ok()
+    pub(super) fn listen(&self) {
+        self.inner.lock().wire.machine.listen(self.key.local);
     }
 
     /// Takes over the options of a socket that concern the protocol.
-    pub(super) fn configure(&self, end: &Tcp) {
-        let seconds = |name| Duration::from_secs(end.ints.value(libc::IPPROTO_TCP, name).max(0).unsigned_abs().into());
-        let (idle, interval) = (seconds(libc::TCP_KEEPIDLE), seconds(libc::TCP_KEEPINTVL));
-        let count = end.ints.value(libc::IPPROTO_TCP, libc::TCP_KEEPCNT).max(1).unsigned_abs();
+    pub(super) fn configure(self: &Arc<Self>, end: &Tcp) {
+        let number = |name| end.ints.value(libc::IPPROTO_TCP, name).max(0).unsigned_abs();
+        let seconds = |name| Duration::from_secs(number(name).into());
         let keep_alive = end.options.is_on(libc::SO_KEEPALIVE);
-        let user = end.ints.value(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT).max(0).unsigned_abs();
-        let nodelay = end.ints.is_on(libc::IPPROTO_TCP, libc::TCP_NODELAY);
+        let probes = (seconds(libc::TCP_KEEPIDLE), seconds(libc::TCP_KEEPINTVL), number(libc::TCP_KEEPCNT).max(1));
+        let patience = Duration::from_millis(number(libc::TCP_USER_TIMEOUT).into());
+        let v4 = self.key.remote.is_ipv4();
+        let class = match v4 {
+            true => end.ints.value(libc::IPPROTO_IP, libc::IP_TOS),
+            false => end.ints.value(libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        let hops = match v4 {
+            true => end.ints.value(libc::IPPROTO_IP, libc::IP_TTL),
+            false => end.ints.value(libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+        };
+        let tuning = Tuning {
+            nodelay: number(libc::TCP_NODELAY) != 0,
+            cork: number(libc::TCP_CORK) != 0,
+            keep_alive: keep_alive.then_some(probes),
+            patience: Some(patience).filter(|time| !time.is_zero()),
+            syn_retries: number(libc::TCP_SYNCNT),
+            mss: u16::try_from(number(libc::TCP_MAXSEG)).ok().filter(|mss| *mss > 0),
+            class: class.clamp(0, 255) as u8,
+            hops: hops.clamp(1, 255) as u8,
+            ..Tuning::default()
+        };
+        let (receive, send) = rooms(&end.options);
         let mut inner = self.inner.lock();
-        inner.patience = (
-            Some(Duration::from_millis(user.into())).filter(|time| *time != Duration::ZERO),
-            keep_alive.then(|| idle + interval * count),
-        );
-        inner.keep_alive = keep_alive.then(|| idle.min(interval));
-        let keep_alive = inner.keep_alive;
-        let socket = inner.wire.tcp();
-        socket.set_nagle_enabled(!nodelay);
-        socket.set_keep_alive(keep_alive);
+        inner.wire.machine.tune(tuning);
+        inner.wire.machine.resize(receive, send);
+        if !matches!(inner.machine().state(), State::Closed | State::Listen) {
+            self.pump(inner);
+        }
+    }
+
+    /// `TCP_QUICKACK`.
+    pub(super) fn hurry(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        inner.wire.machine.hurry();
+        self.pump(inner);
+    }
+
+    /// What there is to tell of it.
+    pub(super) fn figures(&self) -> Figures {
+        self.inner.lock().machine().figures()
     }
 
     /// A packet of this connection. [`settle`](Self::settle) follows once all that came are in.
-    pub(super) fn input(&self, packet: &Packet<'_>) {
+    pub(super) fn input(&self, segment: &Segment<'_>) {
         let mut inner = self.inner.lock();
-        let before = inner.wire.look().state();
-        inner.wire.input(packet.bytes);
-        let after = inner.wire.look().state();
+        let before = inner.machine().state();
+        inner.wire.input(segment);
+        let after = inner.machine().state();
         if after == State::Closed && before != State::Closed {
             self.was_reset(before);
         }
@@ -177,8 +198,8 @@ impl Flow {
     pub(super) fn failed(self: &Arc<Self>, errno: Errno) {
         let mut inner = self.inner.lock();
         // Later it may only be a disturbance, and is repeated until patience ends.
-        if inner.wire.look().state() == State::SynSent {
-            inner.wire.tcp().abort();
+        if inner.machine().state() == State::SynSent {
+            inner.wire.machine.abort();
             self.options.set_error(errno);
             self.pump(inner);
         }
@@ -188,19 +209,20 @@ impl Flow {
     fn pump(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
         let now = Instant::now();
         inner.adjust(now);
-        let before = inner.wire.look().state();
+        let before = inner.machine().state();
         inner.wire.output();
-        let state = inner.wire.look().state();
+        let state = inner.machine().state();
         let timed_out = state == State::Closed && !matches!(before, State::Closed | State::TimeWait);
         if timed_out {
             self.options.set_error(Errno::TIMEDOUT);
         }
-        let seen = Seen { state, received: inner.wire.look().recv_queue(), writable: inner.is_writable() };
+        let seen = Seen { state, received: inner.machine().received(), writable: inner.is_writable() };
         let events = events(inner.seen, seen);
         inner.seen = seen;
         let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
         inner.ended |= gone;
-        let stays = state == State::TimeWait && inner.orphan.is_some();
+        let stays = state == State::TimeWait && inner.orphan.is_some() && !inner.lingers;
+        inner.lingers |= stays;
         self.arm(&mut inner, now);
         let born = inner.embryo && matches!(state, State::Established | State::CloseWait);
         let owner = if inner.orphan.is_some() && !born { None } else { inner.owner.upgrade() };
@@ -230,8 +252,8 @@ impl Flow {
 
     /// Has the machine looked at when its next timer is due.
     fn arm(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
-        let next = if inner.ended { None } else { inner.wire.next().map(deadline) };
-        let end = inner.orphan.filter(|_| !inner.ended).map(|since| since + FIN_WAIT);
+        let next = if inner.ended { None } else { inner.machine().due(now) };
+        let end = inner.orphan.filter(|_| !inner.ended).map(|since| since + fin_wait());
         let Some(next) = next.into_iter().chain(end).min() else { return };
         // One that comes too early costs less than setting it anew for each packet.
         match inner.timer {
@@ -247,17 +269,18 @@ impl Flow {
 
     pub(super) fn send(self: &Arc<Self>, message: &Outgoing<'_>) -> SysResult<usize> {
         let mut inner = self.inner.lock();
-        match inner.wire.look().state() {
+        match inner.machine().state() {
             State::SynSent | State::SynReceived if !self.options.has_error() => return Err(Errno::AGAIN),
             _ => self.options.take_error()?,
         }
-        if inner.snd_shut || !inner.wire.look().may_send() {
+        if inner.snd_shut || !inner.machine().may_send() {
             return Err(Errno::PIPE);
         }
         if message.data.is_empty() {
             return Ok(0);
         }
-        let count = inner.wire.tcp().send_slice(message.data).unwrap_or(0);
+        let more = message.flags & libc::MSG_MORE != 0;
+        let count = inner.wire.machine.send(message.data, more, Instant::now());
         inner.seen.writable = inner.is_writable();
         if count == 0 {
             return Err(Errno::AGAIN);
@@ -269,39 +292,33 @@ impl Flow {
     /// Takes received bytes; none at the end.
     pub(super) fn receive(self: &Arc<Self>, buf: &mut [u8], peek: bool) -> SysResult<usize> {
         let mut inner = self.inner.lock();
-        if inner.wire.look().recv_queue() == 0 {
-            let state = inner.wire.look().state();
+        if inner.machine().received() == 0 {
+            let state = inner.machine().state();
             if inner.rcv_shut || has_ended(state) {
                 return if state == State::Closed { self.options.take_error().map(|()| 0) } else { Ok(0) };
             }
             self.options.take_error()?;
             return Err(Errno::AGAIN);
         }
+        let count = inner.machine().peek(0, buf);
         if peek {
-            return Ok(inner.wire.tcp().peek_slice(buf).unwrap_or(0));
+            return Ok(count);
         }
-        let mut count = 0;
-        // The ring may wrap.
-        while let Some(rest) = buf.get_mut(count..).filter(|rest| !rest.is_empty()) {
-            match inner.wire.tcp().recv_slice(rest) {
-                Ok(got) if got > 0 => count += got,
-                _ => break,
-            }
-        }
-        inner.seen.received = inner.wire.look().recv_queue();
+        inner.wire.machine.consume(count, Instant::now());
+        inner.seen.received = inner.machine().received();
         self.pump(inner);
         Ok(count)
     }
 
     pub(super) fn shutdown(self: &Arc<Self>, how: i32) -> SysResult<()> {
         let mut inner = self.inner.lock();
-        if inner.wire.look().state() == State::Closed {
+        if inner.machine().state() == State::Closed {
             return Err(Errno::NOTCONN);
         }
         inner.rcv_shut |= how != libc::SHUT_WR;
         if how != libc::SHUT_RD && !inner.snd_shut {
             inner.snd_shut = true;
-            inner.wire.tcp().close();
+            inner.wire.machine.close();
         }
         self.pump(inner);
         Ok(())
@@ -311,12 +328,11 @@ impl Flow {
     pub(super) fn close(self: &Arc<Self>, abort: bool) {
         let mut inner = self.inner.lock();
         inner.orphan = Some(Instant::now());
-        let unread = inner.wire.look().recv_queue() > 0;
-        let socket = inner.wire.tcp();
+        let unread = inner.machine().received() > 0;
         if abort || unread {
-            socket.abort();
+            inner.wire.machine.abort();
         } else {
-            socket.close();
+            inner.wire.machine.close();
         }
         self.pump(inner);
     }
@@ -324,7 +340,7 @@ impl Flow {
     /// What is ready (`tcp_poll`).
     pub(super) fn poll(&self) -> Events {
         let inner = self.inner.lock();
-        let (state, received) = (inner.wire.look().state(), inner.wire.look().recv_queue());
+        let (state, received) = (inner.machine().state(), inner.machine().received());
         let mut ready = Events::empty();
         ready.set(Events::ERR, self.options.has_error());
         if matches!(state, State::SynSent | State::SynReceived) {
@@ -340,7 +356,7 @@ impl Flow {
 
     /// How a `connect` that was begun goes: `EAGAIN` while it is under way.
     pub(super) fn outcome(&self) -> SysResult<()> {
-        match self.inner.lock().wire.look().state() {
+        match self.inner.lock().machine().state() {
             State::SynSent | State::SynReceived => Err(Errno::AGAIN),
             State::Closed => Err(self.options.take_error().err().unwrap_or(Errno::CONNREFUSED)),
             _ => Ok(()),
@@ -365,7 +381,7 @@ impl Flow {
 
     /// The state of the protocol.
     pub(super) fn state(&self) -> State {
-        self.inner.lock().wire.look().state()
+        self.inner.lock().machine().state()
     }
 
     /// The state as `/proc/net/tcp` and `TCP_INFO` number it.
@@ -398,7 +414,7 @@ impl Flow {
     /// Bytes received and not read, bytes not acknowledged.
     pub(super) fn queues(&self) -> (usize, usize) {
         let inner = self.inner.lock();
-        (inner.wire.look().recv_queue(), inner.wire.look().send_queue())
+        (inner.machine().received(), inner.machine().unsent())
     }
 
     /// Options for the socket of an accepted connection.
@@ -408,29 +424,28 @@ impl Flow {
 }
 
 impl Inner {
-    fn is_writable(&self) -> bool {
-        let socket = self.wire.look();
-        !socket.may_send() || Tcp::is_writable(socket.send_queue(), socket.send_capacity())
+    fn machine(&self) -> &Machine {
+        &self.wire.machine
     }
 
-    /// How long silence is borne in this state; a closed socket also has an end.
+    fn is_writable(&self) -> bool {
+        let machine = self.machine();
+        !machine.may_send() || Tcp::is_writable(machine.unsent(), machine.capacity())
+    }
+
+    /// Whether nobody is there any more to read what comes, or to wait for an end.
     fn adjust(&mut self, now: Instant) {
-        let (user, keep) = self.patience;
-        let socket = self.wire.tcp();
-        let state = socket.state();
-        let patience = match state {
-            State::SynSent | State::SynReceived => Some(user.unwrap_or(CONNECT)),
-            _ if socket.send_queue() > 0 => Some(user.unwrap_or(SILENCE)),
-            State::FinWait1 | State::LastAck | State::Closing => Some(CONNECT),
-            _ => keep,
-        };
-        socket.set_timeout(patience);
         let Some(since) = self.orphan else { return };
-        // Nobody will read what comes now, and nobody waits for ever for an end.
-        if socket.recv_queue() > 0 || (state == State::FinWait2 && now.duration_since(since) >= FIN_WAIT) {
-            socket.abort();
+        let (state, unread) = (self.machine().state(), self.machine().received() > 0);
+        if unread || (state == State::FinWait2 && now.saturating_duration_since(since) >= fin_wait()) {
+            self.wire.machine.abort();
         }
     }
+}
+
+fn fin_wait() -> Duration {
+    let seconds = sysctl::number("net/ipv4/tcp_fin_timeout", FIN_WAIT);
+    Duration::from_secs(seconds.max(0).unsigned_abs())
 }
 
 struct Due(Weak<Flow>);
@@ -461,10 +476,20 @@ fn events(before: Seen, after: Seen) -> Events {
     events
 }
 
-/// Room for received and for sent bytes.
-fn buffers(options: &Options) -> (usize, usize) {
-    let size = |asked: u32, default: u32| {
-        if asked == default { BUFFER } else { (asked as usize).clamp(BUFFER_MIN, BUFFER_MAX) }
+/// Room for received and for sent bytes, at first and at most.
+fn rooms(options: &Options) -> (Room, Room) {
+    let [_, _, receive] = sysctl::numbers("net/ipv4/tcp_rmem", RECEIVE);
+    let [_, _, send] = sysctl::numbers("net/ipv4/tcp_wmem", SEND);
+    let most = |number: i64| usize::try_from(number).unwrap_or(0).clamp(BUFFER_MIN, BUFFER_MAX);
+    let asked = |size: u32| (size as usize).clamp(BUFFER_MIN, BUFFER_MAX);
+    // Half of what Linux counts is overhead.
+    let receive = match options.rcvbuf() {
+        super::RCVBUF_DEFAULT => (super::RCVBUF_DEFAULT as usize / 2, most(receive)),
+        size => (asked(size) / 2, asked(size) / 2),
     };
-    (size(options.rcvbuf(), super::RCVBUF_DEFAULT), size(options.sndbuf(), super::SNDBUF_DEFAULT))
+    let send = match options.sndbuf() {
+        super::SNDBUF_DEFAULT => (SEND_FIRST.min(most(send)), most(send)),
+        size => (asked(size), asked(size)),
+    };
+    (receive, send)
 }

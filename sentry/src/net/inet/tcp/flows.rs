@@ -5,11 +5,12 @@ use super::endpoint::{Phase, Tcp};
 use super::flow::{Flow, Key};
 use crate::errno::{Errno, SysResult};
 use crate::net::inet::Batch;
+use crate::net::stack::Stack;
 use crate::net::stack::icmp::Quoted;
-use crate::net::stack::packet::{Head, Packet, TCP, put_checksum, u32_at};
-use crate::net::stack::{Stack, packet};
+use crate::net::stack::packet::Packet;
+use crate::net::stack::tcp::State;
+use crate::net::stack::tcp::segment::Segment;
 use crate::sync::Mutex;
-use smoltcp::socket::tcp::State;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Weak};
@@ -17,8 +18,8 @@ use std::sync::{Arc, LazyLock, Weak};
 /// Connections that others have begun and not completed. A flood of them pushes out its own oldest, so that those who
 /// answer within a round trip get through.
 const EMBRYOS_MAX: usize = 512;
-/// Connections of closed sockets that only wait for late packets (`tcp_max_tw_buckets`; each has its buffers here).
-const LINGERING_MAX: usize = 256;
+/// Connections of closed sockets that only wait for late packets (`tcp_max_tw_buckets`; each takes about a KiB).
+const LINGERING_MAX: usize = 4096;
 
 #[derive(Default)]
 struct Table {
@@ -28,11 +29,6 @@ struct Table {
 }
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
-
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
 
 /// Begins a connection of `end`.
 pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
@@ -60,9 +56,6 @@ pub(super) fn remove(flow: &Arc<Flow>) {
 /// A connection is over but for late packets.
 pub(super) fn linger(flow: &Arc<Flow>) {
     let mut table = TABLE.lock();
-    if table.lingering.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(flow))) {
-        return;
-    }
     table.lingering.push_back(Arc::downgrade(flow));
     let surplus = if table.lingering.len() > LINGERING_MAX { table.lingering.pop_front() } else { None };
     drop(table);
@@ -77,8 +70,8 @@ pub(in crate::net) fn input(stack: &Stack, packet: &Packet<'_>, batch: &mut Batc
     if !stack.is_own(packet.dst) {
         return;
     }
-    let known = TABLE.lock().flows.get(&segment.key).cloned();
-    let is_new = segment.flags & (SYN | ACK | RST) == SYN;
+    let known = TABLE.lock().flows.get(&key(&segment)).cloned();
+    let is_new = segment.opens();
     let flow = match known {
         // A new connection may follow on one whose late packets were waited for.
         Some(flow) if is_new && flow.state() == State::TimeWait => {
@@ -91,56 +84,31 @@ pub(in crate::net) fn input(stack: &Stack, packet: &Packet<'_>, batch: &mut Batc
     };
     match flow {
         Some(flow) => {
-            flow.input(packet);
+            flow.input(&segment);
             batch.add(flow);
         }
         None if is_new && has_listener(&segment) => {}
-        None if segment.flags & RST == 0 => refuse(stack, packet, &segment),
-        None => {}
+        None => refuse(stack, &segment),
     }
 }
 
-/// What must be known of a segment.
-struct Segment {
-    key: Key,
-    flags: u8,
-    sequence: u32,
-    acknowledged: u32,
-    len: usize,
+fn key(segment: &Segment<'_>) -> Key {
+    Key { local: segment.local, remote: segment.remote }
 }
 
-impl Segment {
-    fn parse(packet: &Packet<'_>) -> Option<Segment> {
-        let tcp = packet.payload();
-        let head = usize::from(tcp.get(12)? >> 4) * 4;
-        let remote = SocketAddr::new(packet.src, packet::u16_at(tcp, 0)?);
-        let local = SocketAddr::new(packet.dst, packet::u16_at(tcp, 2)?);
-        if head < 20 || remote.port() == 0 || local.port() == 0 {
-            return None;
-        }
-        Some(Segment {
-            key: Key { local, remote },
-            flags: *tcp.get(13)?,
-            sequence: u32_at(tcp, 4)?,
-            acknowledged: u32_at(tcp, 8)?,
-            len: tcp.len().checked_sub(head)?,
-        })
-    }
-}
-
-fn listener(segment: &Segment) -> Option<Arc<Tcp>> {
-    PORTS.lock().find(segment.key.local, segment.key.remote, |end| {
+fn listener(segment: &Segment<'_>) -> Option<Arc<Tcp>> {
+    PORTS.lock().find(segment.local, segment.remote, |end| {
         let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
         listens.then_some(0)
     })
 }
 
-fn has_listener(segment: &Segment) -> bool {
+fn has_listener(segment: &Segment<'_>) -> bool {
     listener(segment).is_some()
 }
 
 /// Begins a connection that somebody wants to a listener; `None` if it has no room for one or there is none.
-fn open(segment: &Segment) -> Option<Arc<Flow>> {
+fn open(segment: &Segment<'_>) -> Option<Arc<Flow>> {
     let listener = listener(segment)?;
     let full = match &listener.state.lock().phase {
         Phase::Listening { backlog, pending, .. } => pending.len() > *backlog,
@@ -149,9 +117,10 @@ fn open(segment: &Segment) -> Option<Arc<Flow>> {
     if full {
         return None;
     }
-    let flow = Flow::new(segment.key, &listener, true).ok().filter(|flow| flow.listen())?;
+    let flow = Flow::new(key(segment), &listener, true).ok()?;
+    flow.listen();
     let mut table = TABLE.lock();
-    table.flows.insert(segment.key, flow.clone());
+    table.flows.insert(key(segment), flow.clone());
     table.embryos.push_back(Arc::downgrade(&flow));
     let surplus = table.embryos.len().saturating_sub(EMBRYOS_MAX);
     let oldest: Vec<_> = table.embryos.drain(..surplus).filter_map(|flow| flow.upgrade()).collect();
@@ -164,22 +133,10 @@ fn open(segment: &Segment) -> Option<Arc<Flow>> {
 }
 
 /// Answers a segment that nobody expects.
-fn refuse(stack: &Stack, packet: &Packet<'_>, segment: &Segment) {
-    let head = Head { src: packet.dst, dst: packet.src, protocol: TCP, hops: 64, class: 0 };
-    let (sequence, acknowledged, flags) = if segment.flags & ACK != 0 {
-        (segment.acknowledged, 0, RST)
-    } else {
-        let taken = segment.len as u32 + u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
-        (0, segment.sequence.wrapping_add(taken), RST | ACK)
-    };
-    let mut reset = Vec::with_capacity(20);
-    reset.extend(segment.key.local.port().to_be_bytes());
-    reset.extend(segment.key.remote.port().to_be_bytes());
-    reset.extend(sequence.to_be_bytes());
-    reset.extend(acknowledged.to_be_bytes());
-    reset.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
-    put_checksum(&head, &mut reset, 16);
-    let _ = stack.send(&head, &reset);
+fn refuse(stack: &Stack, segment: &Segment<'_>) {
+    if let Some((head, reset)) = segment.refusal() {
+        let _ = stack.send(&head, &reset);
+    }
 }
 
 /// A packet of a connection did not arrive.

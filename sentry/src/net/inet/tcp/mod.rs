@@ -9,6 +9,7 @@ mod connect;
 mod endpoint;
 mod flow;
 mod flows;
+mod info;
 mod socket;
 mod transfer;
 mod wire;

@@ -3,7 +3,7 @@
 use super::super::multicast::Groups;
 use super::super::{addr, may_bind, not_ours, options};
 use super::endpoint::{Phase, Tcp};
-use super::wrap;
+use super::{info, wrap};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
@@ -13,6 +13,7 @@ use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::Value;
 use crate::net::socket::{Socket, SocketOps};
+use crate::net::stack::tcp::Figures;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,21 +47,14 @@ impl TcpSocket {
         Ok(parsed)
     }
 
-    /// `TCP_INFO`: state and sizes; what a wire would measure is zero.
+    /// `TCP_INFO`; of a connection over loopback what a wire would measure is zero.
     fn info(&self) -> Value {
-        /// `sizeof(struct tcp_info)` of Linux 6.18, rounded down to what programs know.
-        const LEN: usize = 232;
-        let mut info = [0u8; LEN];
-        if let Some(state) = info.first_mut() {
-            *state = self.tcp_state();
-        }
         let mss = self.mss() as u32;
-        for (at, value) in [(16, mss), (20, mss), (12, 200_000), (8, 40_000), (80, 10)] {
-            if let Some(field) = info.get_mut(at..at + 4) {
-                field.copy_from_slice(&value.to_ne_bytes());
-            }
-        }
-        info.as_slice().into()
+        let figures = self.end.flow().map(|flow| flow.figures());
+        let figures = figures.unwrap_or(Figures { mss, window: (10, i32::MAX as u32), ..Figures::default() });
+        info::encode(self.tcp_state(), &figures, self.end.flow().map_or(mss, |flow| flow.mtu() as u32))
+            .as_slice()
+            .into()
     }
 
     fn tcp_state(&self) -> u8 {
@@ -96,11 +90,15 @@ impl TcpSocket {
     /// Bytes of data in a segment.
     fn mss(&self) -> i32 {
         match self.end.flow() {
-            Some(flow) => flow.mtu() as i32 - if flow.key.local.is_ipv4() { 40 } else { 60 },
+            Some(flow) => flow.figures().mss as i32,
             None if self.is_connected() => MSS,
             None => MSS_DEFAULT,
         }
     }
+}
+
+fn int(value: &[u8]) -> i32 {
+    options::number(libc::IPPROTO_TCP, value)
 }
 
 /// What there is to tell of a connection that nobody has accepted.
@@ -234,9 +232,18 @@ impl SocketOps for TcpSocket {
                 self.end.ints.set(level, name, value)?;
                 if let Some(flow) = self.end.flow() {
                     flow.configure(&self.end);
+                    if (level, name) == (libc::IPPROTO_TCP, libc::TCP_QUICKACK) && int(value) > 0 {
+                        flow.hurry();
+                    }
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn retune(&self) {
+        if let Some(flow) = self.end.flow() {
+            flow.configure(&self.end);
         }
     }
 

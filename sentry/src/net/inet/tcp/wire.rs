@@ -1,73 +1,48 @@
-//! The protocol machine of a connection over an interface.
+//! The way of a connection's packets: from its machine over an interface.
 //!
 //! The machine's packets go out behind the headers of the link, with the checksum and the cutting into segments left to
 //! the host.
 
 use crate::net::stack::link::Offload;
-pub(super) use crate::net::stack::machine::deadline;
-use crate::net::stack::machine::{Machine, Sent};
 use crate::net::stack::packet::{HEADROOM, TCP, fold, pseudo_sum};
+use crate::net::stack::tcp::segment::Segment;
+use crate::net::stack::tcp::{Machine, Room, Sent};
 use crate::net::stack::{self, Outgoing, Stack, route::Hop};
-use smoltcp::socket::tcp::Socket;
-use smoltcp::time::Instant;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::time::Instant;
 
-/// Segments that one call puts out before others get their turn: a window's worth.
+/// Packets that one call puts out before others get their turn: a window's worth.
 const BURST: usize = 256;
 
 /// The machine, and the way that its packets go.
 pub(super) struct Wire {
-    machine: Machine,
+    pub(super) machine: Machine,
     hop: Hop,
 }
 
 impl Wire {
-    /// A machine for packets from `local` over `hop`; `mtu` is that of the link, `buffers` what fits into each
-    /// direction: received, sent.
-    pub(super) fn new(local: IpAddr, hop: Hop, mtu: usize, buffers: (usize, usize)) -> Wire {
-        Wire { machine: Machine::new(local, mtu, buffers), hop }
+    /// A machine for packets from `local` over `hop`; `mtu` is that of the link, `room` what fits into each direction:
+    /// received, sent.
+    pub(super) fn new(local: IpAddr, hop: Hop, mtu: usize, room: (Room, Room)) -> Wire {
+        Wire { machine: Machine::new(local, mtu, room, Instant::now()), hop }
     }
 
-    /// The machine's socket.
-    pub(super) fn tcp(&mut self) -> &mut Socket<'static> {
-        self.machine.tcp()
-    }
-
-    /// The machine's socket, to look at.
-    pub(super) fn look(&self) -> &Socket<'static> {
-        self.machine.look()
-    }
-
-    /// Begins to connect.
-    pub(super) fn connect(&mut self, local: SocketAddr, remote: SocketAddr) -> bool {
-        self.machine.connect(local, remote)
-    }
-
-    /// Takes a packet in. Answers that cannot wait go out.
-    pub(super) fn input(&mut self, packet: &[u8]) {
-        self.machine.input(packet);
-        self.transmit();
+    /// Takes a segment in.
+    pub(super) fn input(&mut self, segment: &Segment<'_>) {
+        self.machine.input(segment, Instant::now());
     }
 
     /// Sends what is to be sent now.
     pub(super) fn output(&mut self) {
+        let now = Instant::now();
         for _ in 0..BURST {
-            if !self.machine.output() {
+            if !self.machine.output(now) {
                 return;
             }
-            self.transmit();
-        }
-    }
-
-    /// When there will be something to do without being asked.
-    pub(super) fn next(&mut self) -> Option<Instant> {
-        self.machine.due()
-    }
-
-    fn transmit(&mut self) {
-        let Some(stack) = stack::get() else { return };
-        for packet in self.machine.take() {
-            transmit(stack, &self.hop, packet);
+            let Some(stack) = stack::get() else { return };
+            for packet in self.machine.take() {
+                transmit(stack, &self.hop, packet);
+            }
         }
     }
 }

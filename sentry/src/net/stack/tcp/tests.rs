@@ -1,0 +1,291 @@
+//! Two machines with a network between them that loses, delays and reorders, in a time of their own.
+
+use super::segment::Segment;
+use super::*;
+use crate::net::stack::packet::{HEADROOM, Packet};
+use std::collections::BTreeMap;
+
+const MTU: usize = 1500;
+const ROOM: Room = (64 << 10, 4 << 20);
+
+/// What the network does with packets, in parts of a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weather {
+    delay: Duration,
+    loss: u64,
+    twice: u64,
+    reorder: u64,
+}
+
+struct World {
+    now: Instant,
+    ends: [Machine; 2],
+    wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    count: u64,
+    seed: u64,
+    weather: Weather,
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(10, 0, 0, n).into(), u16::from(n))
+}
+
+fn machine(n: u8, now: Instant) -> Machine {
+    Machine::new(address(n).ip(), MTU, (ROOM, ROOM), now)
+}
+
+impl World {
+    fn new(seed: u64, weather: Weather) -> World {
+        let now = *START + Duration::from_secs(1);
+        let ends = [machine(1, now), machine(2, now)];
+        World { now, ends, wire: BTreeMap::new(), count: 0, seed: seed | 1, weather }
+    }
+
+    fn connected(seed: u64, weather: Weather) -> World {
+        let mut world = World::new(seed, weather);
+        world.ends[1].listen(address(2));
+        let now = world.now;
+        world.ends[0].connect(address(1), address(2), now);
+        world
+    }
+
+    fn chance(&mut self, parts: u64) -> bool {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed % 1000 < parts
+    }
+
+    fn put(&mut self, to: usize, packet: Vec<u8>) {
+        let Weather { delay, loss, twice, reorder } = self.weather;
+        if self.chance(loss) {
+            return;
+        }
+        let copies = if self.chance(twice) { 2 } else { 1 };
+        for _ in 0..copies {
+            let late = if self.chance(reorder) { delay / 4 } else { Duration::ZERO };
+            self.count += 1;
+            self.wire.insert((self.now + delay + late, self.count), (to, packet.clone()));
+        }
+    }
+
+    /// Lets both ends say all they have to say now.
+    fn settle(&mut self) {
+        for from in 0..2 {
+            while self.ends[from].output(self.now) {
+                let sent: Vec<Sent> = self.ends[from].take().collect();
+                for (frame, cut) in sent {
+                    for packet in pieces(&frame, cut) {
+                        self.put(1 - from, packet);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next event; whether there is one.
+    fn step(&mut self) -> bool {
+        self.settle();
+        let timers = self.ends.iter().filter_map(|end| end.due(self.now)).min();
+        let packet = self.wire.first_key_value().map(|((at, _), _)| *at);
+        let Some(next) = timers.into_iter().chain(packet).min() else { return false };
+        self.now = self.now.max(next);
+        while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let (to, packet) = entry.remove();
+            let packet = Packet::parse(&packet).unwrap();
+            let segment = Segment::parse(&packet).unwrap();
+            self.ends[to].input(&segment, self.now);
+        }
+        self.settle();
+        true
+    }
+
+    /// Sends `total` bytes each way; how long it took.
+    fn exchange(&mut self, total: usize) -> Duration {
+        let start = self.now;
+        let (mut given, mut got) = ([0usize; 2], [0usize; 2]);
+        let mut buf = vec![0; 64 << 10];
+        for round in 0.. {
+            assert!(round < 2_000_000, "it hangs: {:?} {given:?} {got:?}", self.ends);
+            for end in 0..2 {
+                let now = self.now;
+                let room = self.ends[end].capacity().saturating_sub(self.ends[end].unsent());
+                if room > 0 && given[end] < total {
+                    let data: Vec<u8> = (given[end]..total.min(given[end] + room.min(30_000))).map(pattern).collect();
+                    given[end] += self.ends[end].send(&data, false, now);
+                }
+                if given[end] == total {
+                    self.ends[end].close();
+                }
+                let count = self.ends[end].peek(0, &mut buf);
+                for (n, byte) in buf[..count].iter().enumerate() {
+                    assert_eq!(*byte, pattern(got[end] + n));
+                }
+                self.ends[end].consume(count, now);
+                got[end] += count;
+            }
+            if !self.step() {
+                break;
+            }
+            if got == [total; 2] && self.ends.iter().all(|end| matches!(end.state(), State::Closed | State::TimeWait)) {
+                break;
+            }
+        }
+        assert_eq!(got, [total; 2], "{:?}", self.ends);
+        self.now - start
+    }
+}
+
+fn pattern(n: usize) -> u8 {
+    (n.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+/// What the host makes of a packet that is to be cut.
+fn pieces(frame: &[u8], cut: Option<u16>) -> Vec<Vec<u8>> {
+    let bytes = &frame[HEADROOM..];
+    let head = 20 + usize::from(bytes[32] >> 4) * 4;
+    let size = cut.map_or(usize::MAX, usize::from);
+    let data = &bytes[head..];
+    assert!(cut.is_some() || bytes.len() <= MTU, "{} bytes", bytes.len());
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for (n, part) in data.chunks(size.min(data.len().max(1))).enumerate() {
+        let mut piece = bytes[..head].to_vec();
+        let number =
+            u32::from_be_bytes(piece[24..28].try_into().unwrap()).wrapping_add((n * size.min(data.len())) as u32);
+        piece[24..28].copy_from_slice(&number.to_be_bytes());
+        if (n + 1) * size.min(data.len()) < data.len() {
+            piece[33] &= !(segment::FIN | segment::PSH);
+        }
+        piece.extend_from_slice(part);
+        let total = (piece.len() as u16).to_be_bytes();
+        piece[2..4].copy_from_slice(&total);
+        piece[10..12].fill(0);
+        let sum = !crate::net::stack::packet::fold(crate::net::stack::packet::sum(&piece[..20], 0));
+        piece[10..12].copy_from_slice(&sum.to_be_bytes());
+        parts.push(piece);
+    }
+    if parts.is_empty() {
+        parts.push(bytes.to_vec());
+    }
+    parts
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[test]
+fn bytes_arrive_in_fair_weather() {
+    let mut world = World::connected(1, Weather { delay: MILLISECOND, ..Weather::default() });
+    let time = world.exchange(8 << 20);
+    let figures = world.ends[0].figures();
+    assert!(time < Duration::from_millis(500), "{time:?} {figures:?}");
+    assert_eq!((figures.repeated, figures.bytes), ((0, 0), (8 << 20, 8 << 20)));
+    assert!(figures.options == (true, true) && figures.trip.0 >= 2 * MILLISECOND);
+}
+
+#[test]
+fn bytes_arrive_in_all_weathers() {
+    for seed in 1..10u64 {
+        for (loss, twice, reorder) in [(10, 0, 0), (50, 0, 0), (0, 0, 250), (0, 100, 0), (20, 20, 100), (200, 50, 100)]
+        {
+            let delay = MILLISECOND * (1 + (seed as u32 * 7) % 40);
+            let mut world = World::connected(seed * 7919, Weather { delay, loss, twice, reorder });
+            world.exchange(300_000);
+        }
+    }
+}
+
+#[test]
+fn losses_cost_little_time() {
+    for (loss, reorder, least) in [(10, 0, 2.0), (50, 0, 0.6), (0, 100, 20.0)] {
+        let mut world = World::connected(99, Weather { delay: 25 * MILLISECOND, loss, twice: 0, reorder });
+        let time = world.exchange(20 << 20);
+        let rate = (20 << 20) as f64 * 8.0 / 1e6 / time.as_secs_f64();
+        eprintln!("loss {loss}/1000 reorder {reorder}/1000: {rate:.1} Mbit/s, {:?}", world.ends[0].figures());
+        assert!(rate > least, "{rate}");
+    }
+}
+
+#[test]
+fn a_closed_window_opens_again() {
+    let mut world = World::connected(5, Weather { delay: MILLISECOND, ..Weather::default() });
+    (0..20).for_each(|_| drop(world.step()));
+    let data = vec![7; 1 << 20];
+    let now = world.now;
+    let given = world.ends[0].send(&data, false, now);
+    let until = now + Duration::from_secs(60);
+    while world.now < until && world.step() {}
+    assert!(world.ends[1].received() + MTU > world.ends[1].rx.capacity());
+    assert_eq!(world.ends[0].state(), State::Established);
+    let mut sum = 0;
+    while sum < given {
+        let count = world.ends[1].received();
+        let now = world.now;
+        world.ends[1].consume(count, now);
+        sum += count;
+        assert!(world.step());
+    }
+    assert_eq!(sum, given);
+}
+
+#[test]
+fn both_may_begin_at_once() {
+    let mut world = World::new(3, Weather { delay: MILLISECOND, ..Weather::default() });
+    let now = world.now;
+    world.ends[0].connect(address(1), address(2), now);
+    world.ends[1].connect(address(2), address(1), now);
+    world.exchange(100_000);
+}
+
+#[test]
+fn a_dead_side_is_noticed() {
+    let mut world = World::connected(3, Weather { delay: MILLISECOND, ..Weather::default() });
+    (0..6).for_each(|_| drop(world.step()));
+    let keep_alive = Some((Duration::from_secs(10), Duration::from_secs(2), 3));
+    world.ends[0].tune(Tuning { keep_alive, ..Tuning::default() });
+    let start = world.now;
+    while world.now < start + Duration::from_secs(100) {
+        world.step();
+    }
+    assert_eq!(world.ends[0].state(), State::Established);
+    world.weather.loss = 1000;
+    let start = world.now;
+    while world.ends[0].state() != State::Closed {
+        assert!(world.step());
+    }
+    let time = world.now - start;
+    assert!(time >= Duration::from_secs(6) && time < Duration::from_secs(20), "{time:?}");
+}
+
+#[test]
+fn nobody_answers() {
+    let mut world = World::new(3, Weather { loss: 1000, ..Weather::default() });
+    let now = world.now;
+    world.ends[0].connect(address(1), address(2), now);
+    while world.step() {
+        assert!(world.now - now < Duration::from_secs(200));
+    }
+    assert_eq!((world.ends[0].state(), world.now - now), (State::Closed, Duration::from_secs(127)));
+}
+
+#[test]
+fn small_segments_wait_for_each_other() {
+    let mut world = World::connected(3, Weather { delay: MILLISECOND, ..Weather::default() });
+    (0..6).for_each(|_| drop(world.step()));
+    let now = world.now;
+    let before = world.ends[0].figures().segments.0;
+    for _ in 0..10 {
+        world.ends[0].send(b"x", false, now);
+        world.settle();
+    }
+    assert_eq!(world.ends[0].figures().segments.0 - before, 1);
+    world.ends[0].tune(Tuning { nodelay: true, ..Tuning::default() });
+    world.settle();
+    assert_eq!(world.ends[0].figures().segments.0 - before, 2);
+    world.ends[0].tune(Tuning { cork: true, nodelay: true, ..Tuning::default() });
+    world.ends[0].send(b"x", false, now);
+    world.settle();
+    assert_eq!(world.ends[0].figures().segments.0 - before, 2);
+    let until = now + Duration::from_millis(250);
+    while world.now < until && world.step() {}
+    assert!(world.ends[1].received() == 11 && world.now - now < Duration::from_secs(1));
+}
