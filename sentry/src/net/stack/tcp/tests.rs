@@ -100,6 +100,12 @@ impl World {
         true
     }
 
+    fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            self.step();
+        }
+    }
+
     /// Sends `total` bytes each way; how long it took.
     fn exchange(&mut self, total: usize) -> Duration {
         let start = self.now;
@@ -208,7 +214,7 @@ fn losses_cost_little_time() {
 #[test]
 fn a_closed_window_opens_again() {
     let mut world = World::connected(5, Weather { delay: MILLISECOND, ..Weather::default() });
-    (0..20).for_each(|_| drop(world.step()));
+    world.steps(20);
     let data = vec![7; 1 << 20];
     let now = world.now;
     let given = world.ends[0].send(&data, false, now);
@@ -239,7 +245,7 @@ fn both_may_begin_at_once() {
 #[test]
 fn a_dead_side_is_noticed() {
     let mut world = World::connected(3, Weather { delay: MILLISECOND, ..Weather::default() });
-    (0..6).for_each(|_| drop(world.step()));
+    world.steps(6);
     let keep_alive = Some((Duration::from_secs(10), Duration::from_secs(2), 3));
     world.ends[0].tune(Tuning { keep_alive, ..Tuning::default() });
     let start = world.now;
@@ -270,7 +276,7 @@ fn nobody_answers() {
 #[test]
 fn small_segments_wait_for_each_other() {
     let mut world = World::connected(3, Weather { delay: MILLISECOND, ..Weather::default() });
-    (0..6).for_each(|_| drop(world.step()));
+    world.steps(6);
     let now = world.now;
     let before = world.ends[0].figures().segments.0;
     for _ in 0..10 {
