@@ -234,21 +234,21 @@ fn cover_host() -> Result<()> {
 }
 
 fn open_mount(mount: crate::plan::Mount) -> Result<MountSpec> {
-    let tree = |path: &PathBuf, writable| {
-        host::detached_tree(path, writable)
+    let tree = |path: &PathBuf, writable, recursive| {
+        host::detached_tree(path, writable, recursive)
             .map(Handle::from)
             .with_context(|| format!("cannot mount {}", path.display()))
     };
     let kind = match &mount.source {
-        Source::Host { path, writable } => {
-            let fd = tree(path, *writable)?;
+        Source::Host { path, writable, recursive } => {
+            let fd = tree(path, *writable, *recursive)?;
             let is_dir = path.metadata().with_context(|| format!("cannot mount {}", path.display()))?.is_dir();
             match is_dir {
                 true => MountKind::HostDir { fd, writable: *writable },
                 false => MountKind::HostFile { fd, writable: *writable },
             }
         }
-        Source::Overlay(path) => MountKind::Overlay { lower: tree(path, false)? },
+        Source::Overlay(path) => MountKind::Overlay { lower: tree(path, false, true)? },
         Source::Tmpfs(tmpfs) => MountKind::Tmpfs(*tmpfs),
         Source::Proc => MountKind::Proc,
         Source::Sysfs => MountKind::Sysfs,

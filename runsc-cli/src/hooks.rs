@@ -36,7 +36,7 @@ pub(crate) fn run_all(stage: &str, hooks: &[Hook], state: &State, dir: &Path, wa
 }
 
 fn run_one(hook: &Hook, state: &[u8], dir: &Path) -> Result<()> {
-    if let Some(timeout) = hook.timeout().filter(|seconds| *seconds < 0) {
+    if let Some(timeout) = hook.timeout().filter(|seconds| *seconds <= 0) {
         bail!("timeout of {timeout} s: it must be above zero");
     }
     // Memory files and not pipes: neither a hook that does not read nor a daemon that it leaves can block us.
@@ -49,7 +49,7 @@ fn run_one(hook: &Hook, state: &[u8], dir: &Path) -> Result<()> {
         .stderr(stderr.try_clone()?)
         .spawn()
         .with_context(|| format!("fork/exec {}", hook.path().display()))?;
-    let status = match hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0) {
+    let status = match hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) => wait_for(&mut child, Duration::from_secs(seconds))?,
         None => child.wait().context("cannot wait for a hook")?,
     };

@@ -28,8 +28,11 @@ use std::process::ExitCode;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\ncommit: unknown\nspec: 1.2.1");
 
 #[derive(Debug, Parser)]
-#[command(name = "runsc", version = VERSION, about = "Runs programs in a sandbox that answers their system calls itself")]
+#[command(name = "runsc", version = VERSION, disable_version_flag = true, about = "Runs programs in a sandbox that answers their system calls itself")]
 struct Cli {
+    /// Show the version
+    #[arg(short = 'v', long, short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]
@@ -292,9 +295,18 @@ impl Command {
     }
 }
 
-/// `LISTEN_FDS` of sd_listen_fds(3).
+/// `LISTEN_FDS` of sd_listen_fds(3), if that is meant for this process.
 fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name| std::env::var(name).ok().and_then(|count| count.parse::<u32>().ok());
+    if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
+}
+
+/// What tells the container's first process of them.
+fn listen_env() -> Vec<Vec<u8>> {
+    match listen_fds() {
+        0 => Vec::new(),
+        count => vec![format!("LISTEN_FDS={count}").into_bytes(), b"LISTEN_PID=1".to_vec()],
+    }
 }
 
 /// How many descriptors that is, with `asked` of `--preserve-fds`.

@@ -106,6 +106,8 @@ pub(crate) enum Source {
     Host {
         path: PathBuf,
         writable: bool,
+        /// With what is mounted below.
+        recursive: bool,
     },
     /// A directory of the host below a layer in memory.
     Overlay(PathBuf),

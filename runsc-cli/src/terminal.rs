@@ -46,6 +46,11 @@ impl RawTerminal {
         RawTerminal { host, before: None, stdio: [true; 3] }
     }
 
+    /// Lets it be as it is: another process restores it.
+    pub(crate) fn leave_raw(&mut self) {
+        self.before = None;
+    }
+
     /// The terminal.
     pub(crate) fn host(&self) -> &OwnedFd {
         &self.host

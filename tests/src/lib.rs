@@ -2,6 +2,7 @@
 
 mod bundle;
 mod cases;
+mod oci;
 mod random;
 mod run;
 mod sandbox;
@@ -9,6 +10,7 @@ mod scratch;
 
 pub use bundle::{Bundle, eventually};
 pub use cases::{cases, compile, run_cases, run_trials, trial};
+pub use oci::oci_bundle;
 pub use random::Random;
 pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
 pub use sandbox::{Sandbox, children, status_field};

@@ -1,62 +1,18 @@
-//! The OCI runtime specification, statement by statement, by way of the command line alone.
+//! The OCI runtime specification, statement by statement, by way of the command line alone: the life of a container.
+//! What its configuration says is in `oci_config.rs`.
 //!
 //! `OCI_RUNTIME` names another runtime to judge the tests by: what runc fails is a suspect test.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-use tests::{Bundle, eventually, runsc};
-
-/// What a container is given by default, as engines have it.
-fn usual_config() -> Value {
-    json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0},
-            "args": ["sh", "-c", "true"],
-            "env": ["PATH=/bin", "TERM=xterm"],
-            "cwd": "/",
-            "capabilities": {
-                "bounding": ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
-                "effective": ["CAP_AUDIT_WRITE", "CAP_KILL"],
-                "permitted": ["CAP_AUDIT_WRITE", "CAP_KILL"],
-            },
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1000}],
-            "noNewPrivileges": true,
-        },
-        "root": {"path": "rootfs", "readonly": false},
-        "hostname": "box",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
-            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
-        ],
-        "linux": {
-            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}],
-            "maskedPaths": ["/proc/kcore"],
-            "readonlyPaths": ["/proc/sys"],
-        },
-    })
-}
-
-/// A bundle with busybox in it, for the runtime that is to be judged.
-fn bundle(name: &str) -> Result<Bundle> {
-    let mut bundle = Bundle::for_runtime(&runtime()?, &format!("oci-{name}"), "true")?;
-    bundle.config = usual_config();
-    Ok(bundle)
-}
-
-fn runtime() -> Result<PathBuf> {
-    std::env::var_os("OCI_RUNTIME").map_or_else(runsc, |path| Ok(path.into()))
-}
+use tests::oci_bundle;
 
 #[test]
 fn life_cycle_goes_through_all_states() -> Result<()> {
-    let mut bundle = bundle("life")?;
+    let mut bundle = oci_bundle("life")?;
     let id = bundle.id.clone();
     bundle.script("echo started; exec sleep 60");
     bundle.config["annotations"] = json!({"org.example": "yes"});
@@ -91,7 +47,7 @@ fn life_cycle_goes_through_all_states() -> Result<()> {
 
 #[test]
 fn the_program_runs_at_start_and_not_before() -> Result<()> {
-    let mut bundle = bundle("start")?;
+    let mut bundle = oci_bundle("start")?;
     let id = bundle.id.clone();
     bundle.script("touch /made");
     bundle.ok(&["create", &id])?;
@@ -107,7 +63,7 @@ fn the_program_runs_at_start_and_not_before() -> Result<()> {
 
 #[test]
 fn hooks_run_in_order_with_the_state() -> Result<()> {
-    let mut bundle = bundle("hooks")?;
+    let mut bundle = oci_bundle("hooks")?;
     let id = bundle.id.clone();
     let log = bundle.path().join("log");
     let hook = |name: &str| {
@@ -140,7 +96,7 @@ fn hooks_run_in_order_with_the_state() -> Result<()> {
 
 #[test]
 fn a_failing_hook_ends_the_container() -> Result<()> {
-    let mut bundle = bundle("badhook")?;
+    let mut bundle = oci_bundle("badhook")?;
     let id = bundle.id.clone();
     bundle.config["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"]}]});
@@ -156,7 +112,7 @@ fn a_failing_hook_ends_the_container() -> Result<()> {
 
 #[test]
 fn errors_of_the_program_come_from_create() -> Result<()> {
-    let mut bundle = bundle("program")?;
+    let mut bundle = oci_bundle("program")?;
     let id = bundle.id.clone();
     fs::write(bundle.path().join("rootfs/plain"), "x")?;
     for (program, text) in [
@@ -175,7 +131,7 @@ fn errors_of_the_program_come_from_create() -> Result<()> {
 
 #[test]
 fn exit_status_is_that_of_the_program() -> Result<()> {
-    let mut bundle = bundle("status")?;
+    let mut bundle = oci_bundle("status")?;
     for (script, status) in [("exit 42", 42), ("kill -9 $$; exit 1", 1), ("sh -c 'kill -9 $$'; exit $?", 137)] {
         bundle.script(script);
         let output = bundle.run(&["run", &bundle.id])?;
@@ -185,128 +141,8 @@ fn exit_status_is_that_of_the_program() -> Result<()> {
 }
 
 #[test]
-fn process_has_what_the_configuration_says() -> Result<()> {
-    let mut bundle = bundle("process")?;
-    bundle.config["process"]["user"] = json!({"uid": 7, "gid": 8, "additionalGids": [9, 10], "umask": 0o27});
-    bundle.config["process"]["cwd"] = json!("/etc");
-    bundle.config["process"]["env"] = json!(["PATH=/bin", "A=b c", "HOME=/home"]);
-    bundle.config["process"]["oomScoreAdj"] = json!(321);
-    bundle.script("id -u; id -g; id -G; umask; pwd; echo $A; ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; hostname; grep -E 'NoNewPrivs|CapBnd|CapInh|CapAmb' /proc/self/status");
-    let seen = bundle.printed()?;
-    let expected = "7\n8\n8 9 10\n0027\n/etc\nb c\n1000\n1024\n321\nbox\nCapInh:\t0000000000000000\nCapBnd:\t0000000020000420\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1";
-    assert_eq!(seen, expected);
-    Ok(())
-}
-
-#[test]
-fn capabilities_are_those_named() -> Result<()> {
-    let mut bundle = bundle("caps")?;
-    bundle.script("grep -E 'CapPrm|CapEff' /proc/self/status");
-    assert_eq!(bundle.printed()?, "CapPrm:\t0000000020000020\nCapEff:\t0000000020000020");
-    bundle.config["process"]["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_NO_SUCH"]);
-    bundle.config["process"]["capabilities"]["permitted"] = json!(["CAP_KILL"]);
-    bundle.config["process"]["capabilities"]["effective"] = json!(["CAP_KILL"]);
-    assert_eq!(bundle.printed()?, "CapPrm:\t0000000000000020\nCapEff:\t0000000000000020");
-    Ok(())
-}
-
-#[test]
-fn mounts_are_made_in_order_with_their_options() -> Result<()> {
-    let mut bundle = bundle("mounts")?;
-    let shared = bundle.path().join("shared");
-    fs::create_dir(&shared)?;
-    fs::write(shared.join("file"), "content")?;
-    let path = shared.to_str().context("path")?.to_owned();
-    let mounts = bundle.config["mounts"].as_array_mut().context("mounts")?;
-    mounts.push(json!({"destination": "/rw", "type": "bind", "source": path, "options": ["rbind", "rw"]}));
-    mounts.push(json!({"destination": "/ro", "source": path, "options": ["bind", "ro"]}));
-    mounts.push(json!({"destination": "/file", "source": format!("{path}/file"), "options": ["bind"]}));
-    mounts.push(json!({"destination": "/tmp", "type": "tmpfs", "source": "mine", "options": ["nosuid", "size=64k", "mode=700"]}));
-    bundle.script(
-        "echo through >/rw/new; cat /ro/new /file; echo; echo x 2>/dev/null >/ro/file || echo refused; stat -c %a /tmp; \
-         while read -r a b c d where options rest; do case $where in /ro|/tmp|/sys) echo $where ${options%%,*};; esac; done </proc/self/mountinfo; \
-         grep -c 'tmpfs mine' /proc/self/mountinfo",
-    );
-    assert_eq!(bundle.printed()?, "through\ncontent\nrefused\n700\n/sys ro\n/ro ro\n/tmp rw\n1");
-    assert_eq!(fs::read_to_string(shared.join("new"))?, "through\n");
-    let missing = json!({"destination": "/x", "type": "bind", "source": "/no/such/thing", "options": ["bind"]});
-    bundle.config["mounts"].as_array_mut().context("mounts")?.push(missing);
-    bundle.fails(&["run", &bundle.id])?;
-    Ok(())
-}
-
-#[test]
-fn root_can_be_read_only() -> Result<()> {
-    let mut bundle = bundle("readonly")?;
-    bundle.script("touch /x 2>/dev/null && echo written || echo refused; touch /dev/shm/x && echo written");
-    bundle.config["root"]["readonly"] = json!(true);
-    assert_eq!(bundle.printed()?, "refused\nwritten");
-    Ok(())
-}
-
-#[test]
-fn paths_are_masked_and_made_read_only() -> Result<()> {
-    let mut bundle = bundle("masked")?;
-    fs::create_dir(bundle.path().join("rootfs/secrets"))?;
-    fs::write(bundle.path().join("rootfs/secrets/key"), "key")?;
-    fs::write(bundle.path().join("rootfs/secret"), "secret")?;
-    fs::create_dir(bundle.path().join("rootfs/fixed"))?;
-    bundle.config["linux"]["maskedPaths"] = json!(["/secrets", "/secret", "/not/there"]);
-    bundle.config["linux"]["readonlyPaths"] = json!(["/fixed", "/not/there"]);
-    bundle.script("ls /secrets; cat /secret; touch /fixed/x 2>/dev/null || echo refused");
-    assert_eq!(bundle.printed()?, "refused");
-    Ok(())
-}
-
-#[test]
-fn devices_are_made() -> Result<()> {
-    let mut bundle = bundle("devices")?;
-    bundle.config["linux"]["devices"] = json!([
-        {"path": "/dev/mine", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4},
-        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
-    ]);
-    bundle.script(
-        "stat -c '%F %t:%T %a %u %g' /dev/mine; stat -c '%F %a' /dev/pipe; \
-         for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; \
-         for l in fd stdin stdout stderr ptmx; do test -e /dev/$l -o -L /dev/$l || echo no $l; done; echo x >/dev/null && echo works",
-    );
-    assert_eq!(bundle.printed()?, "character special file a:e5 640 3 4\nfifo 600\nworks");
-    Ok(())
-}
-
-#[test]
-fn parameters_are_set() -> Result<()> {
-    let mut bundle = bundle("sysctl")?;
-    bundle.config["linux"]["sysctl"] = json!({"kernel.shmmax": "654321", "net.ipv4.ip_unprivileged_port_start": "80"});
-    bundle.script("cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/ip_unprivileged_port_start");
-    assert_eq!(bundle.printed()?, "654321\n80");
-    for name in ["vm.swappiness", "kernel.no_such_thing"] {
-        bundle.config["linux"]["sysctl"] = json!({ name: "1" });
-        bundle.fails(&["run", &bundle.id])?;
-        bundle.ok(&["delete", "--force", &bundle.id])?;
-    }
-    Ok(())
-}
-
-#[test]
-fn namespaces_are_checked() -> Result<()> {
-    let mut bundle = bundle("namespaces")?;
-    for namespaces in [
-        json!([{"type": "pid"}, {"type": "pid"}]),
-        json!([{"type": "no-such-type"}]),
-        json!([{"type": "network", "path": "/no/such/path"}]),
-    ] {
-        bundle.config["linux"]["namespaces"] = namespaces.clone();
-        bundle.config["hostname"] = Value::Null;
-        bundle.fails(&["create", &bundle.id]).with_context(|| namespaces.to_string())?;
-        bundle.fails(&["state", &bundle.id])?;
-    }
-    Ok(())
-}
-
-#[test]
 fn limits_are_in_the_cgroup_and_change() -> Result<()> {
-    let mut bundle = bundle("cgroup")?;
+    let mut bundle = oci_bundle("cgroup")?;
     let id = bundle.id.clone();
     bundle.config["linux"]["cgroupsPath"] = json!(format!("/runsc-oci-test/{id}"));
     bundle.config["linux"]["resources"] = json!({
@@ -347,7 +183,7 @@ fn limits_are_in_the_cgroup_and_change() -> Result<()> {
 
 #[test]
 fn pause_stops_and_resume_goes_on() -> Result<()> {
-    let mut bundle = bundle("pause")?;
+    let mut bundle = oci_bundle("pause")?;
     let id = bundle.id.clone();
     bundle.script("n=0; while :; do n=$((n+1)); echo $n >/count; sleep 0.01; done");
     bundle.ok(&["run", "--detach", &id])?;
@@ -366,25 +202,8 @@ fn pause_stops_and_resume_goes_on() -> Result<()> {
 }
 
 #[test]
-fn system_calls_are_filtered() -> Result<()> {
-    let mut bundle = bundle("seccomp")?;
-    bundle.config["linux"]["seccomp"] = json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_X86_64"],
-        "syscalls": [
-            {"names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
-            {"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"},
-        ],
-    });
-    bundle.script("busybox mkdir /d 2>&1; busybox sync; echo $?; grep Seccomp: /proc/self/status");
-    let seen = bundle.printed()?;
-    assert!(seen.contains("No space left on device") && seen.contains("159") && seen.contains("Seccomp:\t2"), "{seen}");
-    Ok(())
-}
-
-#[test]
 fn exec_runs_a_further_process() -> Result<()> {
-    let mut bundle = bundle("exec")?;
+    let mut bundle = oci_bundle("exec")?;
     let id = bundle.id.clone();
     bundle.script("exec sleep 60");
     bundle.ok(&["run", "--detach", &id])?;
@@ -412,32 +231,105 @@ fn exec_runs_a_further_process() -> Result<()> {
 }
 
 #[test]
-fn scheduling_is_as_configured() -> Result<()> {
-    let mut bundle = bundle("scheduler")?;
-    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
-    bundle.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
-    bundle.script("ionice -p $$ >/seen; exec sleep 60");
-    bundle.ok(&["run", "--detach", &bundle.id])?;
-    eventually("it has looked", || Ok(!fs::read_to_string(bundle.in_root("seen")).unwrap_or_default().is_empty()))?;
-    assert_eq!(fs::read_to_string(bundle.in_root("seen"))?, "best-effort: prio 6\n");
-    let pids: Vec<i32> = serde_json::from_str(&bundle.ok(&["ps", "--format", "json", &bundle.id])?)?;
-    let pid = pids.last().context("there is a process")?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(") ").context("a name")?.1;
-    assert_eq!(fields.split(' ').nth(16), Some("7"), "{stat}");
-    bundle.ok(&["delete", "--force", &bundle.id])?;
-    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 20});
-    bundle.fails(&["run", &bundle.id])?;
-    Ok(())
-}
-
-#[test]
 fn features_tell_the_truth() -> Result<()> {
-    let bundle = bundle("features")?;
+    let bundle = oci_bundle("features")?;
     let features: Value = serde_json::from_str(&bundle.ok(&["features"])?)?;
     assert!(features["ociVersionMax"].as_str().is_some_and(|v| v.starts_with("1.")));
     for hook in ["createRuntime", "poststop"] {
         assert!(features["hooks"].as_array().is_some_and(|hooks| hooks.contains(&json!(hook))));
     }
+    Ok(())
+}
+
+#[test]
+fn a_failing_poststart_hook_ends_the_container() -> Result<()> {
+    let mut bundle = oci_bundle("poststart")?;
+    let (id, log) = (bundle.id.clone(), bundle.path().join("log"));
+    let stop = format!("echo poststop >>{}", log.display());
+    bundle.config["hooks"] = json!({
+        "poststart": [{"path": "/bin/false"}],
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", stop]}],
+    });
+    bundle.script("exec sleep 60");
+    bundle.ok(&["create", &id])?;
+    assert!(bundle.fails(&["start", &id])?.contains("poststart hook"));
+    bundle.fails(&["state", &id])?;
+    assert_eq!(fs::read_to_string(&log)?, "poststop\n");
+    assert!(bundle.fails(&["run", &id])?.contains("poststart hook"));
+    assert_eq!(fs::read_to_string(&log)?, "poststop\npoststop\n");
+    Ok(())
+}
+
+#[test]
+fn a_failing_start_container_hook_stops_the_container() -> Result<()> {
+    let mut bundle = oci_bundle("startcontainer")?;
+    let id = bundle.id.clone();
+    bundle.config["hooks"] = json!({"startContainer": [{"path": "/bin/false"}]});
+    bundle.script("touch /ran");
+    bundle.ok(&["create", &id])?;
+    // runc says nothing here: it is its container's process that finds it.
+    let _ = bundle.run(&["start", &id])?;
+    bundle.wait_for(&id, "stopped")?;
+    assert!(!bundle.in_root("ran").exists());
+    bundle.ok(&["delete", &id]).map(drop)
+}
+
+#[test]
+fn a_created_container_can_be_paused() -> Result<()> {
+    let mut bundle = oci_bundle("pausecreated")?;
+    let id = bundle.id.clone();
+    bundle.script("exec sleep 60");
+    bundle.ok(&["create", &id])?;
+    bundle.ok(&["pause", &id])?;
+    assert_eq!(bundle.status(&id)?, "paused");
+    bundle.fails(&["start", &id])?;
+    bundle.ok(&["resume", &id])?;
+    assert_eq!(bundle.status(&id)?, "created");
+    bundle.fails(&["resume", &id])?;
+    bundle.ok(&["start", &id])?;
+    bundle.wait_for(&id, "running")
+}
+
+#[test]
+fn exec_has_the_capabilities_of_the_container() -> Result<()> {
+    let mut bundle = oci_bundle("execcaps")?;
+    let id = bundle.id.clone();
+    bundle.script("exec sleep 60");
+    bundle.ok(&["run", "--detach", &id])?;
+    let process = json!({"args": ["grep", "CapEff", "/proc/self/status"], "cwd": "/", "user": {"uid": 0, "gid": 0},
+        "env": ["PATH=/bin"], "noNewPrivileges": true});
+    fs::write(bundle.path().join("process.json"), process.to_string())?;
+    assert_eq!(bundle.ok(&["exec", "--process", "process.json", &id])?, "CapEff:\t0000000020000020\n");
+    Ok(())
+}
+
+#[test]
+fn a_limit_on_processes_that_comes_later_is_theirs_alone() -> Result<()> {
+    let mut bundle = oci_bundle("latepids")?;
+    let id = bundle.id.clone();
+    bundle.script("exec sleep 60");
+    bundle.ok(&["run", "--detach", &id])?;
+    bundle.ok(&["update", "--pids-limit", "5", &id])?;
+    let script = "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done 2>/dev/null; echo end; exec true";
+    let _ = bundle.run(&["exec", &id, "sh", "-c", script])?;
+    // Commands are none of the processes that are counted.
+    assert_eq!(bundle.status(&id)?, "running");
+    bundle.ok(&["kill", "--all", &id, "KILL"])?;
+    bundle.wait_for(&id, "stopped")
+}
+
+#[test]
+fn a_terminal_of_the_caller_is_the_containers() -> Result<()> {
+    let mut bundle = oci_bundle("callertty")?;
+    bundle.config["process"]["terminal"] = json!(true);
+    bundle.script("tty; test -c /dev/console && echo console; sleep 0.3; echo end");
+    let command = bundle.command(&["run", &bundle.id]);
+    let words: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+    let line = format!("{} {}", command.get_program().to_string_lossy(), words.join(" "));
+    let mut script = std::process::Command::new("script");
+    let output = script.args(["-qec", &line, "/dev/null"]).current_dir(bundle.path()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // What the container's terminal has made of a line's end the caller's leaves alone.
+    assert!(text.ends_with("/dev/pts/0\r\nconsole\r\nend\r\n"), "{text:?}");
     Ok(())
 }

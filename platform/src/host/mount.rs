@@ -27,9 +27,10 @@ pub fn cover(path: &Path) -> Result<()> {
     mount("none", path, "tmpfs", flags, c"mode=0555,nr_inodes=1")
 }
 
-/// A detached copy of the tree at `path`, with all that is mounted below it.
-pub fn detached_tree(path: &Path, writable: bool) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+/// A detached copy of the tree at `path`; with `recursive` what is mounted below it is there as well.
+pub fn detached_tree(path: &Path, writable: bool, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     let tree = open_tree(CWD, path, flags)?;
     let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     if !writable {

@@ -184,11 +184,40 @@ fn set_cpuset(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
     Ok(())
 }
 
+/// Rounds of looking for processes of a sandbox that is just making some.
+const MOVE_ROUNDS: u32 = 16;
+
+/// Moves the sentry and its guests out of the container's group, where monitors stay: these are children of nobody
+/// in it.
+fn set_apart(dir: &Path, apart: &Path) {
+    for _ in 0..MOVE_ROUNDS {
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        let all: Vec<&str> = text.lines().collect();
+        let beside = fs::read_to_string(apart.join("cgroup.procs")).unwrap_or_default();
+        let is_inside = |parent: &str| all.contains(&parent) || beside.lines().any(|pid| pid == parent);
+        let inside = all.iter().filter(|pid| parent_of(pid).is_some_and(|parent| is_inside(&parent)));
+        // One that has just ended need not be moved.
+        let moved = inside.map(|pid| fs::write(apart.join("cgroup.procs"), pid)).count();
+        if moved == 0 {
+            return;
+        }
+    }
+}
+
+fn parent_of(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned())
+}
+
 /// The container's group says what was asked for. Host processes of the sandbox are counted beside it, with some
-/// more; if there was no limit at first they are all in the container's, and the host's is the tighter one.
+/// more.
 fn set_pids(dir: &Path, limit: i64) -> Result<()> {
     let value = |limit: i64| if limit > 0 { limit.to_string() } else { "max".to_owned() };
     let apart = sandbox_pids(dir);
+    if limit > 0 && !apart.exists() {
+        fs::create_dir(&apart).with_context(|| format!("cannot make the cgroup {}", apart.display()))?;
+        set_apart(dir, &apart);
+    }
     if apart.exists() {
         write(&apart.join("pids.max"), value(limit.saturating_add(if limit > 0 { SPARE_PIDS } else { 0 })))?;
     }

@@ -160,7 +160,8 @@ fn mounts(args: &Args, matches: &ArgMatches) -> Result<Vec<Mount>> {
     if !root.is_dir() {
         bail!("--root {}: not a directory", root.display());
     }
-    let root = if args.rw { Source::Host { path: root, writable: true } } else { Source::Overlay(root) };
+    let root =
+        if args.rw { Source::Host { path: root, writable: true, recursive: true } } else { Source::Overlay(root) };
     let mut mounts = vec![
         Mount::new("/", root, 0),
         Mount::new("/proc", Source::Proc, INERT),
@@ -176,7 +177,7 @@ fn mounts(args: &Args, matches: &ArgMatches) -> Result<Vec<Mount>> {
         let at = matches.indices_of(option).into_iter().flatten().step_by(2);
         for (at, (src, dest)) in at.zip(pairs(values)) {
             Path::new(src).metadata().with_context(|| format!("--{} {src:?}", option.replace('_', "-")))?;
-            let source = Source::Host { path: src.into(), writable };
+            let source = Source::Host { path: src.into(), writable, recursive: true };
             let flags = if writable { 0 } else { libc::MS_RDONLY };
             wanted.push((at, Mount::new(absolute(dest)?, source, flags)));
         }

@@ -67,7 +67,12 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8> {
     let process = match &args.process {
         Some(path) => {
             let text = std::fs::read(path).with_context(|| format!("--process {}", path.display()))?;
-            oci::parse_process(&text).with_context(|| format!("--process {}", path.display()))?
+            let mut process = oci::parse_process(&text).with_context(|| format!("--process {}", path.display()))?;
+            if process.capabilities().is_none() {
+                let of_container = container.saved.spec.process().as_ref();
+                process.set_capabilities(of_container.and_then(|process| process.capabilities().clone()));
+            }
+            process
         }
         None => process(&args, &container)?,
     };

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
     }
     let pids = host_pids(&container)?;
     let text = match args.format {
-        super::state::Format::Json => serde_json::to_string(&pids)?,
+        super::state::Format::Json => serde_json::to_string(&pids)? + "\n",
         super::state::Format::Table => table(&pids, &args.options)?,
     };
     super::print(text.as_bytes())

@@ -22,6 +22,12 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
     spec.set_hostname(Some("runsc".into()));
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(true));
+        // Nothing is handed on by an execve, as it is with engines.
+        let capabilities = process.capabilities().clone().map(|mut sets| {
+            sets.set_inheritable(None).set_ambient(None);
+            sets
+        });
+        process.set_capabilities(capabilities);
     }
     let mut text = serde_json::to_vec_pretty(&spec)?;
     text.push(b'\n');

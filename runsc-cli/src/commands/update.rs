@@ -75,7 +75,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8> {
     let mut container = Container::load(&globals.root(), &args.id)?;
     if container.status() == Status::Stopped {
-        bail!("cannot update a stopped container");
+        bail!("container not running");
     }
     if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
         bail!("Intel RDT is not supported");

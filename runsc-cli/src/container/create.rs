@@ -11,7 +11,7 @@ use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, log, network, oci, settings};
+use crate::{Globals, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use platform::host::{self, Caps, Namespaces};
@@ -60,16 +60,22 @@ pub(crate) fn start(container: &mut Container) -> Result<()> {
     }
     let client = container.connect()?;
     let hooks = container.hooks();
-    if let Some(hooks) = hooks.start_container() {
-        exec::run_hooks_inside(container, hooks)?;
+    if let Some(hooks) = hooks.start_container()
+        && let Err(e) = exec::run_hooks_inside(container, hooks)
+    {
+        container.kill()?;
+        return Err(e);
     }
     client.ask(&Request::Start)?;
     container.saved.is_started = true;
     container.save()?;
-    if let Some(hooks) = hooks.poststart() {
-        // The process runs: a hook that fails now is told, and stops nothing.
-        let state = container.state(ContainerState::Running);
-        hooks::run_all("poststart", hooks, &state, &container.saved.bundle, |what| log::warn(&what));
+    if let Some(hooks) = hooks.poststart()
+        && let Err(e) =
+            hooks::run("poststart", hooks, &container.state(ContainerState::Running), &container.saved.bundle)
+    {
+        // As the specification has it since 1.2.1, and runc and crun before it.
+        container.destroy()?;
+        return Err(e);
     }
     Ok(())
 }
@@ -119,7 +125,8 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     let bundle = options.bundle.canonicalize().with_context(|| format!("bundle {}", options.bundle.display()))?;
     let spec = oci::load(&bundle)?;
     let globals = &settings::overridden(globals, &spec)?;
-    let plan = oci::plan(&spec, &bundle, id.clone())?;
+    let mut plan = oci::plan(&spec, &bundle, id.clone())?;
+    plan.process.env.extend(crate::listen_env());
     let mut spaces = Spaces::of(&spec)?;
     if !spaces.maps_ids() && !host::has_cap(Caps::SYS_ADMIN) {
         spaces = spaces.without_privileges()?;
@@ -142,6 +149,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         monitor: None,
         is_created: false,
         is_started: false,
+        is_paused: false,
         cgroup: Some(Cgroup::locate(&request)?),
         pod: pod.as_ref().map(|pod| pod.id.clone()),
         spec: spec.clone(),
@@ -212,13 +220,17 @@ fn furnish(
     let monitor = Monitor::fork(container, parts, globals)?;
     container.saved.monitor = Some(monitor.identity);
     container.save()?;
-    monitor.place().map_err(failed)?;
+    let explained = |failure: Failure| match cgroup.oom_kills() {
+        0 => failed(failure),
+        _ => failed(failure).context("the memory limit is too low: the host has killed the container's own processes"),
+    };
+    monitor.place().map_err(explained)?;
     let state = container.state(ContainerState::Creating);
     let first = [("prestart", configured.prestart()), ("createRuntime", configured.create_runtime())];
     for (stage, hooks) in first {
         hooks::run(stage, hooks.as_deref().unwrap_or_default(), &state, &container.saved.bundle)?;
     }
-    monitor.create().map_err(failed)?;
+    monitor.create().map_err(explained)?;
     if let Some(path) = &options.pid_file {
         write_pid(path, monitor.identity.pid)?;
     }

@@ -1,6 +1,6 @@
 //! The end of what is left of a container.
 
-use super::{Container, Status};
+use super::{Container, Identity, Status};
 use crate::hooks;
 use crate::log;
 use anyhow::{Context, Result, bail};
@@ -40,12 +40,19 @@ impl Container {
         Ok(())
     }
 
-    /// Kills what lives of the container and removes it from the host.
-    pub(super) fn destroy(&self) -> Result<()> {
+    /// Ends what lives of the container.
+    pub(super) fn kill(&self) -> Result<()> {
         // What is frozen does not die.
         self.thaw()?;
-        if let Some(monitor) = &self.saved.monitor {
-            monitor.kill()?;
+        self.saved.monitor.as_ref().map_or(Ok(()), Identity::kill)
+    }
+
+    /// Kills what lives of the container and removes it from the host.
+    pub(super) fn destroy(&self) -> Result<()> {
+        self.kill()?;
+        if !self.dir.exists() {
+            // That was done, and its hooks have run.
+            return Ok(());
         }
         if let Some(cgroup) = self.saved.cgroup.as_ref().filter(|cgroup| !cgroup.remove_empty()) {
             cgroup.kill_all()?;

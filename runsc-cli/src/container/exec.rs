@@ -219,7 +219,6 @@ fn run_inside(container: &Container, hook: &Hook, state: &[u8]) -> Result<()> {
     let args = hook.args().iter().flatten().skip(1).map(|arg| arg.clone().into_bytes());
     process.args = std::iter::once(path).chain(args).collect();
     process.env = hook.env().iter().flatten().map(|e| e.clone().into_bytes()).collect();
-    process.cwd = b"/".to_vec();
     let client = container.connect()?;
     let request = ExecRequest { process, stdio: [Stdio::Given; 3], terminal: None, preserved: 0 };
     client.send(&Request::Exec(Box::new(request)), &[stdin.as_fd(), null.as_fd(), null.as_fd()])?;

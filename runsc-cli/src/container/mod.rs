@@ -56,6 +56,9 @@ pub(crate) struct Saved {
     pub(crate) is_created: bool,
     /// `start` has been called.
     pub(crate) is_started: bool,
+    /// `pause` was called before `start`, which then waits for `resume`.
+    #[serde(default)]
+    pub(crate) is_paused: bool,
     /// The groups that were made or are about to be.
     pub(crate) cgroup: Option<Cgroup>,
     /// The container in whose sandbox this one is, if that is another's.
@@ -181,6 +184,7 @@ impl Container {
             None => Status::Creating,
             Some(monitor) if !monitor.is_alive() => Status::Stopped,
             Some(_) if !self.saved.is_created => Status::Creating,
+            Some(_) if self.saved.is_paused => Status::Paused,
             Some(_) if self.saved.cgroup.as_ref().is_some_and(Cgroup::is_frozen) => Status::Paused,
             Some(_) if self.saved.is_started => Status::Running,
             Some(_) => Status::Created,

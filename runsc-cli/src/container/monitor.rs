@@ -176,7 +176,8 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
     if beside.network.interfaces.is_empty() && network::is_own(parts.network_of_command) {
         beside.fresh |= parts.spaces.new & Namespaces::NET;
     }
-    let terminal = terminal.as_ref().or(parts.terminal.as_ref());
+    let mut of_caller = parts.terminal;
+    let terminal = terminal.as_ref().or(of_caller.as_ref());
     let view = parts.spaces.new.contains(Namespaces::MOUNT).then(|| View::of(&parts.plan.mounts));
     let sandbox = match parts.pod {
         Some(sentry) => Sandbox::join(parts.plan, sentry, beside.container, terminal),
@@ -186,6 +187,9 @@ fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix
     // The sentry has what it needs of the host's files and of standard input, output and error once it has started;
     // what is needed of them here is needed before the root changes.
     sandbox.started()?;
+    if let Some(terminal) = &mut of_caller {
+        terminal.leave_raw();
+    }
     release_stdio();
     release_stderr();
     if let Some(view) = view {

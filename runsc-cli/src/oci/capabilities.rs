@@ -1,5 +1,7 @@
 //! Capabilities of a configuration.
 
+use crate::log::warn;
+use anyhow::{Result, bail};
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 use sentry::boot::config::CapabilitySets;
 use serde_json::Value;
@@ -55,15 +57,19 @@ pub(crate) fn names() -> Vec<String> {
     CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect()
 }
 
-/// The sets as bits.
-pub(super) fn sets(caps: &LinuxCapabilities) -> CapabilitySets {
-    CapabilitySets {
-        permitted: bits(caps.permitted()),
-        effective: bits(caps.effective()),
-        inheritable: bits(caps.inheritable()),
-        bounding: bits(caps.bounding()),
-        ambient: bits(caps.ambient()),
+/// The sets as bits, as Linux lets a process have them.
+pub(super) fn sets(caps: &LinuxCapabilities) -> Result<CapabilitySets> {
+    let (permitted, inheritable) = (bits(caps.permitted()), bits(caps.inheritable()));
+    let effective = bits(caps.effective());
+    if effective & !permitted != 0 {
+        bail!("unable to apply caps: operation not permitted: effective ones must be permitted");
     }
+    let ambient = bits(caps.ambient());
+    if ambient & !(permitted & inheritable) != 0 {
+        warn("ambient capabilities that are not both permitted and inheritable are left out");
+    }
+    let ambient = ambient & permitted & inheritable;
+    Ok(CapabilitySets { permitted, effective, inheritable, bounding: bits(caps.bounding()), ambient })
 }
 
 fn bits(set: &Option<HashSet<Capability>>) -> u64 {

@@ -12,10 +12,13 @@ pub(crate) use mounts::options as mount_options;
 use crate::log::warn;
 use crate::plan::{Limits, Mount, Plan, Source, Terminal};
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Process, Spec};
 use sentry::boot::config::ProcessSpec;
 use serde_json::Value;
 use std::path::Path;
+
+/// Properties of a configuration that mean nothing on Linux.
+const OTHER_PLATFORMS: [&str; 5] = ["freebsd", "solaris", "vm", "windows", "zos"];
 
 /// The configuration of the bundle in the directory `bundle`.
 pub(crate) fn load(bundle: &Path) -> Result<Spec> {
@@ -24,6 +27,10 @@ pub(crate) fn load(bundle: &Path) -> Result<Spec> {
     let mut value: Value = serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
     if let Some(process) = value.get_mut("process") {
         warn_unknown(process);
+        process::rename_flags(process);
+    }
+    if let Some(properties) = value.as_object_mut() {
+        properties.retain(|name, _| !OTHER_PLATFORMS.contains(&name.as_str()));
     }
     serde_json::from_value(value).with_context(|| format!("{}", path.display()))
 }
@@ -55,6 +62,7 @@ pub(crate) fn process(spec: &Spec, rootfs: &Path, config: &Process) -> Result<Pr
 pub(crate) fn parse_process(text: &[u8]) -> Result<Process> {
     let mut value = serde_json::from_slice(text)?;
     warn_unknown(&mut value);
+    process::rename_flags(&mut value);
     Ok(serde_json::from_value(value)?)
 }
 
@@ -69,16 +77,20 @@ fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
     linux::check_namespaces(spec, &linux)?;
     linux::check_unsupported(&linux)?;
     let process = process(spec, &rootfs, config)?;
-    let mut mounts = vec![Mount::new("/", Source::Host { path: rootfs.clone(), writable: true }, 0)];
+    let mut mounts = vec![Mount::new("/", Source::Host { path: rootfs.clone(), writable: true, recursive: true }, 0)];
     for mount in spec.mounts().iter().flatten() {
         mounts.push(mounts::mount(mount, bundle, &rootfs)?);
+    }
+    if !mounts.iter().any(|mount| mount.dest == b"/dev") {
+        // Every container has the usual devices, wherever they come from.
+        mounts.insert(1, Mount::new("/dev", Source::Devtmpfs, libc::MS_NOSUID));
     }
     let propagation = linux.rootfs_propagation().as_deref().filter(|name| !name.is_empty());
     let bytes = |paths: &Option<Vec<String>>| paths.iter().flatten().map(|p| p.clone().into_bytes()).collect();
     Ok(Plan {
         id,
         process,
-        hostname: spec.hostname().clone().unwrap_or_else(|| "localhost".into()).into_bytes(),
+        hostname: hostname(spec, &linux),
         domainname: spec.domainname().clone().unwrap_or_else(|| "(none)".into()).into_bytes(),
         mounts,
         masked_paths: bytes(linux.masked_paths()),
@@ -93,6 +105,17 @@ fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
         timeout: None,
         terminal: if config.terminal().unwrap_or(false) { Terminal::Required } else { Terminal::Never },
     })
+}
+
+/// The name that is given; that of the host where its names are not to be others.
+fn hostname(spec: &Spec, linux: &Linux) -> Vec<u8> {
+    let is_own = |namespace: &LinuxNamespace| namespace.typ() == LinuxNamespaceType::Uts;
+    let given = spec.hostname().clone().filter(|name| !name.is_empty());
+    match (given, linux.namespaces().iter().flatten().any(is_own)) {
+        (Some(name), _) => name.into_bytes(),
+        (None, true) => b"localhost".to_vec(),
+        (None, false) => rustix::system::uname().nodename().to_bytes().to_vec(),
+    }
 }
 
 fn limits(resources: Option<&LinuxResources>) -> Limits {

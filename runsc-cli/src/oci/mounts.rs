@@ -51,6 +51,8 @@ const IGNORED: [&str; 4] = ["defaults", "remount", "lazytime", "nolazytime"];
 struct Options {
     flags: u64,
     is_bind: bool,
+    /// With what is mounted below the source.
+    is_recursive: bool,
     /// The new file system begins with what is at its place.
     copies_up: bool,
     /// For the file system.
@@ -77,7 +79,8 @@ impl Options {
             self.flags |= bits;
         } else {
             match option {
-                "bind" | "rbind" => self.is_bind = true,
+                "bind" => self.is_bind = true,
+                "rbind" => (self.is_bind, self.is_recursive) = (true, true),
                 "tmpcopyup" => self.copies_up = true,
                 "idmap" | "ridmap" => bail!("idmapped mounts are not supported"),
                 _ if IGNORED.contains(&option) => {}
@@ -115,6 +118,9 @@ pub(super) fn mount(mount: &oci::Mount, bundle: &Path, rootfs: &Path) -> Result<
     let options =
         Options::parse(mount.options().as_deref().unwrap_or_default()).with_context(|| format!("mount {shown}"))?;
     let typ = mount.typ().as_deref().unwrap_or_default();
+    if matches!(typ, "proc" | "sysfs") && !options.is_bind {
+        check_place(typ, rootfs, &dest)?;
+    }
     let source = match typ {
         _ if options.is_bind => bind(mount, bundle, &options)?,
         "bind" => bind(mount, bundle, &options)?,
@@ -155,7 +161,21 @@ fn bind(mount: &oci::Mount, bundle: &Path, options: &Options) -> Result<Source> 
             path.display()
         );
     }
-    Ok(Source::Host { path, writable: options.flags & libc::MS_RDONLY == 0 })
+    Ok(Source::Host { path, writable: options.flags & libc::MS_RDONLY == 0, recursive: options.is_recursive })
+}
+
+/// Not through a link, nor over a file: an image could have its own files seen in place of the kernel's, or the other
+/// way round.
+fn check_place(typ: &str, rootfs: &Path, dest: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|root| openat2(root, dest, flags, Mode::empty(), resolve));
+    let is_directory = |file: std::fs::File| file.metadata().is_ok_and(|found| found.is_dir());
+    if found.is_ok_and(|found| !is_directory(found.into())) {
+        bail!("filesystem \"{typ}\" must be mounted on ordinary directory: {}", dest.display());
+    }
+    Ok(())
 }
 
 /// The directory of the host that `path` is in a tree of files, whose links lead nowhere else.
@@ -185,7 +205,7 @@ mod tests {
     #[test]
     fn the_rest_is_for_the_file_system() {
         assert_eq!(parsed(&["nosuid", "mode=755", "size=64k", "relatime"]).data, ["mode=755", "size=64k"]);
-        assert!(parsed(&["rbind"]).is_bind && parsed(&["tmpcopyup"]).copies_up);
+        assert!(parsed(&["rbind"]).is_recursive && !parsed(&["bind"]).is_recursive && parsed(&["tmpcopyup"]).copies_up);
         assert!(Options::parse(&["idmap".into()]).is_err());
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use oci_spec::runtime as oci;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use sentry::boot::config::{ProcessSpec, Rlimit, Scheduling};
+use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -39,7 +40,7 @@ pub(super) fn process(process: &oci::Process) -> Result<ProcessSpec> {
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
-        caps: process.capabilities().as_ref().map(capabilities::sets).unwrap_or_default(),
+        caps: process.capabilities().as_ref().map(capabilities::sets).transpose()?.unwrap_or_default(),
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
         umask: user.umask().unwrap_or(0o022),
@@ -136,6 +137,14 @@ fn scheduling(process: &oci::Process) -> Result<Scheduling> {
         scheduling.ioprio = class << 13 | io.priority() as u16;
     }
     Ok(scheduling)
+}
+
+/// The specification's name of a scheduler's flag is not the one that it is read by.
+pub(super) fn rename_flags(process: &mut Value) {
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten().filter(|flag| *flag == "SCHED_FLAG_RESET_ON_FORK") {
+        *flag = "SCHED_RESET_ON_FORK".into();
+    }
 }
 
 fn check_labels(process: &oci::Process) -> Result<()> {

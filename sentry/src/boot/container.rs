@@ -77,11 +77,17 @@ impl Host {
                 masked: &config.masked_paths,
                 readonly: &config.readonly_paths,
                 readonly_root: config.readonly_root,
+                cwd: &config.process.cwd,
             };
             let root = fs::boot::build(tree).map_err(|e| failed("cannot build the file system", e))?;
             let is_terminal = config.terminal.as_ref().map_or([false; 3], |spec| spec.stdio);
             let terminal =
                 config.terminal.map(Relay::start).transpose().map_err(|e| failed("cannot make a terminal", e))?;
+            if let Some(relay) = &terminal
+                && let Err(e) = fs::boot::console(&root, &relay.name())
+            {
+                tracing::warn!("there is no /dev/console: {e}");
+            }
             let of_terminal = terminal.as_ref().map(|relay| (relay, is_terminal));
             let files = process::files(&root, config.stdio, config.preserved, of_terminal)
                 .map_err(|e| failed("cannot take over standard input, output and error", e))?;

@@ -81,6 +81,8 @@ pub struct Tree<'a> {
     pub readonly: &'a [Vec<u8>],
     /// The root becomes read-only at the end.
     pub readonly_root: bool,
+    /// A directory that is made if it is missing.
+    pub cwd: &'a [u8],
 }
 
 /// A place of the tree that cannot be as the configuration says.
@@ -112,6 +114,8 @@ pub fn build(tree: Tree<'_>) -> Result<Arc<FsContext>, BuildError> {
     for device in tree.devices {
         at(&device.path, make_device(&caller, &namespace, device))?;
     }
+    // What cannot be made is told when the first process goes there.
+    let _ = mount_point(&caller, &namespace, tree.cwd, true);
     if let Some(propagation) = Propagation::from_mount(tree.propagation) {
         mount::set_propagation(&root_mount, propagation, tree.propagation & libc::MS_REC != 0);
     }
@@ -175,7 +179,13 @@ fn tmpfs_options(spec: TmpfsSpec) -> Options {
     options
 }
 
-fn add(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, spec: MountSpec) -> SysResult<()> {
+fn add(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, mut spec: MountSpec) -> SysResult<()> {
+    // A tmpfs of which nothing is said looks like the directory in its place, as runc and crun have it.
+    if let MountKind::Tmpfs(tmpfs) = &mut spec.kind
+        && let Some(place) = find(caller, namespace, &spec.dest)?
+    {
+        tmpfs.mode = place.inode()?.attr()?.mode & 0o7777;
+    }
     let root = match file_system(spec.kind, &spec.source, spec.data.as_bytes()) {
         // A kind that this sentry lacks leaves the place as it is.
         Err(Errno::NODEV) => {
@@ -233,7 +243,7 @@ fn make_point(caller: &Caller<'_>, root: &PathRef, dir: &PathRef, name: &[u8], k
     }
 }
 
-/// What an image or a mount has there already stays.
+/// Of what an image or a mount has there already, a device of the same numbers gets the mode and owner that are wanted.
 fn make_device(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, device: &DeviceSpec) -> SysResult<()> {
     let kind = FileKind::from_mode(device.mode).ok_or(Errno::INVAL)?;
     let at = device.path.iter().rposition(|b| *b == b'/').ok_or(Errno::INVAL)?;
@@ -242,11 +252,27 @@ fn make_device(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, device: &De
     let name = name.get(1..).unwrap_or_default();
     let rdev = makedev(device.rdev.0, device.rdev.1);
     let made = match namei::make(caller, &dir, name, &Make { kind, mode: device.mode & 0o7777, rdev, target: b"" }) {
-        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::EXIST) => match find(caller, namespace, &device.path)? {
+            Some(there) if is_device(&there, kind, rdev)? => there,
+            _ => return Ok(()),
+        },
         made => made?,
     };
     let (uid, gid) = (Some(device.uid), Some(device.gid));
     made.inode()?.set_attr(&SetAttr { mode: Some(device.mode & 0o7777), uid, gid, ..SetAttr::default() })
+}
+
+fn is_device(place: &PathRef, kind: FileKind, rdev: u64) -> SysResult<bool> {
+    let inode = place.inode()?;
+    Ok(inode.kind() == kind && inode.attr()?.rdev == rdev)
+}
+
+/// Has the terminal `name` of the first process be `/dev/console` as well.
+pub fn console(fs: &FsContext, name: &str) -> SysResult<()> {
+    let (caller, namespace) = (Caller::kernel(), fs.namespace());
+    let Some(terminal) = find(&caller, &namespace, format!("/dev/pts/{name}").as_bytes())? else { return Ok(()) };
+    let place = mount_point(&caller, &namespace, b"/dev/console", false)?;
+    mount::bind(&terminal, false, &place).map(drop)
 }
 
 fn find(caller: &Caller<'_>, namespace: &Arc<MountNamespace>, path: &[u8]) -> SysResult<Option<PathRef>> {

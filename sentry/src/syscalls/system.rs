@@ -3,6 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
+use std::sync::atomic::Ordering;
 
 /// Length of a field of `struct utsname`, with its NUL.
 const FIELD: usize = 65;
@@ -12,11 +13,19 @@ pub const RELEASE: &str = "6.12.0";
 /// `uname -v`.
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC runsc";
 
+/// The execution domain in `personality(2)`.
+const PER_MASK: u32 = 0xff;
+const PER_LINUX32: u32 = 8;
+
 /// `uname(2)`.
 pub async fn uname(t: &Task, buf: Addr) -> SysResult<()> {
     let uts = t.uts().names.read().clone();
+    let machine: &[u8] = match t.personality.load(Ordering::Relaxed) & PER_MASK {
+        PER_LINUX32 => b"i686",
+        _ => b"x86_64",
+    };
     let fields: [&[u8]; 6] =
-        [b"Linux", &uts.hostname, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &uts.domainname];
+        [b"Linux", &uts.hostname, RELEASE.as_bytes(), VERSION.as_bytes(), machine, &uts.domainname];
     let mut out = Vec::with_capacity(6 * FIELD);
     for (n, field) in fields.into_iter().enumerate() {
         out.extend(field.iter().take(FIELD - 1));

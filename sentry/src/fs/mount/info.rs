@@ -39,7 +39,9 @@ impl MountInfo {
         }
         let sb = &mount.root.sb;
         let peers = *mount.peers.lock();
-        let groups = [peers.group.map(|g| format!("shared:{g}")), peers.master.map(|g| format!("master:{g}"))];
+        let unbindable = super::propagation::is_unbindable(mount).then(|| "unbindable".to_owned());
+        let groups =
+            [peers.group.map(|g| format!("shared:{g}")), peers.master.map(|g| format!("master:{g}")), unbindable];
         Some(MountInfo {
             id: mount.id,
             parent: mount.mountpoint().map_or(mount.id, |place| place.mount.id),

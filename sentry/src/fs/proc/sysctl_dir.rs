@@ -21,9 +21,16 @@ pub fn sysctls(given: &[(String, String)]) -> Result<Given, String> {
         if !exists(&path) {
             return Err(format!("open /proc/sys/{path}: no such file or directory"));
         }
-        paths.insert(path, format!("{value}\n"));
+        paths.insert(path, format!("{}\n", as_shown(value)));
     }
     Ok(paths)
+}
+
+/// Several numbers are shown with tabs between them, however they were written.
+fn as_shown(value: &str) -> String {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let are_numbers = words.iter().all(|word| word.parse::<i64>().is_ok());
+    if are_numbers { words.join("\t") } else { value.to_owned() }
 }
 
 /// The value that the configuration gives to a parameter.

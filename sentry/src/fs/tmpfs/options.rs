@@ -16,6 +16,7 @@ pub struct Options {
     pub uid: u32,
     /// Group of the root.
     pub gid: u32,
+    /// Names of those that were said.
     pub(in crate::fs) given: Vec<String>,
 }
 
@@ -43,14 +44,24 @@ impl Options {
                 "huge" | "mpol" | "inode64" | "inode32" | "noswap" => continue,
                 _ => return Err(Errno::INVAL),
             }
-            self.given.push(option.to_owned());
+            self.given.push(name.to_owned());
         }
         Ok(())
     }
 
     /// As `/proc/mounts` shows them.
     pub(super) fn show(&self) -> String {
-        self.given.iter().map(|option| format!(",{option}")).collect()
+        let is_given = |names: &[&str]| self.given.iter().any(|given| names.contains(&given.as_str()));
+        let kib = if self.size == u64::MAX { 0 } else { self.size / 1024 };
+        let shown = [
+            is_given(&["size", "nr_blocks"]).then(|| format!(",size={kib}k")),
+            is_given(&["nr_inodes"])
+                .then(|| format!(",nr_inodes={}", if self.inodes == u64::MAX { 0 } else { self.inodes })),
+            (self.mode != 0o1777).then(|| format!(",mode={:03o}", self.mode)),
+            (self.uid != 0).then(|| format!(",uid={}", self.uid)),
+            (self.gid != 0).then(|| format!(",gid={}", self.gid)),
+        ];
+        shown.into_iter().flatten().collect()
     }
 }
 
@@ -82,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn options_are_shown_as_given() {
+    fn options_are_shown_as_linux_does() {
         let mut options = Options::default();
-        options.parse(b"size=65536k,mode=755").unwrap();
+        options.parse(b"mode=755,gid=5,size=64m").unwrap();
         assert_eq!((options.size, options.mode), (64 << 20, 0o755));
-        assert_eq!(options.show(), ",size=65536k,mode=755");
+        assert_eq!(options.show(), ",size=65536k,mode=755,gid=5");
     }
 }
