@@ -14,7 +14,9 @@ mod host;
 mod place;
 mod procs;
 pub(crate) mod stats;
+mod systemd;
 mod v1;
+
 mod v2;
 
 use anyhow::{Context, Result, bail};
@@ -28,6 +30,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use systemd::{Keeper, Unit};
 
 /// Name of the child group that a freezer acts on.
 const GUESTS: &str = "guests";
@@ -44,6 +47,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) path: Option<&'a Path>,
     /// `--systemd-cgroup`.
     pub(crate) is_systemd: bool,
+    /// With that: the user's systemd.
+    pub(crate) is_user: bool,
     /// Without the right to make groups there are none, as long as no limit needs them.
     pub(crate) is_rootless: bool,
 }
@@ -56,6 +61,9 @@ pub(crate) struct Cgroup {
     groups: Vec<Group>,
     /// Parents that there were not, outermost first: removed with the last container below.
     made: Vec<PathBuf>,
+    /// What systemd makes of it.
+    #[serde(default)]
+    unit: Option<Unit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,22 +92,32 @@ impl Cgroup {
 
     /// The groups that are to be made, which is nothing yet: so that a container's state can name them before.
     pub(crate) fn locate(placement: &Placement<'_>) -> Result<Cgroup> {
-        let place = place::place(placement.path, placement.id, placement.is_systemd)?;
-        if placement.is_systemd {
-            bail!("the systemd cgroup driver is not supported: the host is to use cgroupfs");
-        }
+        let unit = placement.is_systemd.then(|| Unit::named(placement.path, placement.id, placement.is_user));
+        let unit = unit.transpose()?;
+        let place = match &unit {
+            None => place::place(placement.path, placement.id),
+            Some(unit) => {
+                unit.check_host()?;
+                Place::Absolute(unit.path()?)
+            }
+        };
         let host = Hierarchies::read().context("cannot tell the host's cgroups")?;
         let (version, hierarchies) = match host.has_v1_controllers() {
             true => (Version::V1, host.v1()),
             false => (Version::V2, host.v2().into_iter().collect()),
         };
-        let mut cgroup = Cgroup { version, groups: Vec::new(), made: Vec::new() };
+        if unit.as_ref().is_some_and(|unit| unit.is_user) && version == Version::V1 {
+            bail!("the user's systemd makes groups of version 2 alone, and this host has version 1");
+        }
+        let mut cgroup = Cgroup { version, groups: Vec::new(), made: Vec::new(), unit };
         for hierarchy in hierarchies {
             let dir = cgroup.dir(hierarchy, &place);
             let parents = dir.ancestors().skip(1).take_while(|parent| !parent.exists());
             let mut missing: Vec<PathBuf> = parents.map(Path::to_path_buf).collect();
             missing.reverse();
-            cgroup.made.extend(missing);
+            if cgroup.unit.is_none() {
+                cgroup.made.extend(missing);
+            }
             cgroup.groups.push(Group { controllers: hierarchy.controllers.clone(), dir });
         }
         Ok(cgroup)
@@ -118,22 +136,32 @@ impl Cgroup {
         }
     }
 
-    /// Makes what [`locate`](Cgroup::locate) found.
-    pub(crate) fn make(&mut self, placement: &Placement<'_>, resources: &LinuxResources) -> Result<()> {
-        let mut made = Vec::new();
-        for group in std::mem::take(&mut self.groups) {
+    /// Makes what [`locate`](Cgroup::locate) found. What systemd has made lasts until the keeper is dropped, or a
+    /// process of the container has joined.
+    pub(crate) fn make(&mut self, placement: &Placement<'_>, resources: &LinuxResources) -> Result<Option<Keeper>> {
+        // What others use must not be taken for the container's, whatever happens from here on.
+        let (groups, unit) = (std::mem::take(&mut self.groups), self.unit.take());
+        groups.iter().try_for_each(|group| ensure_empty(&group.dir))?;
+        let keeper = unit.as_ref().map(|unit| {
+            let keeper = Keeper::new()?;
+            unit.start(&keeper, placement.id, self.version, resources)?;
+            anyhow::Ok(keeper)
+        });
+        let keeper = keeper.transpose()?;
+        self.unit = unit;
+        for group in groups {
             match self.make_group(&group) {
-                Ok(()) => made.push(group),
+                Ok(()) => self.groups.push(group),
                 Err(e) if placement.is_rootless && placement.path.is_none() && is_refused(&e) => {}
                 Err(e) => return Err(e),
             }
         }
-        self.groups = made;
         match self.version {
             Version::V1 => v1::prepare(self, resources)?,
             Version::V2 => v2::prepare(self)?,
         }
-        self.set(resources, placement.is_rootless)
+        self.set(resources, placement.is_rootless)?;
+        Ok(keeper)
     }
 
     fn make_group(&self, group: &Group) -> Result<()> {
@@ -141,7 +169,7 @@ impl Cgroup {
         for _ in 0..MAKE_ATTEMPTS {
             match make_dirs(&group.dir, self.version) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                done => return done.with_context(context).and_then(|()| ensure_empty(&group.dir)),
+                done => return done.with_context(context),
             }
         }
         bail!(context())
@@ -156,6 +184,9 @@ impl Cgroup {
 
     /// Changes limits of a container that exists; what `resources` does not name stays.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.set(self.version, resources)?;
+        }
         self.set(resources, !rustix::process::geteuid().is_root())
     }
 
@@ -163,6 +194,9 @@ impl Cgroup {
     /// that is not the container's group, for the limit is on guests alone: the sentry holds them to it, and the
     /// host to a little more.
     pub(crate) fn sentry_doors(&self) -> Result<Vec<OwnedFd>> {
+        if self.is_guarded() {
+            return Ok(Vec::new());
+        }
         self.groups.iter().map(|group| self.door(&self.sandbox_dir(group))).collect()
     }
 
@@ -210,12 +244,27 @@ impl Cgroup {
 
     /// The doors to the container's own groups, for [`enter`].
     pub(crate) fn doors(&self) -> Result<Vec<OwnedFd>> {
+        if self.is_guarded() {
+            return Ok(Vec::new());
+        }
         self.groups.iter().map(|group| self.door(&group.dir)).collect()
     }
 
     /// Puts this process, which has one thread, into the container's groups.
     pub(crate) fn join(&self) -> Result<()> {
+        self.attach(std::process::id() as i32)?;
         enter(&self.doors()?)
+    }
+
+    /// Has a process be put into the groups, if it may not enter them itself.
+    pub(crate) fn attach(&self, pid: i32) -> Result<()> {
+        let unit = self.unit.as_ref().filter(|unit| unit.is_user);
+        unit.map_or(Ok(()), |unit| unit.attach(pid))
+    }
+
+    /// Whether nobody but the user's systemd may bring processes in: they come from groups that are the machine's.
+    fn is_guarded(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.is_user)
     }
 
     /// The file by which a process with one thread enters a group, open for writing. In version 1 that is `tasks`: a

@@ -1,5 +1,6 @@
 //! The processes of a container's groups: who they are, stopping and ending them, and the end of the groups.
 
+use super::systemd::Unit;
 use super::{Cgroup, Version, key, v1, write};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,6 +73,9 @@ impl Cgroup {
 
     /// Removes the groups if nobody is in them, without looking; false if that was not all of them.
     pub(crate) fn remove_empty(&self) -> bool {
+        if self.unit.is_some() {
+            return false;
+        }
         let guests = self.freezer();
         let dirs = guests.into_iter().chain(self.dirs());
         let gone = dirs.map(|dir| match fs::remove_dir(dir) {
@@ -84,7 +88,7 @@ impl Cgroup {
 
     /// Removes the groups, and parents made for them unless others use these now. What is gone already is fine.
     pub(crate) fn remove(&self) -> Result<()> {
-        let mut result = Ok(());
+        let mut result = self.unit.as_ref().map_or(Ok(()), Unit::stop);
         for dir in self.dirs() {
             if let Err(e) = remove_tree(&dir) {
                 result = Err(e).with_context(|| format!("cannot remove the cgroup {}", dir.display()));

@@ -195,11 +195,14 @@ fn set_apart(dir: &Path, apart: &Path) {
         let all: Vec<&str> = text.lines().collect();
         let beside = fs::read_to_string(apart.join("cgroup.procs")).unwrap_or_default();
         let is_inside = |parent: &str| all.contains(&parent) || beside.lines().any(|pid| pid == parent);
-        let inside = all.iter().filter(|pid| parent_of(pid).is_some_and(|parent| is_inside(&parent)));
-        // One that has just ended need not be moved.
-        let moved = inside.map(|pid| fs::write(apart.join("cgroup.procs"), pid)).count();
-        if moved == 0 {
+        let is_guest = |pid: &&&str| parent_of(pid).is_some_and(|parent| is_inside(&parent));
+        let inside: Vec<&&str> = all.iter().filter(is_guest).collect();
+        if inside.is_empty() {
             return;
+        }
+        for pid in inside {
+            // One that has just ended need not be moved.
+            let _ = fs::write(apart.join("cgroup.procs"), pid);
         }
     }
 }

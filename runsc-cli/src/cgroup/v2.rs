@@ -10,14 +10,15 @@ use std::path::Path;
 /// Host processes and threads that a sandbox needs for itself: the sentry's, ready stub processes, what makes them,
 /// the monitors. Here they are in the group that is limited, so the limit is this much higher; the sentry holds
 /// guests to the one asked for.
-const SPARE_PIDS: i64 = 64;
+pub(super) const SPARE_PIDS: i64 = 64;
 
 /// Makes the child group, and has parents hand down all that they have. The container's own group hands down
 /// nothing, so that it may have processes and children both.
 pub(super) fn prepare(cgroup: &Cgroup) -> Result<()> {
     let dir = cgroup.v2().context("the host has no cgroups")?;
-    let mut parents: Vec<&Path> =
-        dir.ancestors().skip(1).take_while(|p| p.join("cgroup.controllers").exists()).collect();
+    // With systemd these are its.
+    let parents = dir.ancestors().skip(1).filter(|_| cgroup.unit.is_none());
+    let mut parents: Vec<&Path> = parents.take_while(|p| p.join("cgroup.controllers").exists()).collect();
     parents.reverse();
     for parent in parents {
         let given = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
@@ -90,7 +91,7 @@ fn set_memory(dir: &Path, memory: &LinuxMemory) -> Result<()> {
 }
 
 /// Configurations limit memory and swap together, version 2 swap alone.
-fn swap_alone(limit: Option<i64>, both: Option<i64>) -> Result<Option<i64>> {
+pub(super) fn swap_alone(limit: Option<i64>, both: Option<i64>) -> Result<Option<i64>> {
     Ok(match (limit, both) {
         (Some(-1), None) => Some(-1),
         (_, None) => None,
@@ -136,16 +137,20 @@ fn set_cpu(dir: &Path, cpu: &LinuxCpu) -> Result<()> {
 }
 
 /// From shares, 2 to 262144, to a weight, 1 to 10000.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+
+/// From the range of the scheduler BFQ, 10 to 1000, to 1 to 10000.
+pub(super) fn io_weight(weight: u16) -> u64 {
+    1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
 fn set_block_io(dir: &Path, block_io: &LinuxBlockIo) -> Result<()> {
     if let Some(weight) = block_io.weight().filter(|weight| *weight != 0) {
-        // From 10…1000 to 1…10000, unless the scheduler that knows the old range is there.
         let (file, weight) = match dir.join("io.bfq.weight").exists() {
             true => ("io.bfq.weight", u64::from(weight)),
-            false => ("io.weight", 1 + (u64::from(weight.max(10)) - 10) * 9999 / 990),
+            false => ("io.weight", io_weight(weight)),
         };
         write(&dir.join(file), weight)?;
     }

@@ -36,7 +36,7 @@ pub(crate) fn run(_: &Args) -> Result<u8> {
         "linux": {
             "namespaces": NAMESPACES,
             "capabilities": oci::capability_names(),
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
             "seccomp": {
                 "enabled": true,
                 "actions": ACTIONS,

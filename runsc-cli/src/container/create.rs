@@ -137,6 +137,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         id: &id,
         path: spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()),
         is_systemd: globals.systemd_cgroup,
+        is_user: super::is_rootless(),
         is_rootless: super::is_rootless() || spaces.maps_ids(),
     };
     let pod = Pod::of(&globals.root(), &spec, &spaces)?;
@@ -172,9 +173,7 @@ fn furnish(
     globals: &Globals,
 ) -> Result<Monitor> {
     let resources = container.resources();
-    if let Some(cgroup) = &mut container.saved.cgroup {
-        cgroup.make(request, &resources)?;
-    }
+    let kept = container.saved.cgroup.as_mut().map(|cgroup| cgroup.make(request, &resources)).transpose()?;
     container.save()?;
     let cgroup = container.cgroup("create")?.clone();
     let size = container.console_size();
@@ -224,7 +223,9 @@ fn furnish(
         0 => failed(failure),
         _ => failed(failure).context("the memory limit is too low: the host has killed the container's own processes"),
     };
+    cgroup.attach(monitor.identity.pid)?;
     monitor.place().map_err(explained)?;
+    drop(kept);
     let state = container.state(ContainerState::Creating);
     let first = [("prestart", configured.prestart()), ("createRuntime", configured.create_runtime())];
     for (stage, hooks) in first {
