@@ -27,8 +27,8 @@ impl RawTerminal {
             Terminal::Auto if !stdin.is_terminal() || !std::io::stdout().is_terminal() => return Ok(None),
             _ => {}
         }
-        // In the background the terminal is not ours to change.
-        if tcgetpgrp(&stdin).ok() != Some(rustix::process::getpgrp()) {
+        // In the background the terminal is not ours to change; whoever must have it is stopped until it is.
+        if wanted == Terminal::Auto && tcgetpgrp(&stdin).ok() != Some(rustix::process::getpgrp()) {
             return Ok(None);
         }
         let host = stdin.as_fd().try_clone_to_owned().context("cannot duplicate the terminal")?;

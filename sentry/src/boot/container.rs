@@ -77,7 +77,8 @@ impl Host {
                 masked: &config.masked_paths,
                 readonly: &config.readonly_paths,
                 readonly_root: config.readonly_root,
-                cwd: &config.process.cwd,
+                // Engines leave it to the runtime; a person who names one that is missing is mistaken.
+                cwd: config.hold.then_some(&config.process.cwd),
             };
             let root = fs::boot::build(tree).map_err(|e| failed("cannot build the file system", e))?;
             let is_terminal = config.terminal.as_ref().map_or([false; 3], |spec| spec.stdio);

@@ -82,7 +82,7 @@ pub struct Tree<'a> {
     /// The root becomes read-only at the end.
     pub readonly_root: bool,
     /// A directory that is made if it is missing.
-    pub cwd: &'a [u8],
+    pub cwd: Option<&'a Vec<u8>>,
 }
 
 /// A place of the tree that cannot be as the configuration says.
@@ -114,8 +114,10 @@ pub fn build(tree: Tree<'_>) -> Result<Arc<FsContext>, BuildError> {
     for device in tree.devices {
         at(&device.path, make_device(&caller, &namespace, device))?;
     }
-    // What cannot be made is told when the first process goes there.
-    let _ = mount_point(&caller, &namespace, tree.cwd, true);
+    if let Some(cwd) = tree.cwd {
+        // What cannot be made is told when the first process goes there.
+        let _ = mount_point(&caller, &namespace, cwd, true);
+    }
     if let Some(propagation) = Propagation::from_mount(tree.propagation) {
         mount::set_propagation(&root_mount, propagation, tree.propagation & libc::MS_REC != 0);
     }
