@@ -37,4 +37,13 @@ check 'it runs still' 0 'c1 .*RUNNING' bash -c 'ctr task ls'
 check 'kill' 0 '' bash -c 'ctr task kill -s SIGKILL c1; sleep 0.5'
 check 'it has stopped' 0 'c1 .*STOPPED' bash -c 'ctr task ls'
 check 'delete' 0 '' bash -c 'ctr task delete c1 || true; ctr container delete c1'
-check 'nothing is left' 0 '^none' bash -c "pgrep -af '^$WORK/runsc' || find /sys/fs/cgroup -name c1 | grep . || echo none"
+check 'run another' 0 '' bash -c "run -d $IMAGE c2 sleep 600"
+kill -9 $DAEMONS
+sleep 0.5
+daemon containerd-again containerd -c "$WORK/config.toml"
+for _ in $(seq 100); do ctr version >/dev/null 2>&1 && break; sleep 0.1; done
+check 'it outlives its engine' 0 'c2 .*RUNNING' bash -c 'ctr task ls'
+check 'and obeys the next one' 4 'exec-again' bash -c "ctr task exec --exec-id e2 c2 sh -c 'echo exec-again; exit 4'"
+check 'its end is told' 0 'c2 .*STOPPED' bash -c 'ctr task kill -s SIGKILL c2; sleep 0.5; ctr task ls'
+check 'delete it' 0 '' bash -c 'ctr task delete c2 || true; ctr container delete c2'
+check 'nothing is left' 0 '^none' bash -c "pgrep -af '^$WORK/runsc' || find /sys/fs/cgroup -name "c[12]" | grep . || echo none"
