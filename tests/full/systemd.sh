@@ -43,6 +43,7 @@ timeout "${LIMIT:-900}" qemu-system-x86_64 -M q35 -accel "${ACCEL:-tcg,thread=mu
 	-drive "file=$work/disk,if=none,id=disk,format=raw,cache=unsafe" -device nvme,drive=disk,serial=1 \
 	-device virtio-serial -chardev "file,path=$work/out,id=out" -device virtconsole,chardev=out \
 	-serial "file:$work/log" -monitor none </dev/null || true
-tr -d '\r' <"$work/out"
-grep -q '^all checks done$' "$work/out" || { tail "$work/log"; echo "FAIL: the machine did not come to the end"; exit 1; }
-! grep -q '^FAIL' "$work/out"
+tr -d '\r' <"$work/out" >"$work/lines"
+cat "$work/lines"
+grep -q '^all checks done$' "$work/lines" || { tail "$work/log"; echo "FAIL: the machine did not come to the end"; exit 1; }
+! grep -q '^FAIL' "$work/lines"
