@@ -1,6 +1,7 @@
 //! What integration tests share: running a program natively and in the sandbox, in time, and comparing.
 
 mod bundle;
+mod cable;
 mod cases;
 mod oci;
 mod random;
@@ -9,6 +10,7 @@ mod sandbox;
 mod scratch;
 
 pub use bundle::{Bundle, eventually};
+pub use cable::{Cable, Server, Weather, may_make_namespaces};
 pub use cases::{cases, compile, run_cases, run_trials, trial};
 pub use oci::oci_bundle;
 pub use random::Random;

@@ -1,103 +1,13 @@
 //! The network of a container: the sentry drives the interface of a namespace whose other end is a host of its own.
 //! All namespaces are made here and end with the test.
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result};
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use tests::{Bundle, eventually};
+use std::process::{Command, Stdio};
+use tests::{Cable, Server, eventually, may_make_namespaces};
 
 /// What is sent through: a pattern, since chance would not be better.
 const LARGE: usize = 64 << 20;
-
-/// Two network namespaces with a cable between them: the container's end is 10.77.0.2 and fd77::2, the other 10.77.0.1
-/// and fd77::1.
-struct Cable {
-    host: String,
-    container: String,
-}
-
-impl Cable {
-    fn new(name: &str) -> Result<Cable> {
-        let cable = Cable { host: format!("runsc-{name}-h"), container: format!("runsc-{name}-c") };
-        let (host, container) = (cable.host.as_str(), cable.container.as_str());
-        cable.remove();
-        ip(&["netns", "add", host])?;
-        ip(&["netns", "add", container])?;
-        ip(&["-n", host, "link", "add", "out0", "type", "veth", "peer", "name", "eth0", "netns", container])?;
-        for (space, link, end) in [(host, "out0", 1), (container, "eth0", 2)] {
-            ip(&["-n", space, "link", "set", "lo", "up"])?;
-            ip(&["-n", space, "link", "set", link, "up"])?;
-            ip(&["-n", space, "addr", "add", &format!("10.77.0.{end}/24"), "dev", link])?;
-            ip(&["-n", space, "addr", "add", &format!("fd77::{end}/64"), "dev", link, "nodad"])?;
-        }
-        ip(&["-n", container, "route", "add", "default", "via", "10.77.0.1"])?;
-        Ok(cable)
-    }
-
-    fn remove(&self) {
-        let _ = ip(&["netns", "del", &self.host]);
-        let _ = ip(&["netns", "del", &self.container]);
-    }
-
-    /// A program on the other end.
-    fn command(&self, program: &[&str]) -> Command {
-        let mut command = Command::new("timeout");
-        command.args(["-k", "5", "60", "ip", "netns", "exec", &self.host]).args(program);
-        command
-    }
-
-    /// The output of one that must succeed.
-    fn ok(&self, program: &[&str]) -> Result<String> {
-        let output = self.command(program).output()?;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "{program:?}: {stdout} {}", String::from_utf8_lossy(&output.stderr));
-        Ok(stdout)
-    }
-
-    /// A container on this end.
-    fn bundle(&self, name: &str, script: &str) -> Result<Bundle> {
-        let mut bundle = Bundle::new(name, script)?;
-        for space in bundle.config["linux"]["namespaces"].as_array_mut().context("namespaces")? {
-            if space["type"] == "network" {
-                space["path"] = json!(format!("/run/netns/{}", self.container));
-            }
-        }
-        let caps = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
-        bundle.config["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
-        Ok(bundle)
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
-/// A program that ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), nix::sys::signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-fn ip(args: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(args).output().context("iproute2 is missing; tests/setup.sh installs it")?;
-    ensure!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-fn may_make_namespaces() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: network namespaces are made by root alone");
-    }
-    root
-}
 
 fn large() -> Vec<u8> {
     (0..LARGE as u32 / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
@@ -227,5 +137,36 @@ fn names_are_looked_up_over_udp() -> Result<()> {
     let output = bundle.run(&["run", "--bundle", ".", "udp-1"])?;
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("some.name") && text.contains("1.2.3.4"), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn a_guest_with_the_capability_sets_routes() -> Result<()> {
+    if !may_make_namespaces() {
+        return Ok(());
+    }
+    let cable = Cable::new("routes")?;
+    let script = "ip route add 10.99.0.0/16 via 10.77.0.1 && ip route | grep 10.99; ip route add 10.99.0.0/16 via 10.77.0.1; \
+                  ip route add 10.98.0.0/16 via 10.1.2.3; ip route add 10.97.0.1/16 via 10.77.0.1; \
+                  ping -c 1 -W 2 10.99.1.1 >/dev/null && echo reached; ip route del 10.99.0.0/16; \
+                  ip route del 10.99.0.0/16; ip route | grep -c 10.99; true";
+    let mut bundle = cable.bundle("routes", &format!("({script}) 2>&1"))?;
+    let caps = ["CAP_NET_ADMIN", "CAP_NET_RAW"];
+    bundle.config["process"]["capabilities"] =
+        serde_json::json!({ "bounding": caps, "effective": caps, "permitted": caps });
+    cable.ok(&["ip", "addr", "add", "10.99.1.1/32", "dev", "lo"])?;
+    let output = bundle.run(&["run", "--bundle", ".", "routes-1"])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let expected = [
+        "10.99.0.0/16 via 10.77.0.1 dev eth0",
+        "ip: RTNETLINK answers: File exists",
+        "ip: RTNETLINK answers: Network is unreachable",
+        "ip: RTNETLINK answers: Invalid argument",
+        "reached",
+        "ip: RTNETLINK answers: No such process",
+        "0",
+    ];
+    assert_eq!(lines, expected, "{output:?}");
     Ok(())
 }

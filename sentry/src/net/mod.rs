@@ -1,16 +1,18 @@
 //! Sockets.
 //!
 //! A [`Socket`](socket::Socket) is the file; below it each family implements [`SocketOps`](socket::SocketOps):
-//! [`unix`], [`inet`] (over the [`stack`] where the sandbox has a network) and [`netlink`].
+//! [`unix`], [`inet`] (over the [`stack`] where the sandbox has a network), [`netlink`] and `packet`.
 
 pub mod address;
 pub mod counters;
 pub mod devices;
 pub mod diag;
+pub mod filter;
 pub mod inet;
 pub mod message;
 pub mod netlink;
 pub mod options;
+mod packet;
 pub mod registry;
 pub mod rights;
 pub mod show;
@@ -37,6 +39,7 @@ pub fn create(t: &Task, family: i32, kind: i32, protocol: i32, flags: i32) -> Sy
         libc::AF_UNIX => unix::create(t, kind, protocol)?,
         libc::AF_INET | libc::AF_INET6 => inet::create(t, family, kind, protocol)?,
         libc::AF_NETLINK => netlink::create(t, kind, protocol)?,
+        libc::AF_PACKET => packet::create(t, kind, protocol)?,
         _ => return Err(Errno::AFNOSUPPORT),
     };
     Ok(Socket::open(t, socket, flags))

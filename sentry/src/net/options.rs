@@ -1,6 +1,7 @@
 //! The options of level `SOL_SOCKET`, which all families share.
 
 use super::devices;
+use super::filter::Filter;
 use super::message::{Control, Ucred};
 use super::socket::Socket;
 use super::stack;
@@ -94,6 +95,8 @@ pub struct Options {
     sndtimeo: Mutex<Option<Duration>>,
     /// Which of [`STAMPS`] is wanted; 0 if none.
     stamp: AtomicI32,
+    /// What of packets is received.
+    pub filter: Filter,
     /// Of [`NUMBERS`], and `SO_BINDTODEVICE`'s name.
     rest: Mutex<Rest>,
 }
@@ -120,6 +123,7 @@ impl Options {
             rcvtimeo: Mutex::new(None),
             sndtimeo: Mutex::new(None),
             stamp: AtomicI32::new(0),
+            filter: Filter::default(),
             rest: Mutex::default(),
         }
     }
@@ -139,6 +143,7 @@ impl Options {
             rcvtimeo: Mutex::new(*self.rcvtimeo.lock()),
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
             stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
+            filter: self.filter.inherit(),
             rest: Mutex::new(self.rest.lock().clone()),
         }
     }
@@ -274,6 +279,13 @@ impl Options {
             self.rest.lock().device = device;
             return Ok(());
         }
+        if name == libc::SO_ATTACH_FILTER {
+            int(value)?;
+            if value.len() == size_of::<[u64; 2]>() && self.is_on(libc::SO_LOCK_FILTER) {
+                return Err(Errno::PERM);
+            }
+            return self.filter.attach(t, value);
+        }
         let int = int(value)?;
         refuse_passing(socket, name)?;
         match name {
@@ -283,7 +295,8 @@ impl Options {
             libc::SO_PEEK_OFF if may_peek_at(socket) => self.peek_off.store(int, Ordering::Relaxed),
             libc::SO_PEEK_OFF => return Err(Errno::OPNOTSUPP),
             SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
-            libc::SO_DETACH_FILTER => return Err(Errno::NOENT),
+            libc::SO_DETACH_FILTER if self.is_on(libc::SO_LOCK_FILTER) => return Err(Errno::PERM),
+            libc::SO_DETACH_FILTER => self.filter.detach()?,
             SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
             libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
             _ if STAMPS.contains(&name) => self.set_stamp(name, int != 0),

@@ -1,10 +1,10 @@
-//! Classic BPF over `struct seccomp_data`: checked as the kernel checks it, then run.
+//! Classic BPF, over `struct seccomp_data` and over packets: checked as the kernel checks it, then run.
 
 use crate::errno::{Errno, SysResult};
 use libc::{
-    BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_DIV, BPF_IMM, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_JSET,
-    BPF_K, BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MEM, BPF_MISC, BPF_MUL, BPF_NEG, BPF_OR, BPF_RET, BPF_RSH, BPF_ST,
-    BPF_STX, BPF_SUB, BPF_TAX, BPF_TXA, BPF_W, BPF_X, BPF_XOR,
+    BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_B, BPF_DIV, BPF_H, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ, BPF_JGE,
+    BPF_JGT, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MEM, BPF_MISC, BPF_MOD, BPF_MSH, BPF_MUL,
+    BPF_NEG, BPF_OR, BPF_RET, BPF_RSH, BPF_ST, BPF_STX, BPF_SUB, BPF_TAX, BPF_TXA, BPF_W, BPF_X, BPF_XOR,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -57,6 +57,38 @@ impl Data {
     }
 }
 
+/// What a program looks at.
+pub trait Input {
+    /// How long it is.
+    fn len(&self) -> u32;
+
+    /// The number of so many bytes at a place; `None` ends the program with 0.
+    fn load(&self, at: u32, size: u32) -> Option<u32>;
+}
+
+impl Input for Data {
+    fn len(&self) -> u32 {
+        DATA_SIZE
+    }
+
+    fn load(&self, at: u32, _: u32) -> Option<u32> {
+        Some(self.word(at))
+    }
+}
+
+/// A call of which only number and architecture are known, which come before all else.
+struct NumberOnly(Data);
+
+impl Input for NumberOnly {
+    fn len(&self) -> u32 {
+        DATA_SIZE
+    }
+
+    fn load(&self, at: u32, size: u32) -> Option<u32> {
+        self.0.load(at, size).filter(|_| at < 8)
+    }
+}
+
 /// A program that has been checked.
 #[derive(Debug, Clone)]
 pub struct Program(Vec<Instruction>);
@@ -64,6 +96,15 @@ pub struct Program(Vec<Instruction>);
 impl Program {
     /// Checks a program by the rules of `net/core/filter.c` and `kernel/seccomp.c`.
     pub fn new(code: Vec<Instruction>) -> SysResult<Program> {
+        Program::checked(code, is_fine)
+    }
+
+    /// The same for a program over packets.
+    pub fn for_packets(code: Vec<Instruction>) -> SysResult<Program> {
+        Program::checked(code, |i, left| reads_packets(i) || is_fine(i, left))
+    }
+
+    fn checked(code: Vec<Instruction>, is_fine: impl Fn(&Instruction, usize) -> bool) -> SysResult<Program> {
         if code.is_empty() || code.len() > INSTRUCTIONS_MAX {
             return Err(Errno::INVAL);
         }
@@ -84,18 +125,18 @@ impl Program {
         &self.0
     }
 
-    /// What the program returns for a call.
-    pub fn run(&self, data: &Data) -> u32 {
-        self.interpret(data, false).unwrap_or(0)
+    /// What the program returns for a call, or a packet.
+    pub fn run(&self, input: &impl Input) -> u32 {
+        self.interpret(input).unwrap_or(0)
     }
 
     /// What the program returns for a call whatever its arguments and place are; `None` if it asks for these.
     pub fn constant(&self, nr: u32, arch: u32) -> Option<u32> {
-        self.interpret(&Data { nr, arch, ip: 0, args: [0; 6] }, true)
+        self.interpret(&NumberOnly(Data { nr, arch, ip: 0, args: [0; 6] }))
     }
 
     /// Jumps lead forward only: it ends.
-    fn interpret(&self, data: &Data, only_number: bool) -> Option<u32> {
+    fn interpret(&self, input: &impl Input) -> Option<u32> {
         let (mut pc, mut a, mut x, mut memory) = (0usize, 0u32, 0u32, [0u32; WORDS]);
         loop {
             // The check leaves nothing to run past the end.
@@ -104,17 +145,14 @@ impl Program {
             let code = u32::from(i.code);
             let word = |k: u32| memory.get(k as usize).copied().unwrap_or(0);
             match class(i) {
-                BPF_LD if mode(i) == BPF_ABS => {
-                    // The number and the architecture come before all else.
-                    if only_number && i.k >= 8 {
-                        return None;
-                    }
-                    a = data.word(i.k);
-                }
-                BPF_LD if mode(i) == BPF_LEN => a = DATA_SIZE,
+                BPF_LD if mode(i) == BPF_ABS => a = input.load(i.k, size(i))?,
+                BPF_LD if mode(i) == BPF_IND => a = input.load(x.wrapping_add(i.k), size(i))?,
+                BPF_LD if mode(i) == BPF_LEN => a = input.len(),
                 BPF_LD if mode(i) == BPF_MEM => a = word(i.k),
                 BPF_LD => a = i.k,
-                BPF_LDX if mode(i) == BPF_LEN => x = DATA_SIZE,
+                BPF_LDX if mode(i) == BPF_LEN => x = input.len(),
+                // The length of an IPv4 header.
+                BPF_LDX if mode(i) == BPF_MSH => x = (input.load(i.k, 1)? & 0xf) << 2,
                 BPF_LDX if mode(i) == BPF_MEM => x = word(i.k),
                 BPF_LDX => x = i.k,
                 BPF_ST | BPF_STX => {
@@ -151,6 +189,15 @@ fn mode(i: &Instruction) -> u32 {
     u32::from(i.code) & 0xe0
 }
 
+/// How many bytes are loaded.
+fn size(i: &Instruction) -> u32 {
+    match u32::from(i.code) & 0x18 {
+        BPF_B => 1,
+        BPF_H => 2,
+        _ => 4,
+    }
+}
+
 fn operation(i: &Instruction) -> u32 {
     u32::from(i.code) & 0xf0
 }
@@ -162,6 +209,7 @@ fn calculate(code: u32, a: u32, b: u32) -> Option<u32> {
         BPF_SUB => a.wrapping_sub(b),
         BPF_MUL => a.wrapping_mul(b),
         BPF_DIV => return Some(a.checked_div(b).unwrap_or(0)).filter(|_| b != 0),
+        BPF_MOD => return a.checked_rem(b),
         BPF_AND => a & b,
         BPF_OR => a | b,
         BPF_XOR => a ^ b,
@@ -194,6 +242,19 @@ fn is_fine(i: &Instruction, left: usize) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the instruction is one that only programs over packets have.
+fn reads_packets(i: &Instruction) -> bool {
+    /// `SKF_AD_OFF`, from which on a place means something else than bytes of the packet, and the last such place.
+    const ANCILLARY: u32 = 0xffff_f000;
+    const ANCILLARY_MAX: u32 = 64;
+    let code = u32::from(i.code);
+    let loads =
+        [BPF_W, BPF_H, BPF_B].iter().any(|size| code == BPF_LD | size | BPF_ABS || code == BPF_LD | size | BPF_IND);
+    let modulo = code == BPF_ALU | BPF_MOD | BPF_K && i.k != 0 || code == BPF_ALU | BPF_MOD | BPF_X;
+    let is_place = i.k < ANCILLARY || i.k - ANCILLARY < ANCILLARY_MAX || code & 0xe0 != BPF_ABS;
+    loads && is_place || modulo || code == BPF_LDX | BPF_B | BPF_MSH
 }
 
 /// Whether each word of scratch memory is written, on all ways that lead there, before it is read.

@@ -7,10 +7,10 @@
 mod addr;
 pub mod device;
 mod errors;
-pub(super) mod icmp;
 mod multicast;
 mod options;
 mod ports;
+pub(super) mod raw;
 pub(super) mod tcp;
 pub(super) mod udp;
 
@@ -38,10 +38,9 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
     match (kind, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(tcp::create(family, creds.uid)),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(udp::create(family, creds.uid)),
-        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => icmp::create(t, family, kind, protocol),
-        (libc::SOCK_RAW, _) if !creds.has(Cap::NetRaw) => Err(Errno::PERM),
-        (libc::SOCK_RAW, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => icmp::create(t, family, kind, protocol),
-        (libc::SOCK_STREAM | libc::SOCK_DGRAM | libc::SOCK_RAW, _) => Err(Errno::PROTONOSUPPORT),
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => raw::create(t, family, kind, protocol),
+        (libc::SOCK_RAW, _) => raw::create(t, family, kind, protocol),
+        (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::PROTONOSUPPORT),
         _ => Err(Errno::SOCKTNOSUPPORT),
     }
 }

@@ -109,6 +109,11 @@ fn send_ndp(link: &Link, src: Ipv6Addr, dst: Ipv6Addr, to: Mac, mut message: Vec
 /// What was learnt; what waited goes.
 fn learn(link: &Link, ip: IpAddr, mac: Mac, create: bool) {
     let waited = link.neighbours.lock().confirm(ip, mac, create, Instant::now());
+    release(link, ip, mac, waited);
+}
+
+/// What has waited for a neighbour goes.
+pub(super) fn release(link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
     for Outgoing { mut frame, offload } in waited {
         link.send(&mut frame, mac, Stack::kind_of(ip), offload);
     }

@@ -59,7 +59,6 @@ impl<'a> Quoted<'a> {
 
 /// A message of ICMP or ICMPv6 to this host.
 pub(super) fn input(stack: &Stack, packet: &Packet<'_>) {
-    inet::icmp::input(packet);
     let message = packet.payload();
     let Some(([kind, code], rest)) = message.split_first_chunk::<2>() else { return };
     let v4 = packet.protocol == ICMP;

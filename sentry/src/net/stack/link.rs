@@ -4,6 +4,7 @@ use super::neighbour::Neighbours;
 use super::packet::{ETHERNET_LEN, HEADROOM, PACKET_MAX, VNET_LEN};
 use super::route::Address;
 use crate::boot::config::InterfaceSpec;
+use crate::net::packet;
 use crate::sync::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -133,6 +134,17 @@ impl Link {
             vnet.copy_from_slice(&vnet_header(offload, kind));
             ethernet.copy_from_slice(&ethernet_header(to, self.mac, kind));
         }
+        self.count(frame, bytes);
+    }
+
+    /// Sends a frame that has its header.
+    pub fn send_whole(&self, frame: &[u8]) {
+        let whole = [[0; VNET_LEN].as_slice(), frame].concat();
+        self.count(&whole, frame.len() as u64);
+    }
+
+    fn count(&self, frame: &[u8], bytes: u64) {
+        packet::passed(self.index, self.mac, frame.get(VNET_LEN..).unwrap_or_default(), true);
         if self.put(frame) {
             self.counters.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.counters.tx_packets.fetch_add(1, Ordering::Relaxed);
@@ -161,6 +173,7 @@ impl Link {
         self.counters.rx_bytes.fetch_add(count.saturating_sub(VNET_LEN) as u64, Ordering::Relaxed);
         self.counters.rx_packets.fetch_add(1, Ordering::Relaxed);
         let frame: &'a [u8] = buffer.get(..count).unwrap_or_default();
+        packet::passed(self.index, self.mac, frame.get(VNET_LEN..).unwrap_or_default(), false);
         Some(parse(frame, self.mac))
     }
 }

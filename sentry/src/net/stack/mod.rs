@@ -30,8 +30,8 @@ use resolver::Resolver;
 use route::{Address, Hop};
 use rustix::event::{PollFd, PollFlags};
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Frames taken from one interface before others get their turn and what came is acted on.
@@ -41,7 +41,7 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub struct Stack {
     links: Vec<Link>,
-    routes: Vec<RouteSpec>,
+    routes: Mutex<Arc<Vec<RouteSpec>>>,
     fragments: Mutex<Fragments>,
     /// Docker's.
     pub resolver: Resolver,
@@ -69,7 +69,8 @@ pub fn start(spec: NetworkSpec) -> std::io::Result<()> {
     }
     let resolver = Resolver::new(spec.resolver);
     let next_id = AtomicU32::new(random());
-    let stack = Stack { links, routes: spec.routes, fragments: Mutex::default(), resolver, next_id };
+    let stack =
+        Stack { links, routes: Mutex::new(Arc::new(spec.routes)), fragments: Mutex::default(), resolver, next_id };
     let stack = STACK.get_or_init(|| stack);
     std::thread::Builder::new().name("network".into()).spawn(|| serve(stack)).map(|_| ())
 }
@@ -110,9 +111,19 @@ impl Stack {
         &self.links
     }
 
-    /// The routes that the engine set.
-    pub fn routes(&self) -> &[RouteSpec] {
-        &self.routes
+    /// The routes that the engine and guests set.
+    pub fn routes(&self) -> Arc<Vec<RouteSpec>> {
+        self.routes.lock().clone()
+    }
+
+    /// Changes them. Connections keep the way that they have.
+    pub fn change_routes(&self, change: impl FnOnce(&mut Vec<RouteSpec>) -> SysResult<()>) -> SysResult<()> {
+        change(Arc::make_mut(&mut self.routes.lock()))
+    }
+
+    /// A guest has said where a neighbour is: what has waited for it goes.
+    pub fn release(&self, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
+        arp::release(link, ip, mac, waited);
     }
 
     /// The interface with an index.
@@ -139,7 +150,7 @@ impl Stack {
     /// The step towards `to`.
     pub fn route(&self, to: IpAddr) -> SysResult<Hop> {
         let links = self.links.iter().map(|link| -> (u32, &[Address]) { (link.index, &link.addresses) });
-        route::lookup(links, &self.routes, to).ok_or(Errno::NETUNREACH)
+        route::lookup(links, &self.routes(), to).ok_or(Errno::NETUNREACH)
     }
 
     fn receive(&self, link: &Link, buffer: &mut [u8]) {
@@ -191,6 +202,7 @@ impl Stack {
         if !received.checksum_done && !packet.has_valid_checksum() {
             return;
         }
+        inet::raw::input(packet);
         match packet.protocol {
             packet::TCP => inet::tcp::input(self, packet, batch),
             packet::UDP if inet::udp::input(packet, received.datagrams) => {}

@@ -1,6 +1,7 @@
 //! Who is at which hardware address: the table behind ARP and NDP, and the packets that wait for an answer.
 
 use super::link::{Mac, Offload};
+use crate::errno::{Errno, SysResult};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ enum State {
     Incomplete { tries: u8, waiting: Vec<Outgoing> },
     /// It answered at the time.
     Known { mac: Mac, confirmed: Instant, asked: Option<Instant> },
-    /// The engine set it.
+    /// The engine or a guest set it.
     Permanent(Mac),
 }
 
@@ -133,6 +134,26 @@ impl Neighbours {
             State::Incomplete { .. } => None,
         });
         all.collect()
+    }
+
+    /// Whether `ip` has an address.
+    pub fn knows(&self, ip: IpAddr) -> bool {
+        self.table.get(&ip).is_some_and(|state| !matches!(state, State::Incomplete { .. }))
+    }
+
+    /// A guest says where `ip` is: returns what waited for it.
+    pub fn set(&mut self, ip: IpAddr, mac: Mac, permanent: bool) -> SysResult<Vec<Outgoing>> {
+        if self.table.len() >= TABLE_MAX && !self.table.contains_key(&ip) {
+            return Err(Errno::NOBUFS);
+        }
+        let known = State::Known { mac, confirmed: Instant::now(), asked: None };
+        let old = self.table.insert(ip, if permanent { State::Permanent(mac) } else { known });
+        Ok(if let Some(State::Incomplete { waiting, .. }) = old { waiting } else { Vec::new() })
+    }
+
+    /// Forgets a neighbour; whether it was known.
+    pub fn forget(&mut self, ip: IpAddr) -> bool {
+        self.table.remove(&ip).is_some()
     }
 
     /// Makes a full table forget who was heard of longest ago.

@@ -70,7 +70,8 @@ pub fn route() -> Vec<u8> {
         let line = format!("{name}\t{to:08X}\t{via:08X}\t{flags:04X}\t0\t0\t{metric}\t{mask:08X}\t0\t0\t0");
         let _ = writeln!(text, "{line:<WIDTH$}");
     };
-    for route in super::get().into_iter().flat_map(Stack::routes) {
+    let routes = super::get().map(Stack::routes).unwrap_or_default();
+    for route in routes.iter() {
         line(route.interface, route.destination, route.prefix, route.gateway, route.metric);
     }
     for link in links() {

@@ -6,6 +6,7 @@ use super::inbox::Record;
 use super::name::{self, Name};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
+use crate::net::filter::View;
 use crate::net::message::{Outgoing, Ucred};
 use std::sync::Arc;
 
@@ -130,10 +131,15 @@ impl Endpoint {
                 state.block(self);
                 return Err(Errno::AGAIN);
             }
+            let taken = target.options.filter.admit(len, || View::of(message.data, 0));
+            let Some(data) = taken.and_then(|len| message.data.get(..len)) else {
+                // The sender does not hear of it.
+                return Ok(len);
+            };
             self.charge(charge);
             let rights = std::mem::take(message.rights);
-            let record = Record { len, charge, creds, rights, from, sender: Some(self.clone()) };
-            state.inbox.push(message.data, record);
+            let record = Record { len: data.len(), charge, creds, rights, from, sender: Some(self.clone()) };
+            state.inbox.push(data, record);
         }
         target.queue.notify(Events::IN | Events::RDNORM);
         Ok(len)

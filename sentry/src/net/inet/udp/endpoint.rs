@@ -5,12 +5,15 @@ use super::super::errors::{Errors, Failed};
 use super::super::multicast::Groups;
 use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
+use super::super::raw;
 use super::PORTS;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
+use crate::net::filter::View;
 use crate::net::message::Incoming;
 use crate::net::options::Options;
+use crate::net::stack::packet::{Head, UDP};
 use crate::net::{counters, devices};
 use crate::sync::Mutex;
 use std::collections::VecDeque;
@@ -210,6 +213,7 @@ impl Udp {
             return Ok(data.len());
         }
         counters::loopback(data.len());
+        raw::show_datagram(from, to, (marks.hops, marks.class), data);
         let target = PORTS.lock().find(to, from, |end| end.score(from));
         match target {
             Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None }),
@@ -289,8 +293,12 @@ impl Udp {
 
     /// Puts a datagram into the queue; without room it is lost.
     pub(super) fn deliver(&self, data: &[u8], envelope: Envelope) {
+        let Some(data) = self.filtered(data, &envelope) else {
+            counters::count(&counters::UDP_FULL, envelope.to.is_ipv4());
+            return;
+        };
         let time = self.options.wants_stamps().then(SystemTime::now);
-        let envelope = Envelope { time, ..envelope };
+        let envelope = Envelope { time, len: data.len(), ..envelope };
         let mut state = self.state.lock();
         if state.used() > self.options.rcvbuf() as usize {
             state.lost = state.lost.wrapping_add(1);
@@ -302,6 +310,21 @@ impl Udp {
         state.envelopes.push_back(envelope);
         drop(state);
         self.queue.notify(Events::IN | Events::RDNORM);
+    }
+
+    /// What the socket's filter lets through: it sees the datagram with its header.
+    fn filtered<'a>(&self, data: &'a [u8], envelope: &Envelope) -> Option<&'a [u8]> {
+        const HEADER: usize = 8;
+        let port = self.state.lock().local.map_or(0, |local| local.port());
+        let Envelope { from, to, .. } = *envelope;
+        let mut datagram = Vec::new();
+        let kind = if to.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
+        let taken = self.options.filter.admit(HEADER + data.len(), || {
+            let head = Head { src: from.ip(), dst: to, protocol: UDP, hops: 64, class: 0 };
+            datagram = super::datagram(&head, from.port(), port, data);
+            View::of(&datagram, kind)
+        })?;
+        data.get(..taken.saturating_sub(HEADER))
     }
 
     /// Takes a datagram; `None` at the end. What does not fit is lost.

@@ -10,6 +10,7 @@ use crate::net::options::{BUFFER_DEFAULT, Options};
 use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Udp;
+pub(in crate::net::inet) use remote::datagram;
 pub(in crate::net) use remote::{failed, input};
 use socket::UdpSocket;
 use std::sync::{Arc, LazyLock};

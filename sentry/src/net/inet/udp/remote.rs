@@ -29,14 +29,7 @@ impl Udp {
         }
         let hops = if to.ip().is_multicast() { self.group_hops(to) } else { marks.hops };
         let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class: marks.class };
-        let mut datagram = Vec::with_capacity(HEADER + data.len());
-        datagram.extend(from.port().to_be_bytes());
-        datagram.extend(to.port().to_be_bytes());
-        datagram.extend(((HEADER + data.len()) as u16).to_be_bytes());
-        datagram.extend([0, 0]);
-        datagram.extend_from_slice(data);
-        put_checksum(&head, &mut datagram, 6);
-        stack.send(&head, &datagram).map(|()| data.len())
+        stack.send(&head, &datagram(&head, from.port(), to.port(), data)).map(|()| data.len())
     }
 
     fn group_hops(&self, to: SocketAddr) -> u8 {
@@ -61,6 +54,18 @@ impl Udp {
             stack.resolver.forget(self);
         }
     }
+}
+
+/// A datagram with its header.
+pub(in crate::net::inet) fn datagram(head: &Head, from: u16, to: u16, data: &[u8]) -> Vec<u8> {
+    let mut datagram = Vec::with_capacity(HEADER + data.len());
+    datagram.extend(from.to_be_bytes());
+    datagram.extend(to.to_be_bytes());
+    datagram.extend(((HEADER + data.len()) as u16).to_be_bytes());
+    datagram.extend([0, 0]);
+    datagram.extend_from_slice(data);
+    put_checksum(head, &mut datagram, 6);
+    datagram
 }
 
 impl Asker for Udp {

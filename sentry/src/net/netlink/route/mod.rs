@@ -1,6 +1,7 @@
-//! `rtnetlink(7)`: interfaces, addresses, routes, rules and neighbours, and changes of those that are the sandbox's own.
+//! `rtnetlink(7)`: interfaces, addresses, routes, rules and neighbours, and changes of those that are the sandbox's own, and of routes and neighbours.
 
 mod address;
+mod change;
 mod link;
 mod routes;
 mod tables;
@@ -28,6 +29,8 @@ const BASE: u16 = 16;
 const MAX: u16 = 123;
 const RTM_GETRULE: u16 = 34;
 const RTM_GETNEIGH: u16 = 30;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
 
 /// Answers a request.
 pub(super) fn answer(request: &Request<'_>, dump: bool, is_admin: bool, reply: &mut Reply) -> Answer {
@@ -50,6 +53,10 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, is_admin: bool, reply: &
         libc::RTM_NEWADDR => address::add(request, reply),
         libc::RTM_DELADDR => address::delete(request, reply),
         libc::RTM_GETROUTE => routes::get(request, dump, reply).map_err(Failure::from),
+        libc::RTM_NEWROUTE => change::add_route(request),
+        libc::RTM_DELROUTE => change::delete_route(request),
+        RTM_NEWNEIGH => change::add_neighbour(request),
+        RTM_DELNEIGH => change::delete_neighbour(request),
         RTM_GETRULE if dump => {
             tables::rules(request, reply);
             Ok(())

@@ -17,15 +17,15 @@ const SCOPE_LINK: u8 = 253;
 /// `struct rtmsg`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Rtmsg {
-    family: u8,
-    dst_len: u8,
+pub(super) struct Rtmsg {
+    pub(super) family: u8,
+    pub(super) dst_len: u8,
     src_len: u8,
     tos: u8,
-    table: u8,
+    pub(super) table: u8,
     protocol: u8,
     scope: u8,
-    kind: u8,
+    pub(super) kind: u8,
     flags: u32,
 }
 
@@ -117,20 +117,25 @@ fn main_routes(reply: &mut Reply, family: u8) {
     for link in interfaces() {
         for (ip, prefix) in link.addresses.iter().filter(|(ip, _)| is_asked(*ip)) {
             let network = (routing::network(*ip, *prefix), *prefix);
-            main_route(reply, network, None, Some(*ip), (link.index, 0));
+            main_route(reply, network, None, Some(*ip), (link.index, metric_of(*ip)), libc::RTPROT_KERNEL);
         }
     }
     for device in devices::all().iter().filter(|device| device.up && !device.is_loopback()) {
         for (ip, prefix) in device.addresses.iter().filter(|(ip, prefix)| is_asked(*ip) && *prefix < 32) {
             let network = (routing::network(*ip, *prefix), *prefix);
-            main_route(reply, network, None, Some(*ip), (device.index, 0));
+            main_route(reply, network, None, Some(*ip), (device.index, metric_of(*ip)), libc::RTPROT_KERNEL);
         }
     }
-    let set = stack::get().into_iter().flat_map(|stack| stack.routes());
-    for route in set.filter(|route| is_asked(route.destination)) {
+    let set = stack::get().map(|stack| stack.routes()).unwrap_or_default();
+    for route in set.iter().filter(|route| is_asked(route.destination)) {
         let to = (route.destination, route.prefix);
-        main_route(reply, to, route.gateway, route.source, (route.interface, route.metric));
+        main_route(reply, to, route.gateway, route.source, (route.interface, route.metric), libc::RTPROT_BOOT);
     }
+}
+
+/// The metric of routes that follow from addresses (`IP6_RT_PRIO_ADDRCONF`).
+fn metric_of(ip: IpAddr) -> u32 {
+    if ip.is_ipv4() { 0 } else { 256 }
 }
 
 /// `TO via GATEWAY dev INTERFACE src SOURCE metric METRIC`.
@@ -140,8 +145,9 @@ fn main_route(
     gateway: Option<IpAddr>,
     source: Option<IpAddr>,
     (interface, metric): (u32, u32),
+    protocol: u8,
 ) {
-    let (protocol, scope) = if gateway.is_some() { (libc::RTPROT_BOOT, 0) } else { (libc::RTPROT_KERNEL, SCOPE_LINK) };
+    let scope = if gateway.is_some() { 0 } else { SCOPE_LINK };
     let route = Rtmsg {
         family: family_of(to),
         dst_len: prefix,
@@ -166,6 +172,11 @@ fn main_route(
             reply.attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes());
         }
         reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+        if !to.is_ipv4() {
+            /// `RTA_PREF`: `ICMPV6_ROUTER_PREF_MEDIUM`.
+            const RTA_PREF: u16 = 20;
+            reply.attribute(RTA_PREF, &[0]);
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 use super::super::message::{Reply, Request};
 use super::{family_of, octets};
 use crate::net::stack;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const RTM_NEWRULE: u16 = 32;
 const RTM_NEWNEIGH: u16 = 28;
@@ -17,7 +17,7 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 /// `NUD_REACHABLE`, `NUD_PERMANENT`.
 const REACHABLE: u16 = 2;
-const PERMANENT: u16 = 0x80;
+pub(super) const PERMANENT: u16 = 0x80;
 
 /// The rules that there are without anybody's doing: tables by priority.
 const RULES: [(u32, u8); 3] =
@@ -47,13 +47,13 @@ pub(super) fn rules(request: &Request<'_>, reply: &mut Reply) {
 }
 
 /// `struct ndmsg`.
-#[derive(Debug, Clone, Copy, IntoBytes, Immutable)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Ndmsg {
-    family: u8,
+pub(super) struct Ndmsg {
+    pub(super) family: u8,
     pad: [u8; 3],
-    index: u32,
-    state: u16,
+    pub(super) index: u32,
+    pub(super) state: u16,
     flags: u8,
     kind: u8,
 }

@@ -1,22 +1,27 @@
-//! ICMP for guests: raw sockets, which get all messages, and ping sockets, which get answers to their own.
+//! Raw sockets, which get all packets of a protocol, and ping sockets, which get the answers to their own echo requests.
 
 use super::addr;
 use super::options::IntOptions;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
-use crate::kernel::Task;
+use crate::kernel::{Cap, Task};
 use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, InetDiag, state as tcp};
+use crate::net::filter::View;
 use crate::net::message::{Control, Incoming, Outgoing};
 use crate::net::options::{BUFFER_DEFAULT, Options, Value};
+use crate::net::packet;
 use crate::net::socket::{Socket, SocketOps};
-use crate::net::stack::packet::{HEADROOM, Head, ICMP, ICMPV6, Packet, put_checksum, u16_at};
-use crate::net::stack::{self, icmp::echo_answer};
+use crate::net::stack::packet::{
+    HEADROOM, Head, ICMP, ICMPV6, IPV4_LEN, PACKET_MAX, Packet, UDP, fold, put_checksum, sum, u16_at,
+};
+use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, link::Offload};
 use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use zerocopy::IntoBytes;
 
@@ -32,31 +37,43 @@ const SOL_RAW: i32 = 255;
 const FILTER: i32 = 1;
 /// `IPV6_CHECKSUM` of `SOL_RAW` or `IPPROTO_IPV6`.
 const CHECKSUM: i32 = 7;
+/// `IP_HDRINCL`.
+const HDRINCL: i32 = 3;
 
 /// All sockets of the family: few, as each needs a privilege or a group.
 static SOCKETS: LazyLock<Mutex<Vec<Weak<Ping>>>> = LazyLock::new(Mutex::default);
+/// How many there are: mostly none, and nobody makes packets for them.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// A new socket: `EACCES` if the task's group may not ping.
 pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
     let of_family = if family == libc::AF_INET { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 };
-    if protocol != of_family {
+    let raw = kind == libc::SOCK_RAW;
+    if protocol != of_family && !raw || protocol == 0 {
         return Err(Errno::PROTONOSUPPORT);
     }
-    if kind == libc::SOCK_DGRAM && !may_ping(t) {
+    if raw && !t.creds().has(Cap::NetRaw) {
+        return Err(Errno::PERM);
+    }
+    if !raw && !may_ping(t) {
         return Err(Errno::ACCES);
     }
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
     let end = Arc::new(Ping {
         family,
-        raw: kind == libc::SOCK_RAW,
+        raw,
+        // Beyond a byte there is no protocol: nothing comes, and headers are the guest's.
+        protocol: u8::try_from(protocol).unwrap_or(libc::IPPROTO_RAW as u8),
         options: options.clone(),
         ints: IntOptions::default(),
         queue: WaitQueue::new(),
         state: Mutex::default(),
     });
+    end.state.lock().has_header = protocol == libc::IPPROTO_RAW;
     let mut sockets = SOCKETS.lock();
     sockets.retain(|socket| socket.strong_count() > 0);
     sockets.push(Arc::downgrade(&end));
+    COUNT.fetch_add(1, Ordering::Relaxed);
     drop(sockets);
     Ok(Socket::new((family, kind, protocol), options, PingSocket(end)))
 }
@@ -80,6 +97,10 @@ struct State {
     used: usize,
     /// Types that are not wanted, as guests write them.
     filter: [u32; 8],
+    /// `IP_HDRINCL`: what is sent has a header.
+    has_header: bool,
+    /// `IPV6_CHECKSUM`: where a checksum is put, and looked for.
+    checksum: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,14 +114,38 @@ struct Message {
 struct Ping {
     family: i32,
     raw: bool,
+    protocol: u8,
     options: Arc<Options>,
     ints: IntOptions,
     queue: WaitQueue,
     state: Mutex<State>,
 }
 
-/// A message came: all sockets that want it get it.
+impl Drop for Ping {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A datagram goes from this host to itself: raw sockets see it as a packet.
+pub(super) fn show_datagram(from: SocketAddr, to: SocketAddr, (hops, class): (u8, u8), data: &[u8]) {
+    if COUNT.load(Ordering::Relaxed) == 0 && !packet::is_watched() {
+        return;
+    }
+    let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class };
+    let datagram = super::udp::datagram(&head, from.port(), to.port(), data);
+    let frame = head.frame(&datagram, None);
+    packet::looped(frame.get(HEADROOM..).unwrap_or_default());
+    if let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) {
+        input(&packet);
+    }
+}
+
+/// A packet came: all sockets that want it get it.
 pub(in crate::net) fn input(packet: &Packet<'_>) {
+    if COUNT.load(Ordering::Relaxed) == 0 {
+        return;
+    }
     let sockets: Vec<_> = SOCKETS.lock().iter().filter_map(Weak::upgrade).collect();
     sockets.iter().for_each(|socket| socket.deliver(packet));
 }
@@ -112,19 +157,31 @@ impl Ping {
 
     fn deliver(&self, packet: &Packet<'_>) {
         let message = packet.payload();
-        let Some(kind) = message.first().copied().filter(|_| packet.dst.is_ipv4() == (self.family == libc::AF_INET))
-        else {
+        if packet.protocol != self.protocol || packet.dst.is_ipv4() != (self.family == libc::AF_INET) {
             return;
-        };
+        }
+        let is_icmp = matches!(packet.protocol, ICMP | ICMPV6);
+        let kind = message.first().copied().filter(|_| is_icmp);
+        if is_icmp && kind.is_none() {
+            return;
+        }
         let mut state = self.state.lock();
+        if state.checksum.is_some() && !packet.has_valid_checksum() {
+            return;
+        }
         let mine = state.local.is_none_or(|ip| ip == packet.dst) && state.remote.is_none_or(|ip| ip == packet.src);
         let wanted = if self.raw {
-            let word = state.filter.get(usize::from(kind / 32)).copied().unwrap_or(0);
-            word & 1 << (kind % 32) == 0
+            kind.is_none_or(|kind| {
+                let word = state.filter.get(usize::from(kind / 32)).copied().unwrap_or(0);
+                word & 1 << (kind % 32) == 0
+            })
         } else {
-            kind == self.echo().1 && u16_at(message, 4) == Some(state.id)
+            kind == Some(self.echo().1) && u16_at(message, 4) == Some(state.id)
         };
         let data = if self.raw && packet.dst.is_ipv4() { packet.bytes } else { message };
+        let kind = if packet.dst.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
+        let taken = self.options.filter.admit(data.len(), || View::of(data, kind));
+        let Some(data) = taken.and_then(|len| data.get(..len)) else { return };
         if !mine || !wanted || state.used + data.len() + OVERHEAD > self.options.rcvbuf() as usize {
             return;
         }
@@ -135,33 +192,41 @@ impl Ping {
     }
 
     fn send(&self, data: &[u8], to: IpAddr) -> SysResult<()> {
-        if data.len() > MESSAGE_MAX {
+        let (own, has_header, checksum) = {
+            let state = self.state.lock();
+            (state.local, state.has_header, state.checksum)
+        };
+        let v4 = self.family == libc::AF_INET;
+        let longest = if has_header { PACKET_MAX } else { MESSAGE_MAX };
+        if data.len() > longest {
             return Err(Errno::MSGSIZE);
         }
-        let own = self.state.lock().local;
-        let source = own.map_or_else(|| addr::source_for(to), Ok)?;
         if addr::is_broadcast(to) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
+        let source = own.map_or_else(|| addr::source_for(to), Ok)?;
+        if has_header && v4 {
+            return send_whole(data, source, to);
+        }
         let mut message = data.to_vec();
-        let v4 = self.family == libc::AF_INET;
         if !self.raw {
             self.complete(&mut message)?;
         }
-        let (hops, class, protocol) = if v4 {
-            (self.ints.value(libc::IPPROTO_IP, libc::IP_TTL), self.ints.value(libc::IPPROTO_IP, libc::IP_TOS), ICMP)
+        let (hops, class) = if v4 {
+            (self.ints.value(libc::IPPROTO_IP, libc::IP_TTL), self.ints.value(libc::IPPROTO_IP, libc::IP_TOS))
         } else {
             let value = |name| self.ints.value(libc::IPPROTO_IPV6, name);
-            (value(libc::IPV6_UNICAST_HOPS), value(libc::IPV6_TCLASS), ICMPV6)
+            (value(libc::IPV6_UNICAST_HOPS), value(libc::IPV6_TCLASS))
         };
-        let head = Head { src: source, dst: to, protocol, hops: hops as u8, class: class as u8 };
+        let head = Head { src: source, dst: to, protocol: self.protocol, hops: hops as u8, class: class as u8 };
         // Over IPv4 a raw socket's checksum is the guest's own.
-        if !self.raw || !v4 {
-            message.get_mut(2..4).ok_or(Errno::INVAL)?.fill(0);
-            put_checksum(&head, &mut message, 2);
+        let place = if self.protocol == ICMPV6 || !self.raw { Some(2) } else { checksum.filter(|_| !v4) };
+        if let Some(at) = place {
+            message.get_mut(at..at + 2).ok_or(Errno::INVAL)?.fill(0);
+            put_checksum(&head, &mut message, at);
         }
         if addr::is_local(to) {
-            loop_back(&head, &message);
+            loop_back(&head.frame(&message, None));
             return Ok(());
         }
         stack::get().ok_or(Errno::NETUNREACH)?.send(&head, &message)
@@ -187,13 +252,54 @@ impl Ping {
     }
 }
 
-/// A message to this host itself.
-fn loop_back(head: &Head, message: &[u8]) {
-    let frame = head.frame(message, None);
+/// Sends a packet of which the guest has made the header too; it is completed as Linux does.
+fn send_whole(data: &[u8], source: IpAddr, to: IpAddr) -> SysResult<()> {
+    let mut packet = data.to_vec();
+    let head = packet.first_chunk::<IPV4_LEN>().ok_or(Errno::INVAL)?;
+    let len = usize::from(head[0] & 0xf) * 4;
+    if len > packet.len() || len < IPV4_LEN {
+        return Err(Errno::INVAL);
+    }
+    let total = (packet.len() as u16).to_be_bytes();
+    let IpAddr::V4(own) = source else { return Err(Errno::INVAL) };
+    let head = packet.get_mut(..len).ok_or(Errno::INVAL)?;
+    let mut put = |at: usize, bytes: &[u8], always: bool| {
+        let place = head.get_mut(at..at + bytes.len());
+        if let Some(place) = place.filter(|place| always || place.iter().all(|byte| *byte == 0)) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(2, &total, true);
+    put(4, &(stack::random() as u16).to_be_bytes(), false);
+    put(12, &own.octets(), false);
+    put(10, &[0, 0], true);
+    let checksum = (!fold(sum(head, 0))).to_be_bytes();
+    head.get_mut(10..12).ok_or(Errno::INVAL)?.copy_from_slice(&checksum);
+    let frame = [[0; HEADROOM].as_slice(), &packet].concat();
+    if addr::is_local(to) {
+        loop_back(&frame);
+        return Ok(());
+    }
+    let stack = stack::get().ok_or(Errno::NETUNREACH)?;
+    let hop = stack.route(to)?;
+    if stack.link(hop.interface).is_some_and(|link| packet.len() > link.mtu) {
+        return Err(Errno::MSGSIZE);
+    }
+    stack.transmit(&hop, Frame { frame, offload: Offload::None });
+    Ok(())
+}
+
+/// A packet from this host to itself, with room for a link's headers before it.
+fn loop_back(frame: &[u8]) {
+    packet::looped(frame.get(HEADROOM..).unwrap_or_default());
     let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) else { return };
     input(&packet);
+    if packet.protocol == UDP && packet.has_valid_checksum() {
+        super::udp::input(&packet, None);
+    }
     if let Some((head, answer)) = echo_answer(&packet).filter(|_| packet.has_valid_checksum()) {
         let frame = head.frame(&answer, None);
+        packet::looped(frame.get(HEADROOM..).unwrap_or_default());
         if let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) {
             input(&packet);
         }
@@ -303,10 +409,17 @@ impl SocketOps for PingSocket {
 
     fn get_option(&self, _: &Task, level: i32, name: i32, room: usize) -> SysResult<Value> {
         match (level, name) {
-            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.raw => {
+            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.has_filter(level) => {
                 let len = if level == SOL_RAW { 4 } else { 32 };
                 let filter = self.0.state.lock().filter;
                 Ok(filter.as_bytes().get(..len).unwrap_or_default().into())
+            }
+            (libc::IPPROTO_IP, HDRINCL) if self.0.raw && self.0.family == libc::AF_INET => {
+                Ok(i32::from(self.0.state.lock().has_header).as_bytes().into())
+            }
+            (SOL_RAW | libc::IPPROTO_IPV6, CHECKSUM) if self.0.raw && self.0.family == libc::AF_INET6 => {
+                let at = if self.0.protocol == ICMPV6 { Some(2) } else { self.0.state.lock().checksum };
+                Ok(at.map_or(-1, |at| at as i32).as_bytes().into())
             }
             _ => self.0.ints.get(level, name, room),
         }
@@ -314,12 +427,32 @@ impl SocketOps for PingSocket {
 
     fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         match (level, name) {
-            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.raw => {
+            (SOL_RAW | libc::IPPROTO_ICMPV6, FILTER) if self.0.has_filter(level) => {
                 self.set_filter(value);
                 Ok(())
             }
             // The place where ICMPv6 has its checksum: there is no other.
-            (SOL_RAW | libc::IPPROTO_IPV6, CHECKSUM) if self.0.raw && value.starts_with(&2i32.to_ne_bytes()) => Ok(()),
+            (SOL_RAW | libc::IPPROTO_IPV6, CHECKSUM) if self.0.raw && self.0.protocol == ICMPV6 => {
+                let keeps = value.starts_with(&2i32.to_ne_bytes());
+                if keeps || level == SOL_RAW { Ok(()) } else { Err(Errno::INVAL) }
+            }
+            (SOL_RAW | libc::IPPROTO_IPV6, CHECKSUM) if self.0.raw && self.0.family == libc::AF_INET6 => {
+                let at = i32::from_ne_bytes(*value.first_chunk().ok_or(Errno::INVAL)?);
+                if at > 0 && at % 2 != 0 {
+                    return Err(Errno::INVAL);
+                }
+                self.0.state.lock().checksum = usize::try_from(at).ok();
+                Ok(())
+            }
+            (libc::IPPROTO_IP, HDRINCL) if self.0.raw && self.0.family == libc::AF_INET => {
+                let on = match (value.first_chunk(), value.first()) {
+                    (Some(bytes), _) => i32::from_ne_bytes(*bytes) != 0,
+                    (None, Some(byte)) => *byte != 0,
+                    _ => return Err(Errno::INVAL),
+                };
+                self.0.state.lock().has_header = on;
+                Ok(())
+            }
             _ => self.0.ints.set(level, name, value),
         }
     }
@@ -358,6 +491,12 @@ impl SocketOps for PingSocket {
 impl Ping {
     /// What a raw socket has in the place of a port.
     fn echo_protocol(&self) -> u16 {
-        if self.family == libc::AF_INET { ICMP.into() } else { ICMPV6.into() }
+        self.protocol.into()
+    }
+
+    /// Whether options of this level choose types of messages.
+    fn has_filter(&self, level: i32) -> bool {
+        let of_level = if level == SOL_RAW { ICMP } else { ICMPV6 };
+        self.raw && self.protocol == of_level
     }
 }

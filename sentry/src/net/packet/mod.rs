@@ -1,0 +1,182 @@
+//! `AF_PACKET`: sockets that see and send whole frames.
+//!
+//! Frames pass here as they go over an interface ([`passed`]) or, as far as there are packets on it, over the loopback
+//! one ([`looped`]). Without such sockets that costs one look at a counter.
+
+mod socket;
+
+use super::devices;
+use super::filter::View;
+use super::options::{BUFFER_DEFAULT, Options};
+use super::socket::Socket;
+use super::stack::link::{BROADCAST, Mac};
+use super::stack::packet::{ETHERNET_LEN, u16_at};
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::kernel::{Cap, Task};
+use crate::sync::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::SystemTime;
+
+/// Most memberships of a socket: each is only a number here.
+const MEMBERSHIPS_MAX: usize = 256;
+/// What a frame is charged beyond its data.
+const OVERHEAD: usize = 768;
+/// All protocols.
+const ALL: u16 = libc::ETH_P_ALL as u16;
+
+/// All sockets: few, for each needs a privilege.
+static SOCKETS: LazyLock<Mutex<Vec<Weak<Tap>>>> = LazyLock::new(Mutex::default);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// A new socket.
+pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
+    if !t.creds().has(Cap::NetRaw) {
+        return Err(Errno::PERM);
+    }
+    if !matches!(kind, libc::SOCK_RAW | libc::SOCK_DGRAM) {
+        return Err(Errno::SOCKTNOSUPPORT);
+    }
+    let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
+    let bound = Mutex::new(Bound { protocol: u16::from_be(protocol as u16), interface: 0 });
+    let tap = Arc::new(Tap {
+        cooked: kind == libc::SOCK_DGRAM,
+        options: options.clone(),
+        queue: WaitQueue::new(),
+        bound,
+        state: Mutex::default(),
+    });
+    let mut sockets = SOCKETS.lock();
+    sockets.retain(|socket| socket.strong_count() > 0);
+    sockets.push(Arc::downgrade(&tap));
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    drop(sockets);
+    Ok(Socket::new((libc::AF_PACKET, kind, protocol), options, socket::PacketSocket(tap)))
+}
+
+/// What a socket listens to.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    protocol: u16,
+    /// Index of an interface; all if 0.
+    interface: u32,
+}
+
+/// A frame that came.
+#[derive(Debug, Clone)]
+struct Frame {
+    data: Vec<u8>,
+    /// How long it was.
+    len: usize,
+    protocol: u16,
+    interface: u32,
+    kind: u8,
+    from: Mac,
+    time: SystemTime,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inbox: VecDeque<Frame>,
+    used: usize,
+    /// Frames that came, and those for which there was no room, since somebody asked.
+    seen: u32,
+    lost: u32,
+    memberships: Vec<Vec<u8>>,
+    auxdata: bool,
+    ignores_outgoing: bool,
+    version: i32,
+}
+
+/// One socket.
+#[derive(Debug)]
+struct Tap {
+    cooked: bool,
+    options: Arc<Options>,
+    queue: WaitQueue,
+    bound: Mutex<Bound>,
+    state: Mutex<State>,
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether anybody looks at frames.
+pub(super) fn is_watched() -> bool {
+    COUNT.load(Ordering::Relaxed) > 0
+}
+
+/// A frame goes over an interface with hardware address `own`: out, or in.
+pub(super) fn passed(interface: u32, own: Mac, frame: &[u8], out: bool) {
+    if !is_watched() {
+        return;
+    }
+    let to = frame.first_chunk::<6>().copied().unwrap_or_default();
+    let kind = match to {
+        _ if out => libc::PACKET_OUTGOING,
+        to if to == own => libc::PACKET_HOST,
+        BROADCAST => libc::PACKET_BROADCAST,
+        [first, ..] if first & 1 != 0 => libc::PACKET_MULTICAST,
+        _ => libc::PACKET_OTHERHOST,
+    };
+    show(interface, frame, kind);
+}
+
+/// A packet goes over the loopback interface: it is seen as it goes and as it comes.
+pub(super) fn looped(packet: &[u8]) {
+    if !is_watched() {
+        return;
+    }
+    let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    let kind = if is_v4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
+    looped_frame(&[&[0; ETHERNET_LEN - 2], kind.to_be_bytes().as_slice(), packet].concat());
+}
+
+/// The same with a link's header, as such sockets send it. Nobody else gets it: whoever sends to itself has a route for
+/// it, and what has none is a forgery.
+fn looped_frame(frame: &[u8]) {
+    show(devices::LOOPBACK, frame, libc::PACKET_OUTGOING);
+    show(devices::LOOPBACK, frame, libc::PACKET_HOST);
+}
+
+fn show(interface: u32, frame: &[u8], kind: u8) {
+    let Some(protocol) = u16_at(frame, ETHERNET_LEN - 2) else { return };
+    let sockets: Vec<_> = SOCKETS.lock().iter().filter_map(Weak::upgrade).collect();
+    sockets.iter().for_each(|socket| socket.deliver(interface, frame, protocol, kind));
+}
+
+impl Tap {
+    fn deliver(&self, interface: u32, frame: &[u8], protocol: u16, kind: u8) {
+        let bound = *self.bound.lock();
+        let is_out = kind == libc::PACKET_OUTGOING;
+        // What goes out is shown to those alone who want everything.
+        let wanted = bound.protocol == ALL || (bound.protocol == protocol && !is_out);
+        if !wanted || (bound.interface != 0 && bound.interface != interface) {
+            return;
+        }
+        let data = if self.cooked { frame.get(ETHERNET_LEN..).unwrap_or_default() } else { frame };
+        let view = || View { bytes: data, protocol, kind, interface };
+        let Some(data) = self.options.filter.admit(data.len(), view).and_then(|len| data.get(..len)) else { return };
+        let len = if self.cooked { frame.len() - ETHERNET_LEN } else { frame.len() };
+        let from = frame.get(6..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
+        let mut state = self.state.lock();
+        if is_out && state.ignores_outgoing {
+            return;
+        }
+        if state.used + data.len() + OVERHEAD > self.options.rcvbuf() as usize {
+            state.lost = state.lost.wrapping_add(1);
+            return;
+        }
+        state.seen = state.seen.wrapping_add(1);
+        state.used += data.len() + OVERHEAD;
+        let data = data.to_vec();
+        state.inbox.push_back(Frame { data, len, protocol, interface, kind, from, time: SystemTime::now() });
+        drop(state);
+        self.queue.notify(Events::IN | Events::RDNORM);
+    }
+}

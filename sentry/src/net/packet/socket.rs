@@ -1,0 +1,300 @@
+//! The socket operations of `AF_PACKET`.
+
+use super::{Frame, MEMBERSHIPS_MAX, OVERHEAD, State, Tap, looped_frame};
+use crate::errno::{Errno, SysResult};
+use crate::executor::{Events, WaitQueue};
+use crate::kernel::Task;
+use crate::mm::Addr;
+use crate::net::address::SockAddr;
+use crate::net::devices;
+use crate::net::message::{Control, Incoming, Outgoing};
+use crate::net::options::{Value, int};
+use crate::net::socket::SocketOps;
+use crate::net::stack::packet::{ETHERNET_LEN, u16_at};
+use crate::net::stack::{self, link::Mac};
+use std::any::Any;
+use std::sync::Arc;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `struct sockaddr_ll`, without the family.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, packed)]
+struct Place {
+    protocol: [u8; 2],
+    interface: u32,
+    hatype: u16,
+    kind: u8,
+    halen: u8,
+    address: [u8; 8],
+}
+
+/// `struct tpacket_auxdata`.
+#[derive(Debug, IntoBytes, Immutable)]
+#[repr(C)]
+struct Auxdata {
+    status: u32,
+    len: u32,
+    snaplen: u32,
+    mac: u16,
+    net: u16,
+    vlan_tci: u16,
+    vlan_tpid: u16,
+}
+
+const TP_STATUS_USER: u32 = 1;
+const PACKET_RX_RING: i32 = 5;
+const PACKET_HDRLEN: i32 = 11;
+const PACKET_RESERVE: i32 = 12;
+const PACKET_TX_RING: i32 = 13;
+const PACKET_IGNORE_OUTGOING: i32 = 23;
+/// Length of a VLAN's tag, which a frame may have beyond its interface's longest packet.
+const VLAN_LEN: usize = 4;
+/// Length of `struct packet_mreq`, and of the shortest that is taken.
+const MREQ_LEN: usize = 16;
+
+/// The socket.
+#[derive(Debug)]
+pub(super) struct PacketSocket(pub(super) Arc<Tap>);
+
+/// An interface that frames can go over.
+struct Interface {
+    mac: Mac,
+    up: bool,
+    mtu: usize,
+    hatype: u16,
+}
+
+/// The interface with an index.
+fn interface(index: u32) -> Option<Interface> {
+    let link = stack::get().and_then(|stack| stack.link(index));
+    if let Some(link) = link {
+        return Some(Interface { mac: link.mac, up: true, mtu: link.mtu, hatype: libc::ARPHRD_ETHER });
+    }
+    let device = devices::all().into_iter().find(|device| device.index == index)?;
+    let hatype = if device.is_loopback() { libc::ARPHRD_LOOPBACK } else { libc::ARPHRD_ETHER };
+    Some(Interface { mac: device.mac, up: device.up, mtu: device.mtu as usize, hatype })
+}
+
+impl Place {
+    fn parse(address: &SockAddr) -> SysResult<Place> {
+        Place::read_from_prefix(address.rest()).map(|(place, _)| place).map_err(|_| Errno::INVAL)
+    }
+
+    fn address(&self) -> SockAddr {
+        SockAddr::new(libc::AF_PACKET, self.as_bytes())
+    }
+}
+
+impl PacketSocket {
+    /// Where a message goes: interface and protocol, and for cooked ones the hardware address.
+    fn target(&self, message: &Outgoing<'_>) -> SysResult<(u32, u16, Mac)> {
+        let bound = *self.0.bound.lock();
+        let Some(to) = message.to else { return Ok((bound.interface, bound.protocol, [0; 6])) };
+        let place = Place::parse(to)?;
+        let [a, b, c, d, e, f, ..] = place.address;
+        Ok((place.interface, u16::from_be_bytes(place.protocol), [a, b, c, d, e, f]))
+    }
+
+    fn auxdata(&self, frame: &Frame) -> Control {
+        let net = if self.0.cooked { 0 } else { ETHERNET_LEN as u16 };
+        let (len, snaplen) = (frame.len as u32, frame.data.len() as u32);
+        let data = Auxdata { status: TP_STATUS_USER, len, snaplen, mac: 0, net, vlan_tci: 0, vlan_tpid: 0 }
+            .as_bytes()
+            .to_vec();
+        Control { level: libc::SOL_PACKET, kind: libc::PACKET_AUXDATA, data }
+    }
+
+    fn membership(&self, value: &[u8], joins: bool) -> SysResult<()> {
+        let request = value.get(..MREQ_LEN).ok_or(Errno::INVAL)?;
+        let index = u32::read_from_prefix(request).map_err(|_| Errno::INVAL)?.0;
+        let mut state = self.0.state.lock();
+        if joins {
+            interface(index).ok_or(Errno::NODEV)?;
+            let kind =
+                request.get(4..6).and_then(|kind| kind.first_chunk()).map_or(0, |kind| u16::from_ne_bytes(*kind));
+            if i32::from(kind) > libc::PACKET_MR_UNICAST {
+                return Err(Errno::INVAL);
+            }
+            if state.memberships.len() >= MEMBERSHIPS_MAX {
+                return Err(Errno::NOBUFS);
+            }
+            state.memberships.push(request.to_vec());
+        } else if let Some(at) = state.memberships.iter().position(|known| known == request) {
+            state.memberships.swap_remove(at);
+        }
+        Ok(())
+    }
+}
+
+/// Sends a whole frame over an interface.
+fn put(index: u32, frame: &[u8]) {
+    if index == devices::LOOPBACK {
+        return looped_frame(frame);
+    }
+    if let Some(link) = stack::get().and_then(|stack| stack.link(index)) {
+        link.send_whole(frame);
+    }
+}
+
+impl SocketOps for PacketSocket {
+    fn bind(&self, _: &Task, address: &SockAddr) -> SysResult<()> {
+        let place = Place::parse(address)?;
+        if address.family()? != libc::AF_PACKET {
+            return Err(Errno::INVAL);
+        }
+        let index = place.interface;
+        let is_up = index == 0 || interface(index).ok_or(Errno::NODEV)?.up;
+        let mut bound = self.0.bound.lock();
+        let protocol = u16::from_be_bytes(place.protocol);
+        *bound = super::Bound { protocol: if protocol == 0 { bound.protocol } else { protocol }, interface: index };
+        drop(bound);
+        if !is_up {
+            self.0.options.set_error(Errno::NETDOWN);
+        }
+        Ok(())
+    }
+
+    fn connect(&self, _: &Task, _: &SockAddr, _: bool) -> SysResult<()> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
+        let (index, protocol, to) = self.target(message)?;
+        let device = interface(index).ok_or(Errno::NXIO)?;
+        if !device.up {
+            return Err(Errno::NETDOWN);
+        }
+        let room = device.mtu + if self.0.cooked { 0 } else { ETHERNET_LEN + VLAN_LEN };
+        if message.data.len() > room {
+            return Err(Errno::MSGSIZE);
+        }
+        if self.0.cooked {
+            let head = [to.as_slice(), &device.mac, &protocol.to_be_bytes()].concat();
+            put(index, &[head.as_slice(), message.data].concat());
+        } else {
+            u16_at(message.data, ETHERNET_LEN - 2).ok_or(Errno::INVAL)?;
+            put(index, message.data);
+        }
+        Ok(message.data.len())
+    }
+
+    fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        self.0.options.take_error()?;
+        let mut state = self.0.state.lock();
+        let frame = state.inbox.front().cloned().ok_or(Errno::AGAIN)?;
+        if flags & libc::MSG_PEEK == 0 {
+            state.inbox.pop_front();
+            state.used -= frame.data.len() + OVERHEAD;
+        }
+        let auxdata = state.auxdata;
+        drop(state);
+        let count = frame.data.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), frame.data.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        let [a, b, c, d, e, f] = frame.from;
+        let place = Place {
+            protocol: frame.protocol.to_be_bytes(),
+            interface: frame.interface,
+            hatype: interface(frame.interface).map_or(libc::ARPHRD_ETHER, |device| device.hatype),
+            kind: frame.kind,
+            halen: 6,
+            address: [a, b, c, d, e, f, 0, 0],
+        };
+        let mut control: Vec<Control> = self.0.options.stamp(Some(frame.time)).into_iter().collect();
+        if auxdata {
+            control.push(self.auxdata(&frame));
+        }
+        let full = frame.data.len();
+        let flags = if count < full { libc::MSG_TRUNC } else { 0 };
+        Ok(Incoming { count, full, from: Some(place.address()), control, flags, ends: true, ..Incoming::default() })
+    }
+
+    fn shutdown(&self, _: i32) -> SysResult<()> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn local_address(&self) -> SysResult<SockAddr> {
+        let bound = *self.0.bound.lock();
+        let mut place =
+            Place { protocol: bound.protocol.to_be_bytes(), interface: bound.interface, ..Place::default() };
+        let Some(device) = interface(bound.interface) else {
+            return Ok(SockAddr::new(libc::AF_PACKET, place.as_bytes().get(..10).unwrap_or_default()));
+        };
+        let [a, b, c, d, e, f] = device.mac;
+        (place.hatype, place.halen, place.address) = (device.hatype, 6, [a, b, c, d, e, f, 0, 0]);
+        Ok(SockAddr::new(libc::AF_PACKET, place.as_bytes().get(..16).unwrap_or_default()))
+    }
+
+    fn peer_address(&self) -> SysResult<SockAddr> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn get_option(&self, _: &Task, level: i32, name: i32, _: usize) -> SysResult<Value> {
+        if level != libc::SOL_PACKET {
+            return Err(Errno::NOPROTOOPT);
+        }
+        let mut state = self.0.state.lock();
+        let value = match name {
+            libc::PACKET_STATISTICS => {
+                let State { seen, lost, .. } = *state;
+                (state.seen, state.lost) = (0, 0);
+                return Ok([seen.wrapping_add(lost), lost].as_bytes().into());
+            }
+            libc::PACKET_AUXDATA => i32::from(state.auxdata),
+            libc::PACKET_VERSION => state.version,
+            PACKET_IGNORE_OUTGOING => i32::from(state.ignores_outgoing),
+            _ => return Err(Errno::NOPROTOOPT),
+        };
+        Ok(value.as_bytes().into())
+    }
+
+    fn set_option(&self, _: &Task, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        if level != libc::SOL_PACKET {
+            return Err(Errno::NOPROTOOPT);
+        }
+        match name {
+            libc::PACKET_ADD_MEMBERSHIP | libc::PACKET_DROP_MEMBERSHIP => {
+                return self.membership(value, name == libc::PACKET_ADD_MEMBERSHIP);
+            }
+            // There is no memory that is shared with the guest: rings are refused as by a kernel without them.
+            PACKET_RX_RING | PACKET_TX_RING | PACKET_HDRLEN | PACKET_RESERVE => return Err(Errno::NOPROTOOPT),
+            _ => {}
+        }
+        let number = int(value)?;
+        let mut state = self.0.state.lock();
+        match name {
+            libc::PACKET_AUXDATA => state.auxdata = number != 0,
+            PACKET_IGNORE_OUTGOING if !(0..=1).contains(&number) => return Err(Errno::INVAL),
+            PACKET_IGNORE_OUTGOING => state.ignores_outgoing = number != 0,
+            libc::PACKET_VERSION if (0..=2).contains(&number) => state.version = number,
+            libc::PACKET_VERSION => return Err(Errno::INVAL),
+            _ => return Err(Errno::NOPROTOOPT),
+        }
+        Ok(())
+    }
+
+    fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
+        let value = match u64::from(cmd) {
+            libc::FIONREAD => self.0.state.lock().inbox.front().map_or(0, |frame| frame.data.len() as i32),
+            libc::TIOCOUTQ => 0,
+            _ => return Err(Errno::NOTTY),
+        };
+        t.mem().write(arg, &value).map(|()| 0)
+    }
+
+    fn poll(&self) -> Events {
+        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
+        ready.set(Events::IN | Events::RDNORM, !self.0.state.lock().inbox.is_empty());
+        ready.set(Events::ERR, self.0.options.has_error());
+        ready
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        &self.0.queue
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
