@@ -45,7 +45,7 @@ impl<'a> View<'a> {
 }
 
 impl Input for View<'_> {
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         self.bytes.len() as u32
     }
 

@@ -60,14 +60,14 @@ impl Data {
 /// What a program looks at.
 pub trait Input {
     /// How long it is.
-    fn len(&self) -> u32;
+    fn length(&self) -> u32;
 
     /// The number of so many bytes at a place; `None` ends the program with 0.
     fn load(&self, at: u32, size: u32) -> Option<u32>;
 }
 
 impl Input for Data {
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         DATA_SIZE
     }
 
@@ -80,7 +80,7 @@ impl Input for Data {
 struct NumberOnly(Data);
 
 impl Input for NumberOnly {
-    fn len(&self) -> u32 {
+    fn length(&self) -> u32 {
         DATA_SIZE
     }
 
@@ -147,10 +147,10 @@ impl Program {
             match class(i) {
                 BPF_LD if mode(i) == BPF_ABS => a = input.load(i.k, size(i))?,
                 BPF_LD if mode(i) == BPF_IND => a = input.load(x.wrapping_add(i.k), size(i))?,
-                BPF_LD if mode(i) == BPF_LEN => a = input.len(),
+                BPF_LD if mode(i) == BPF_LEN => a = input.length(),
                 BPF_LD if mode(i) == BPF_MEM => a = word(i.k),
                 BPF_LD => a = i.k,
-                BPF_LDX if mode(i) == BPF_LEN => x = input.len(),
+                BPF_LDX if mode(i) == BPF_LEN => x = input.length(),
                 // The length of an IPv4 header.
                 BPF_LDX if mode(i) == BPF_MSH => x = (input.load(i.k, 1)? & 0xf) << 2,
                 BPF_LDX if mode(i) == BPF_MEM => x = word(i.k),
