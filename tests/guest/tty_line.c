@@ -7,17 +7,36 @@
 
 static int master, slave;
 
-/* What the other side shows within a moment, with control characters made visible. */
-static void show(const char *name, int fd)
+#define PATIENCE_MS 10000
+
+/* Waits until `cond` holds: natively a kernel thread takes along what is written, sooner or later. */
+#define AWAIT(cond) \
+	do { \
+		for (long end_ = now_ms() + PATIENCE_MS; !(cond) && now_ms() < end_;) \
+			sleep_ms(1); \
+	} while (0)
+
+static short ready(int fd, short events)
+{
+	struct pollfd p = { fd, events, 0 };
+
+	return poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+static int queued(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) < 0 ? -1 : n;
+}
+
+/* What the other side shows once so many bytes are there, with control characters made visible. */
+static void show(const char *name, int fd, int want)
 {
 	char buf[256];
-	struct pollfd p = { fd, POLLIN, 0 };
 	ssize_t len;
 
-	if (poll(&p, 1, 300) == 0) {
-		printf("%s: nothing\n", name);
-		return;
-	}
+	AWAIT(ready(fd, POLLIN) && (want == 0 || queued(fd) >= want));
 	len = read(fd, buf, sizeof buf);
 	if (len < 0) {
 		printf("%s: %s\n", name, strerrorname_np(errno));
@@ -27,6 +46,13 @@ static void show(const char *name, int fd)
 	for (ssize_t i = 0; i < len; i++)
 		printf(buf[i] >= 32 && buf[i] < 127 ? "%c" : "<%02x>", (unsigned char)buf[i]);
 	printf("\"\n");
+}
+
+static void show_nothing(const char *name, int fd)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+
+	printf("%s: %s\n", name, poll(&p, 1, 200) == 0 ? "nothing" : "SOMETHING");
 }
 
 static void type(const char *text)
@@ -61,11 +87,11 @@ static void in_session(void)
 	signal(SIGINT, on_signal);
 	signal(SIGWINCH, on_signal);
 	type("\x03");
-	sleep_ms(200);
+	AWAIT(got == SIGINT);
 	printf("got %d\n", got);
 	struct winsize w = { 10, 20, 0, 0 };
 	SHOW(ioctl(master, TIOCSWINSZ, &w));
-	sleep_ms(200);
+	AWAIT(got == SIGWINCH);
 	printf("got %d\n", got);
 	TRUE("/dev/tty opens", open("/dev/tty", O_RDWR) >= 0);
 
@@ -93,7 +119,7 @@ static void in_session(void)
 	/* The master's end hangs the session up. */
 	signal(SIGHUP, on_signal);
 	close(master);
-	sleep_ms(200);
+	AWAIT(got == SIGHUP);
 	printf("got %d\n", got);
 	char c;
 	SHOW(read(slave, &c, 1));
@@ -109,36 +135,36 @@ int main(void)
 	MUST(openpty(&master, &slave, name, NULL, NULL));
 	TRUE("name", !strncmp(name, "/dev/pts/", 9) && isatty(slave));
 	type("abc");
-	show("incomplete", slave);
+	show_nothing("incomplete", slave);
 	type("\x7f" "d\r");
-	show("line", slave);
-	show("echo", master);
+	show("line", slave, 4);
+	show("echo", master, 9);
 	type("one two\x17" "x\x15y\n");
-	show("edited", slave);
-	show("echo", master);
+	show("edited", slave, 2);
+	show("echo", master, 35);
 	type("end\x04");
-	show("end of file", slave);
+	show("end of file", slave, 3);
 	type("\x04");
-	show("end of file", slave);
+	show("end of file", slave, 0);
 	type("l\x16\x03\n");
-	show("literal", slave);
-	show("echo", master);
+	show("literal", slave, 3);
+	show("echo", master, 10);
 	MUST(write(slave, "a\tb\n", 4));
-	show("output", master);
+	show("output", master, 5);
 	type("1\n22\n");
-	sleep_ms(200);
+	AWAIT(queued(slave) == 5);
 	SHOW(ioctl(slave, FIONREAD, &n));
 	printf("waiting %d\n", n);
-	show("one line", slave);
+	show("one line", slave, 2);
 	SHOW(tcflush(slave, TCIFLUSH));
-	show("flushed", slave);
-	show("echo", master);
+	show_nothing("flushed", slave);
+	show("echo", master, 7);
 
 	modes(0, 3, 0);
 	type("ab");
-	show("less than VMIN", slave);
+	show_nothing("less than VMIN", slave);
 	type("c\x03");
-	show("raw", slave);
+	show("raw", slave, 4);
 	modes(0, 0, 2);
 	long start = now_ms();
 	char c;
@@ -149,22 +175,22 @@ int main(void)
 	modes(ICANON | ECHO | ECHOE | ECHOCTL | ISIG | IEXTEN, 1, 0);
 
 	type("\x13");
-	sleep_ms(200);
+	AWAIT(!ready(slave, POLLOUT));
 	SHOW(fcntl(slave, F_SETFL, O_NONBLOCK));
 	SHOW(write(slave, "x", 1));
 	type("\x11");
-	sleep_ms(200);
+	AWAIT(ready(slave, POLLOUT));
 	SHOW(write(slave, "x", 1));
 	SHOW(read(slave, &c, 1));
 	SHOW(fcntl(slave, F_SETFL, 0));
-	show("after stop", master);
+	show("after stop", master, 1);
 
 	n = 1;
 	SHOW(ioctl(master, TIOCPKT, &n));
 	MUST(write(slave, "p", 1));
-	show("packet", master);
+	show("packet", master, 1);
 	SHOW(tcflush(slave, TCOFLUSH));
-	show("packet", master);
+	show("packet", master, 0);
 	n = 0;
 	SHOW(ioctl(master, TIOCPKT, &n));
 	SHOW(ioctl(slave, TIOCGPTN, &n));
@@ -173,6 +199,6 @@ int main(void)
 
 	IN_CHILD("session", { setsid(); in_session(); });
 	close(slave);
-	show("slave is closed", master);
+	show("slave is closed", master, 0);
 	return 0;
 }

@@ -134,6 +134,9 @@ int main(void)
 	for (int signo = 1; signo < 65; signo++)
 		if (signo != SIGCHLD)
 			syscall(SYS_rt_sigaction, signo, &ignore, 0, 8);
+	/* What the host has by these names would be run, and as a second fuzzer it would kill the first. */
+	unlink("/tmp/fz");
+	unlink("/tmp/fz2");
 	seed = given ? strtoull(given, 0, 0) : (uint64_t)time(0) * 1000 + getpid();
 	fprintf(stderr, "FUZZ_SEED=%llu\n", (unsigned long long)seed);
 	while (now() < end) {

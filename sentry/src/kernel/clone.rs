@@ -5,6 +5,8 @@ use super::task::{TaskParts, VforkDone};
 use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
 use crate::errno::{Errno, SysResult};
 use crate::fs::path::FsContext;
+use crate::fs::pidfd::{self, PidFd};
+use crate::fs::{FdTable, File};
 use crate::ipc::Who;
 use crate::mm::Addr;
 use platform::{CloneKind, CloneSpec, Thread};
@@ -77,6 +79,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         () if flags & NEWNS != 0 => t.fs().fork_namespace()?,
         () => t.fs().fork(),
     };
+    let pidfd = (flags & PIDFD != 0).then(|| Reserved::new(t, args.pidfd)).transpose()?;
     let child_tid = {
         let mut tree = t.kernel.tree.lock();
         check_count(t, &tree)?;
@@ -107,6 +110,9 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         }
     };
     let child = new_task(t, &args, child_tid, host_child, fs);
+    if let Some(pidfd) = pidfd {
+        pidfd.give(t, &child, flags & FILES != 0);
+    }
     if flags & PARENT_SETTID != 0 {
         let _ = t.mem().write(args.parent_tid, &child_tid);
     }
@@ -116,14 +122,10 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     if flags & CHILD_CLEARTID != 0 {
         child.clear_child_tid.store(args.child_tid.0, Ordering::Relaxed);
     }
-    if flags & PIDFD != 0 {
-        let fd = crate::fs::pidfd::open(t, &child.group)?;
-        let _ = t.mem().write(args.pidfd, &fd);
-    }
     let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::default()));
     *child.vfork_done.lock() = vfork.clone();
     t.kernel.count_fork();
-    adopt(t, &args, &child)?;
+    adopt(t, &args, &child);
     if flags & VM == 0 && !child.thread().process().set_known(&child.known()) {
         child.thread().process().kill();
     }
@@ -132,6 +134,40 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         vfork.wait(t).await;
     }
     Ok(child_tid)
+}
+
+/// The descriptor of a child that is yet to be made, for nothing may fail once it is: it shows the parent until then.
+struct Reserved {
+    files: Arc<FdTable>,
+    fd: i32,
+    is_given: bool,
+}
+
+impl Reserved {
+    fn new(t: &Task, told_at: Addr) -> SysResult<Reserved> {
+        let fd = pidfd::open(t, &t.group)?;
+        let reserved = Reserved { files: t.files(), fd, is_given: false };
+        t.mem().write(told_at, &fd)?;
+        Ok(reserved)
+    }
+
+    fn give(mut self, t: &Task, child: &Task, is_shared: bool) {
+        self.is_given = true;
+        if !is_shared {
+            let _ = child.files().remove(self.fd);
+        }
+        let file = File::anonymous(PidFd { group: child.group.clone() }, libc::O_RDWR);
+        let limit = t.rlimit(libc::RLIMIT_NOFILE);
+        let _ = self.files.install_at(self.fd, file, true, limit);
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.is_given {
+            let _ = self.files.remove(self.fd);
+        }
+    }
 }
 
 /// The combinations that `copy_process` refuses, in its order.
@@ -222,7 +258,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
 }
 
 /// Puts the child into the tree; a process that is being killed gets no new threads.
-fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) -> SysResult<()> {
+fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) {
     let mut tree = t.kernel.tree.lock();
     if args.flags & THREAD == 0 {
         let parent =
@@ -238,5 +274,4 @@ fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) -> SysResult<()> {
     if state.stopped.is_some() {
         child.add_work(super::Work::STOP);
     }
-    Ok(())
 }
