@@ -6,6 +6,7 @@ use crate::fs::attr::{Attr, FileKind};
 use crate::fs::epoll::Links;
 use crate::fs::fasync;
 use crate::fs::inode::{Caller, Inode};
+use crate::fs::lease;
 use crate::fs::lock;
 use crate::fs::open;
 use crate::fs::path::PathRef;
@@ -207,6 +208,7 @@ impl Drop for File {
     fn drop(&mut self) {
         self.links.release(&*self.ops);
         lock::release_description(self);
+        lease::release(self);
         fasync::release(self);
         if let Some(path) = &self.path
             && let Ok(inode) = path.inode()

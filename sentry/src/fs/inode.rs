@@ -77,6 +77,8 @@ pub struct InodeExt {
     pub object: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     /// Open for writing (positive) or running as programs (negative): the two exclude each other.
     pub writers: AtomicI32,
+    /// Descriptions of it that only read.
+    pub readers: AtomicI32,
     /// Has no name yet but may get one (`O_TMPFILE`).
     pub linkable: AtomicBool,
     /// Who watches it.

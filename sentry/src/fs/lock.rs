@@ -77,7 +77,7 @@ pub struct Locks {
 }
 
 /// Device and number of an inode.
-type Key = (u64, u64);
+pub type Key = (u64, u64);
 
 static LOCKS: Mutex<Option<HashMap<Key, Arc<Locks>>>> = Mutex::new(None);
 /// How many inodes have locks: nothing is looked up while there are none.
@@ -85,7 +85,8 @@ static LOCKED: AtomicUsize = AtomicUsize::new(0);
 /// For whom the waiting wait.
 static WAITING: Mutex<Option<HashMap<Owner, Owner>>> = Mutex::new(None);
 
-fn key(file: &File) -> Key {
+/// What its locks and leases are found by.
+pub(super) fn key(file: &File) -> Key {
     match (&file.path, file.ops.attr()) {
         (Some(path), _) => (path.dentry.sb.dev, path.inode().map_or(0, |inode| inode.ino())),
         (None, Some(attr)) => (attr.dev, attr.ino),
@@ -272,6 +273,7 @@ pub fn describe() -> String {
             lines.push(format!("FLOCK  ADVISORY  {} {} {place} 0 EOF", mode(whole.exclusive), whole.pid));
         }
     }
+    lines.extend(super::lease::describe());
     lines.iter().zip(1..).map(|(line, n)| format!("{n}: {line}\n")).collect()
 }
 

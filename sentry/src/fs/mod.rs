@@ -22,6 +22,7 @@ pub mod host;
 pub mod host_stdio;
 pub mod inode;
 pub mod inotify;
+pub mod lease;
 pub mod lock;
 pub mod memfd;
 pub mod mount;

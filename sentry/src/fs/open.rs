@@ -4,6 +4,8 @@ use super::access::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::attr::{Attr, FileKind, SetAttr, SetTime, stripped_mode};
 use super::file::{File, FileOps};
 use super::inode::{Caller, Inode};
+use super::lease::{self, Leases};
+use super::lock::Key;
 use super::mount::MountFlags;
 use super::namei::{self, Make};
 use super::notify;
@@ -80,6 +82,11 @@ impl How {
         self.flags & flag == flag && flag != 0
     }
 
+    /// For more than reading.
+    pub fn writes(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+
     fn mask(&self) -> u32 {
         let mask = match self.flags & libc::O_ACCMODE {
             libc::O_RDONLY => MAY_READ,
@@ -97,6 +104,8 @@ pub enum Opened {
     File(Arc<File>),
     /// A FIFO, which may have to wait for its other end: see [`fifo`].
     Fifo(PathRef),
+    /// A file whose lease keeps it from being opened now: see [`lease::wait`].
+    Leased(PathRef, Arc<Leases>),
 }
 
 /// The meeting point of those who open a FIFO.
@@ -231,11 +240,25 @@ pub fn open_found(caller: &Caller<'_>, found: &PathRef, how: &How) -> SysResult<
     if writes {
         begin_write(&**inode)?;
     }
-    let opened = open_inode(caller, inode, how, is_regular);
+    let key: Key = (found.dentry.sb.dev, inode.ino());
+    let leases = caller.task.filter(|_| is_regular).and_then(|t| lease::conflict(t, key, how.writes()));
+    let opened = match leases {
+        None => open_inode(caller, inode, how, is_regular),
+        Some(_) if how.has(libc::O_NONBLOCK) => Err(Errno::AGAIN),
+        Some(leases) => {
+            if writes {
+                end_write(&**inode);
+            }
+            return Ok(Opened::Leased(found.clone(), leases));
+        }
+    };
     if writes && (opened.is_err() || !matches!(how.flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR)) {
         end_write(&**inode);
     }
     let file = File::new(opened?, Some(found.clone()), flags);
+    if is_regular {
+        lease::count_reader(&file, &**inode);
+    }
     notify::path(found, libc::IN_OPEN);
     Ok(Opened::File(file))
 }
@@ -310,7 +333,9 @@ pub fn open_exec(caller: &Caller<'_>, path: PathRef) -> SysResult<Program> {
     let ops = inode.clone().open(caller, libc::O_RDONLY)?;
     let attr = inode.attr()?;
     let nosuid = path.mount.has(MountFlags::NOSUID);
-    Ok(Program { file: File::new(ops, Some(path.clone()), libc::O_RDONLY | O_LARGEFILE), path, attr, nosuid, guard })
+    let file = File::new(ops, Some(path.clone()), libc::O_RDONLY | O_LARGEFILE);
+    lease::count_reader(&file, &*inode);
+    Ok(Program { file, path, attr, nosuid, guard })
 }
 
 /// What is behind an `O_PATH` descriptor: nothing that can be read or written.

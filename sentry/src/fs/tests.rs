@@ -109,7 +109,7 @@ impl World {
         let root = self.fs.root();
         match open::open(&self.caller, root.clone(), root, 0o022, path.as_bytes(), &how)? {
             Opened::File(file) => Ok(file),
-            Opened::Fifo(_) => panic!("a FIFO"),
+            Opened::Fifo(_) | Opened::Leased(..) => panic!("not a plain file"),
         }
     }
 

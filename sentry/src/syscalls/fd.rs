@@ -8,7 +8,7 @@ use crate::fs::lock::{self, Owner};
 use crate::fs::memfd::MemFile;
 use crate::fs::pipe::{Pipe, PipeEnd};
 use crate::fs::tmpfs::TmpFile;
-use crate::fs::{access, dnotify, fasync, notify};
+use crate::fs::{access, dnotify, fasync, lease, notify};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -151,8 +151,8 @@ pub async fn fcntl(t: &Task, fd: i32, cmd: i32, arg: u64) -> SysResult<i64> {
             memory(&file)?.add_seals(int.cast_unsigned()).map(|()| 0)
         }
         libc::F_NOTIFY => dnotify::set(t, fd, &file, int.cast_unsigned()).map(|()| 0),
-        // Leases: nobody has one, and none is given.
-        libc::F_GETLEASE => Ok(i64::from(libc::F_UNLCK)),
+        libc::F_GETLEASE => Ok(i64::from(lease::get(&file))),
+        libc::F_SETLEASE => lease::set(t, fd, &file, int).map(|()| 0),
         _ => Err(Errno::INVAL),
     }
 }

@@ -5,6 +5,7 @@ use crate::abi::OpenHow;
 use crate::errno::{Errno, SysResult};
 use crate::fs::file::File;
 use crate::fs::inode::Caller;
+use crate::fs::lease;
 use crate::fs::memfd;
 use crate::fs::open::{self, How, Opened, VALID_FLAGS};
 use crate::fs::walk::Resolve;
@@ -84,13 +85,19 @@ pub async fn open_file(t: &Task, dirfd: i32, path: &[u8], how: &How) -> SysResul
     if path.is_empty() {
         return Err(Errno::NOENT);
     }
-    let opened = {
+    let mut opened = {
         let caller = Caller::of(t);
         let fs = t.fs();
         open::open(&caller, fs.root(), at::start(t, dirfd, path)?, fs.umask(), path, how)?
     };
+    while let Opened::Leased(path, leases) = opened {
+        lease::wait(t, &leases, how.writes()).await?;
+        opened = open::open_found(&Caller::of(t), &path, how)?;
+    }
     match opened {
         Opened::File(file) => Ok(file),
+        // Waited for above.
+        Opened::Leased(..) => Err(Errno::AGAIN),
         Opened::Fifo(path) => {
             let end = open::fifo(&**path.inode()?)?.open(t, how.flags).await?;
             Ok(File::new(Box::new(end), Some(path), open::description_flags(how)))

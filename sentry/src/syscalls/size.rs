@@ -9,7 +9,7 @@ use crate::fs::access::{self, MAY_WRITE};
 use crate::fs::attr::{FileKind, SetAttr, SetTime, stripped_mode};
 use crate::fs::file::File;
 use crate::fs::inode::Caller;
-use crate::fs::{notify, open};
+use crate::fs::{lease, notify, open};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
@@ -42,6 +42,9 @@ pub async fn truncate(t: &Task, path: Addr, length: i64) -> SysResult<()> {
     access::may(&caller, &path, MAY_WRITE)?;
     if length > inode.attr()?.size {
         check_limit(t, length)?;
+    }
+    if let Some(leases) = lease::conflict(t, (path.dentry.sb.dev, inode.ino()), true) {
+        lease::wait(t, &leases, true).await?;
     }
     open::begin_write(&**inode)?;
     let mode = stripped_mode(&inode.perm()?, &caller.creds);

@@ -14,7 +14,9 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("cgroups", Fixed::Text(CGROUPS)),
     ("cmdline", Fixed::Text("console=none\n")),
     ("cpuinfo", Fixed::File(0o444, system::cpuinfo)),
+    ("consoles", Fixed::Text("")),
     ("devices", Fixed::File(0o444, system::devices)),
+    ("diskstats", Fixed::Text("")),
     ("execdomains", Fixed::Text("0-0\tLinux           \t[kernel]\n")),
     ("filesystems", Fixed::File(0o444, system::filesystems)),
     ("loadavg", Fixed::File(0o444, system::loadavg)),
@@ -30,10 +32,20 @@ const ENTRIES: &[(&str, Fixed)] = &[
     ("sys", Fixed::Made(SysctlDir::root)),
     ("sysvipc", Fixed::Dir(super::sysvipc::ENTRIES)),
     ("thread-self", Fixed::LinkTo(own_thread)),
+    ("tty", Fixed::Dir(&[("drivers", Fixed::Text(TTY_DRIVERS))])),
     ("uptime", Fixed::File(0o444, system::uptime)),
     ("version", Fixed::File(0o444, system::version)),
     ("vmstat", Fixed::File(0o444, system::vmstat)),
 ];
+
+/// What `ps` knows terminals by.
+const TTY_DRIVERS: &str = "\
+/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/console         /dev/console    5       1 system:console
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+";
 
 /// All in the second version's hierarchy, by which programs tell that it is the one in use.
 const CGROUPS: &str = "\

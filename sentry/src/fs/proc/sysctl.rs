@@ -3,11 +3,14 @@
 use super::sysctl_net::NET;
 use crate::errno::{Errno, SysResult};
 use crate::fs::fd_table::NR_OPEN;
+use crate::fs::lease::{BREAK_TIME, ENABLED};
 use crate::fs::pseudo::{Fixed, Reader};
 use crate::kernel::tree::PID_MAX;
 use crate::kernel::{Cap, aio, keys};
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The tree.
 pub(super) const ENTRIES: &[(&str, Fixed)] =
@@ -16,9 +19,12 @@ pub(super) const ENTRIES: &[(&str, Fixed)] =
 const FS: &[(&str, Fixed)] = &[
     ("aio-max-nr", Fixed::File(0o444, |_| line(aio::MAX))),
     ("aio-nr", Fixed::File(0o444, |_| line(aio::made_for()))),
+    ("dir-notify-enable", Fixed::Text("1\n")),
     ("epoll", Fixed::Dir(&[("max_user_watches", Fixed::Text("1048576\n"))])),
     ("file-max", Fixed::Text("1048576\n")),
     ("inotify", Fixed::Dir(INOTIFY)),
+    ("lease-break-time", Fixed::Writable(0o644, |_| line(BREAK_TIME.load(Relaxed)), |_, data| set(&BREAK_TIME, data))),
+    ("leases-enable", Fixed::Writable(0o644, |_| line(ENABLED.load(Relaxed)), |_, data| set(&ENABLED, data))),
     ("mqueue", Fixed::Dir(MQUEUE)),
     ("nr_open", Fixed::File(0o444, |_| line(NR_OPEN))),
     ("overflowgid", Fixed::Text("65534\n")),
@@ -59,7 +65,10 @@ const KERNEL: &[(&str, Fixed)] = &[
     ("dmesg_restrict", Fixed::Text("1\n")),
     ("domainname", Fixed::Writable(0o644, domainname, set_domainname)),
     ("hostname", Fixed::Writable(0o644, hostname, set_hostname)),
+    ("io_uring_disabled", Fixed::Text("2\n")),
+    ("kexec_load_disabled", Fixed::Text("1\n")),
     ("keys", Fixed::Dir(KEYS)),
+    ("modules_disabled", Fixed::Text("1\n")),
     ("msgmax", Fixed::Text("8192\n")),
     ("msgmnb", Fixed::Text("16384\n")),
     ("msgmni", Fixed::Text("32000\n")),
@@ -68,20 +77,29 @@ const KERNEL: &[(&str, Fixed)] = &[
     ("ostype", Fixed::Text("Linux\n")),
     ("overflowgid", Fixed::Text("65534\n")),
     ("overflowuid", Fixed::Text("65534\n")),
+    ("panic", Fixed::Text("0\n")),
+    ("panic_on_oops", Fixed::Text("0\n")),
     ("perf_event_paranoid", Fixed::Text("4\n")),
     ("pid_max", Fixed::File(0o444, |_| line(PID_MAX))),
+    ("printk", Fixed::Text("4\t4\t1\t7\n")),
     ("pty", Fixed::Dir(&[("max", Fixed::Text("4096\n"))])),
     ("random", Fixed::Dir(RANDOM)),
     ("randomize_va_space", Fixed::Text("2\n")),
     ("sched_rr_timeslice_ms", Fixed::Text("100\n")),
+    ("seccomp", Fixed::Dir(&[("actions_avail", Fixed::Text(SECCOMP_ACTIONS))])),
     ("sem", Fixed::Text("32000\t1024000000\t500\t32000\n")),
     ("shm_rmid_forced", Fixed::Text("0\n")),
     ("shmall", Fixed::Text("18446744073692774399\n")),
     ("shmmax", Fixed::Text("18446744073692774399\n")),
     ("shmmni", Fixed::Text("4096\n")),
+    ("tainted", Fixed::Text("0\n")),
     ("threads-max", Fixed::Text("62000\n")),
+    ("unprivileged_bpf_disabled", Fixed::Text("2\n")),
     ("version", Fixed::File(0o444, |_| line(VERSION))),
 ];
+
+/// What a filter may ask for.
+const SECCOMP_ACTIONS: &str = "kill_process kill_thread trap errno trace log allow\n";
 
 const RANDOM: &[(&str, Fixed)] = &[
     ("boot_id", Fixed::File(0o444, boot_id)),
@@ -91,17 +109,34 @@ const RANDOM: &[(&str, Fixed)] = &[
 ];
 
 const VM: &[(&str, Fixed)] = &[
+    ("dirty_background_ratio", Fixed::Text("10\n")),
+    ("dirty_expire_centisecs", Fixed::Text("3000\n")),
+    ("dirty_ratio", Fixed::Text("20\n")),
+    ("dirty_writeback_centisecs", Fixed::Text("500\n")),
     ("max_map_count", Fixed::Text("65530\n")),
     ("min_free_kbytes", Fixed::Text("67584\n")),
     ("mmap_min_addr", Fixed::Text("65536\n")),
+    ("nr_hugepages", Fixed::Text("0\n")),
+    ("nr_overcommit_hugepages", Fixed::Text("0\n")),
     ("overcommit_kbytes", Fixed::Text("0\n")),
     ("overcommit_memory", Fixed::Text("0\n")),
     ("overcommit_ratio", Fixed::Text("50\n")),
+    ("panic_on_oom", Fixed::Text("0\n")),
     ("swappiness", Fixed::Text("60\n")),
+    ("unprivileged_userfaultfd", Fixed::Text("0\n")),
+    ("vfs_cache_pressure", Fixed::Text("100\n")),
 ];
 
 fn line(value: impl std::fmt::Display) -> SysResult<Vec<u8>> {
     Ok(format!("{value}\n").into_bytes())
+}
+
+/// A number that is not negative, written to a parameter.
+fn set(parameter: &AtomicI32, data: &[u8]) -> SysResult<()> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::INVAL)?;
+    let value = text.trim().parse().ok().filter(|value| *value >= 0).ok_or(Errno::INVAL)?;
+    parameter.store(value, Relaxed);
+    Ok(())
 }
 
 fn hostname(reader: &Reader) -> SysResult<Vec<u8>> {
