@@ -79,7 +79,7 @@ macro_rules! for_each_syscall {
             67 shmdt [Ptr] Full (sysv_shm::shmdt) "";
             68 msgget [Int IpcFlags] Full (sysv_msg::msgget) "";
             69 msgsnd [Int Ptr Size IpcFlags] Full (sysv_msg::msgsnd) "";
-            70 msgrcv [Int Ptr Size Offset IpcFlags] Partial (sysv_msg::msgrcv) "no MSG_COPY";
+            70 msgrcv [Int Ptr Size Offset IpcFlags] Full (sysv_msg::msgrcv) "";
             71 msgctl [Int Int Ptr] Full (sysv_msg::msgctl) "";
             72 fcntl [Fd FcntlCmd Hex] Full (fd::fcntl) "";
             73 flock [Fd FlockOp] Full (lock::flock) "";
@@ -211,7 +211,7 @@ macro_rules! for_each_syscall {
             199 fremovexattr [Fd Str] Full (xattr::fremovexattr) "";
             200 tkill [Pid Signal] Full (signal::tkill) "";
             201 time [Ptr] Full () "run by the host kernel on the guest's own memory";
-            202 futex [Ptr FutexOp Int Ptr Ptr Int] Partial (futex::futex) "no priority inheritance";
+            202 futex [Ptr FutexOp Int Ptr Ptr Int] Partial (futex::futex) "no requeueing to futexes with priority inheritance";
             203 sched_setaffinity [Pid Size Ptr] Full (sched::sched_setaffinity) "";
             204 sched_getaffinity [Pid Size Ptr] Full (sched::sched_getaffinity) "";
             205 set_thread_area [Ptr] None () "32-bit programs only";
@@ -225,7 +225,7 @@ macro_rules! for_each_syscall {
             213 epoll_create [Int] Full (epoll::epoll_create) "";
             214 epoll_ctl_old [Hex Hex Hex Hex] None () "never in a released Linux";
             215 epoll_wait_old [Hex Hex Hex Hex] None () "never in a released Linux";
-            216 remap_file_pages [Ptr Size MmapProt Size MmapFlags] None () "";
+            216 remap_file_pages [Ptr Size MmapProt Size MmapFlags] Full (mm::remap_file_pages) "";
             217 getdents64 [Fd Ptr Uint] Full (dir::getdents64) "";
             218 set_tid_address [Ptr] Full (ids::set_tid_address) "";
             219 restart_syscall [] Full () "run by the host kernel on the guest's own memory";
@@ -282,7 +282,7 @@ macro_rules! for_each_syscall {
             270 pselect6 [Int FdSet FdSet FdSet Timespec Ptr] Full (select::pselect6) "";
             271 ppoll [PollFds Uint Timespec Sigset Size] Full (poll::ppoll) "";
             272 unshare [CloneFlags] Partial (unshare::unshare) "of namespaces only those of mounts and names (UTS)";
-            273 set_robust_list [Ptr Size] Partial (futex::set_robust_list) "waiters in other processes are not woken";
+            273 set_robust_list [Ptr Size] Partial (futex::set_robust_list) "a process that is killed wakes no waiters in others";
             274 get_robust_list [Pid Ptr Ptr] Full (futex::get_robust_list) "";
             275 splice [Fd Ptr Fd Ptr Size SpliceFlags] Full (splice::splice) "";
             276 tee [Fd Fd Size SpliceFlags] Full (splice::tee) "";
@@ -333,7 +333,7 @@ macro_rules! for_each_syscall {
             321 bpf [Int Ptr Uint] None () "no programs in the host's kernel";
             322 execveat [DirFd Path Argv Envp AtFlags] Full (process::execveat) "";
             323 userfaultfd [OpenFlags] None () "";
-            324 membarrier [Int Uint Int] Partial (mm::membarrier) "the GLOBAL forms are EINVAL";
+            324 membarrier [Int Uint Int] Full (mm::membarrier) "";
             325 mlock2 [Ptr Size Int] Full () "run by the host kernel on the guest's own memory";
             326 copy_file_range [Fd Ptr Fd Ptr Size Uint] Full (size::copy_file_range) "";
             327 preadv2 [Fd Iovec Int Offset Ulong RwfFlags] Full (rw::preadv2) "";
@@ -371,14 +371,14 @@ macro_rules! for_each_syscall {
             446 landlock_restrict_self [Fd Uint] None () "";
             447 memfd_secret [OpenFlags] None () "";
             448 process_mrelease [Fd Uint] Full (inspect::process_mrelease) "";
-            449 futex_waitv [Ptr Uint Uint Timespec Clock] None () "";
+            449 futex_waitv [Ptr Uint Uint Timespec Clock] Full (futex::futex_waitv) "";
             450 set_mempolicy_home_node [Ulong Ulong Ulong Ulong] None () "";
             451 cachestat [Fd Ptr Ptr Uint] None () "";
             452 fchmodat2 [DirFd Path Mode AtFlags] Full (perm::fchmodat2) "";
-            453 map_shadow_stack [Ptr Size Uint] None () "no shadow stacks";
-            454 futex_wake [Ptr Ulong Int Uint] None () "";
-            455 futex_wait [Ptr Ulong Ulong Uint Timespec Clock] None () "";
-            456 futex_requeue [Ptr Uint Int Int] None () "";
+            453 map_shadow_stack [Ptr Size Uint] Partial (mm::map_shadow_stack) "EOPNOTSUPP: a machine without shadow stacks";
+            454 futex_wake [Ptr Ulong Int Uint] Full (futex::futex_wake) "";
+            455 futex_wait [Ptr Ulong Ulong Uint Timespec Clock] Full (futex::futex_wait) "";
+            456 futex_requeue [Ptr Uint Int Int] Full (futex::futex_requeue) "";
             457 statmount [Ptr Ptr Size Uint] None () "";
             458 listmount [Ptr Ptr Size Uint] None () "";
             459 lsm_get_self_attr [Uint Ptr Ptr Uint] None () "";

@@ -15,7 +15,7 @@ pub const MAX_QUEUE: u64 = 16384;
 pub(super) const MAX_QUEUES: usize = 4096;
 
 /// A message.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Message {
     /// Its type, above zero.
     pub kind: i64,
@@ -86,6 +86,22 @@ impl MsgQueue {
         drop(state);
         self.queue.notify(Events::IN);
         Ok(())
+    }
+
+    /// A copy of the message at a position (`MSG_COPY`); `EAGAIN` if there is none.
+    pub fn copy(&self, wanted: Wanted) -> SysResult<Message> {
+        let state = self.state.lock();
+        if state.removed {
+            return Err(Errno::IDRM);
+        }
+        let at = usize::try_from(wanted.kind).map_err(|_| Errno::AGAIN)?;
+        let message = state.messages.get(at).ok_or(Errno::AGAIN)?;
+        match (message.text.len() > wanted.room, wanted.cut) {
+            (false, _) => Ok(message.clone()),
+            // What is copied is not cut.
+            (true, true) => Err(Errno::INVAL),
+            (true, false) => Err(Errno::TOOBIG),
+        }
     }
 
     /// Takes a message; `EAGAIN` if there is none that is wanted, `E2BIG` if it does not fit.

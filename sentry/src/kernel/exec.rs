@@ -152,6 +152,7 @@ async fn leave_other_threads(t: &Task) -> SysResult<()> {
         state.execing = Some(t.tid());
         state.tasks.iter().filter(|o| !std::ptr::eq(o.as_ref(), t)).cloned().collect::<Vec<_>>()
     };
+    t.group.orphan_robust_lists();
     if others.is_empty() {
         return Ok(());
     }

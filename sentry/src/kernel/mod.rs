@@ -24,6 +24,8 @@ pub mod io_count;
 pub mod keys;
 pub mod machine;
 pub mod namespaces;
+pub mod pi;
+mod robust;
 mod run;
 pub mod signal;
 pub mod start;
@@ -73,6 +75,8 @@ pub struct Kernel {
     pub started: Instant,
     /// When the sandbox started, by the calendar.
     pub boot_time: SystemTime,
+    /// Futexes with priority inheritance that someone waits for.
+    pub pi: pi::PiTable,
     /// Forks since the start, for `/proc/stat`.
     pub forks: AtomicU64,
     /// The process whose end is the end of the container: 1, or 2 if process 1 is the sentry's own, or any if the tree
@@ -91,6 +95,7 @@ impl Kernel {
             uts: namespaces::UtsNamespace::first(uts),
             started: Instant::now(),
             boot_time: SystemTime::now(),
+            pi: pi::PiTable::default(),
             forks: AtomicU64::new(0),
             main: AtomicI32::new(1),
         }

@@ -1,8 +1,9 @@
 //! `futex(2)`, for the operations that do not run natively, and robust lists.
 
+use super::futex_pi;
 use super::mm::run_here;
 use crate::errno::{Errno, SysResult};
-use crate::kernel::Task;
+use crate::kernel::{Outcome, Task};
 use crate::mm::Addr;
 use platform::Call;
 use std::sync::atomic::Ordering;
@@ -12,18 +13,68 @@ const REQUEUE: u32 = 3;
 const CMP_REQUEUE: u32 = 4;
 const WAKE: u32 = 1;
 
-/// `futex(2)`: requeueing, which the filter keeps back so that its list stays short.
+/// `futex(2)`: requeueing, which the filter keeps back so that its list stays short, and what priority inheritance needs
+/// the sentry for: the words hold thread ids, and the host's are others.
 ///
 /// # Differences from Linux
-/// Priority inheritance is `ENOSYS`, as on kernels without it: the words hold thread ids, and the host's are others.
+/// Requeueing to a lock with priority inheritance is `ENOSYS`.
 pub async fn futex(t: &Task, addr: u64, op: i32, val: u64, val2: u64, addr2: u64, val3: u64) -> SysResult {
-    match op as u32 & CMD {
+    let op = op as u32;
+    if op & futex_pi::CLOCK_REALTIME != 0 && op & CMD != futex_pi::LOCK_PI2 {
+        return Err(Errno::NOSYS);
+    }
+    match op & CMD {
+        futex_pi::LOCK_PI | futex_pi::LOCK_PI2 | futex_pi::TRYLOCK_PI => {
+            Box::pin(futex_pi::lock(t, addr, op, Addr(val2))).await
+        }
+        futex_pi::UNLOCK_PI => futex_pi::unlock(t, addr, op).await,
         REQUEUE | CMP_REQUEUE => {
-            let args = [addr, u64::from(op as u32), val, val2, addr2, val3];
+            let args = [addr, u64::from(op), val, val2, addr2, val3];
             run_here(t, &Call { nr: libc::SYS_futex as u32, args }).await
         }
         _ => Err(Errno::NOSYS),
     }
+}
+
+// The newer forms are run by the host: what the words and arrays in memory say concerns the process alone.
+
+/// `futex_waitv(2)`.
+pub async fn futex_waitv(
+    t: &Task,
+    _waiters: Addr,
+    _count: u32,
+    _flags: u32,
+    _timeout: Addr,
+    _clock: i32,
+) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
+/// `futex_wake(2)`.
+pub async fn futex_wake(t: &Task, _addr: Addr, _mask: u64, _count: i32, _flags: u32) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
+/// `futex_wait(2)`.
+pub async fn futex_wait(
+    t: &Task,
+    _addr: Addr,
+    _value: u64,
+    _mask: u64,
+    _flags: u32,
+    _timeout: Addr,
+    _clock: i32,
+) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
+/// `futex_requeue(2)`.
+pub async fn futex_requeue(t: &Task, _waiters: Addr, _flags: u32, _wake: i32, _requeue: i32) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
+    Ok(())
 }
 
 const HEAD_SIZE: usize = 24;
@@ -53,57 +104,19 @@ pub async fn get_robust_list(t: &Task, pid: i32, head: Addr, len: Addr) -> SysRe
     t.mem().write(head, &list)
 }
 
-const OWNER_DIED: u32 = 0x4000_0000;
-const WAITERS: u32 = 0x8000_0000;
-const TID_MASK: u32 = 0x3fff_ffff;
-
 impl Task {
-    /// Marks the robust mutexes that the thread holds as orphaned and wakes a waiter of each (`exit_robust_list`).
-    /// The thread is in its last call.
-    pub(super) async fn release_robust_list(&self) {
-        /// `ROBUST_LIST_LIMIT`.
-        const LIMIT: usize = 2048;
-        let head = self.robust_list.load(Ordering::Relaxed);
-        let mem = self.mem();
-        let Ok([first, offset, pending]) = mem.read::<[u64; 3]>(Addr(head)) else { return };
-        let mut wakes = Vec::new();
-        let mut entry = first & !1;
-        for _ in 0..LIMIT {
-            if entry == head || entry == 0 {
-                break;
-            }
-            if entry != pending & !1 {
-                self.orphan(entry.wrapping_add(offset), &mut wakes);
-            }
-            match mem.read::<u64>(Addr(entry)) {
-                Ok(next) => entry = next & !1,
-                Err(_) => break,
-            }
-        }
-        if pending & !1 != 0 {
-            self.orphan((pending & !1).wrapping_add(offset), &mut wakes);
-        }
+    /// Gives up the robust mutexes of this thread, or of all threads of its process, and wakes a waiter of each. The
+    /// thread is in its last call.
+    pub(super) async fn release_robust_lists(&self, of_all: bool) {
+        let wakes = if of_all { self.group.orphan_robust_lists() } else { self.orphan_robust_list() };
         if wakes.is_empty() {
             return;
         }
         let thread = self.thread();
         if thread.enter(0).await.is_ok() {
-            let calls: Vec<Call> = wakes
-                .iter()
-                .map(|addr| Call { nr: libc::SYS_futex as u32, args: [*addr, u64::from(WAKE), 1, 0, 0, 0] })
-                .collect();
+            let call = |addr: &u64| Call { nr: libc::SYS_futex as u32, args: [*addr, u64::from(WAKE), 1, 0, 0, 0] };
+            let calls: Vec<Call> = wakes.iter().map(call).collect();
             let _ = thread.run(&calls).await;
-        }
-    }
-
-    fn orphan(&self, addr: u64, wakes: &mut Vec<u64>) {
-        let mem = self.mem();
-        let Ok(word) = mem.read::<u32>(Addr(addr)) else { return };
-        if word & TID_MASK != self.tid() as u32 {
-            return;
-        }
-        if mem.write(Addr(addr), &(word & WAITERS | OWNER_DIED)).is_ok() && word & WAITERS != 0 {
-            wakes.push(addr);
         }
     }
 }

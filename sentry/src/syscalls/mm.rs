@@ -260,7 +260,30 @@ fn hide_gs(t: &Task, at: Addr) -> SysResult<()> {
     if t.thread().process().is_reserved(gs, 1) { t.mem().write(at, &0u64) } else { Ok(()) }
 }
 
-/// `membarrier(2)`, for the forms that interrupt the processes of others too.
-pub async fn membarrier(_t: &Task, _cmd: i32, _flags: u32, _cpu: i32) -> SysResult<()> {
-    Err(Errno::INVAL)
+/// `membarrier(2)`, for the forms about the processes of others too, which the host runs: they wait, or interrupt
+/// those that have asked for it.
+pub async fn membarrier(t: &Task, _cmd: i32, _flags: u32, _cpu: i32) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
+/// `remap_file_pages(2)`: the host maps the file that is mapped there once more, with the rights of that mapping.
+pub async fn remap_file_pages(
+    t: &Task,
+    start: u64,
+    size: usize,
+    _prot: u64,
+    _offset: u64,
+    _flags: u64,
+) -> SysResult<()> {
+    if t.thread().process().is_reserved(start, size as u64) {
+        return Err(Errno::INVAL);
+    }
+    t.set_outcome(Outcome::Native);
+    Ok(())
+}
+
+/// `map_shadow_stack(2)`: the machine that guests see has none.
+pub async fn map_shadow_stack(_t: &Task, _addr: u64, _size: usize, _flags: u32) -> SysResult<()> {
+    Err(Errno::OPNOTSUPP)
 }

@@ -9,6 +9,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod fd;
 pub mod futex;
+mod futex_pi;
 pub mod handle;
 pub mod host;
 pub mod ids;

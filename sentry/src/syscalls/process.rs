@@ -146,7 +146,7 @@ fn read_strings(t: &Task, array: Addr) -> SysResult<Vec<Vec<u8>>> {
 
 /// `exit(2)`: ends the calling thread.
 pub async fn exit(t: &Task, status: i32) -> SysResult<()> {
-    t.release_robust_list().await;
+    t.release_robust_lists(false).await;
     t.set_outcome(Outcome::Exited);
     t.exit_thread(status);
     Ok(())
@@ -154,7 +154,7 @@ pub async fn exit(t: &Task, status: i32) -> SysResult<()> {
 
 /// `exit_group(2)`: ends the calling process.
 pub async fn exit_group(t: &Task, status: i32) -> SysResult<()> {
-    t.release_robust_list().await;
+    t.release_robust_lists(true).await;
     t.set_outcome(Outcome::Exited);
     t.exit_group(status);
     Ok(())

@@ -32,20 +32,21 @@ pub async fn msgsnd(t: &Task, id: i32, message: Addr, size: usize, flags: i32) -
     wait(t, &queue, flags, attempt).await
 }
 
-/// `msgrcv(2)`: receives a message: its type, then up to `size` bytes. With `MSG_COPY`: `ENOSYS`, as on kernels
-/// without checkpointing.
+/// `msgrcv(2)`: receives a message: its type, then up to `size` bytes. With `MSG_COPY` the type is a
+/// position, and the message stays.
 pub async fn msgrcv(t: &Task, id: i32, message: Addr, size: usize, kind: i64, flags: i32) -> SysResult<usize> {
     if id < 0 || isize::try_from(size).is_err() {
         return Err(Errno::INVAL);
     }
-    if flags & MSG_COPY != 0 {
-        return Err(Errno::NOSYS);
+    let copies = flags & MSG_COPY != 0;
+    if copies && flags & (libc::MSG_EXCEPT | libc::IPC_NOWAIT) != libc::IPC_NOWAIT {
+        return Err(Errno::INVAL);
     }
     let queue = own().queues.find(id)?;
     queue.perm().check(&t.creds(), 0o444)?;
     let wanted =
         Wanted { kind, except: flags & libc::MSG_EXCEPT != 0, room: size, cut: flags & libc::MSG_NOERROR != 0 };
-    let attempt = || queue.receive(wanted, t.group.tgid);
+    let attempt = || if copies { queue.copy(wanted) } else { queue.receive(wanted, t.group.tgid) };
     let found = wait(t, &queue, flags, attempt).await;
     let found = found.map_err(|error| if error == Errno::AGAIN { Errno::NOMSG } else { error })?;
     let text = found.text.get(..size.min(found.text.len())).unwrap_or_default();

@@ -154,6 +154,12 @@ pub async fn clock_nanosleep(t: &Task, id: i32, flags: i32, request: Addr, remai
     }
 }
 
+/// When a clock shows `time`; `None` if that is longer than anyone waits.
+pub(super) fn deadline_at(clock: ClockId, time: Timespec) -> SysResult<Option<Instant>> {
+    let value = time.to_duration()?;
+    Ok(Instant::now().checked_add(value.saturating_sub(read(&Clock::Host(clock)))))
+}
+
 /// Sleeps until `deadline` (`None`: longer than anyone waits). Interrupted by a signal without a handler, it goes
 /// on for what remains.
 async fn sleep(t: &Task, deadline: Option<Instant>, remaining: Addr) -> SysResult<()> {

@@ -17,6 +17,8 @@ use stub::abi::{self, cmd};
 /// FUTEX_WAIT and FUTEX_WAIT_BITSET.
 const FUTEX_WAITS: [u64; 2] = [0, 9];
 const FUTEX_CMD: u64 = 127;
+/// `futex_waitv` and `futex_wait`.
+const FUTEX2_WAITS: [u64; 2] = [449, 455];
 const SYS_FUTEX: u64 = libc::SYS_futex as u64;
 const EINTR: u64 = -libc::EINTR as i64 as u64;
 
@@ -355,6 +357,13 @@ impl Thread for NotifyThread {
     fn settle_native_wait(&self, restarting: Option<bool>) -> Result<(), Gone> {
         let last = self.lock().last;
         let mut regs = self.raw_registers()?;
+        if FUTEX2_WAITS.contains(&regs.rax) && regs.rcx == regs.rip.wrapping_add(2) {
+            // These are always to be made again, timed or not.
+            if restarting == Some(false) {
+                (regs.rip, regs.rax) = (regs.rip.wrapping_add(2), EINTR);
+            }
+            return self.set_registers(&regs);
+        }
         if !FUTEX_WAITS.contains(&(regs.rsi & FUTEX_CMD)) {
             return Ok(());
         }

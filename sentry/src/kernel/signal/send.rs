@@ -180,6 +180,8 @@ impl ThreadGroup {
     /// Ends the process by a signal, or with whatever status it is already ending.
     pub fn kill(&self, signo: i32) {
         self.begin_exit(signo & 0x7f);
+        // Waiters of other processes are told when they look.
+        self.orphan_robust_lists();
         self.process().kill();
     }
 
