@@ -350,12 +350,12 @@ macro_rules! for_each_syscall {
             425 io_uring_setup [Uint Ptr] None () "a second way into the kernel; programs fall back";
             426 io_uring_enter [Fd Uint Uint Hex Ptr Size] None () "a second way into the kernel; programs fall back";
             427 io_uring_register [Fd Uint Ptr Uint] None () "a second way into the kernel; programs fall back";
-            428 open_tree [DirFd Path Hex] None () "";
-            429 move_mount [DirFd Path DirFd Path Hex] None () "";
-            430 fsopen [Str Uint] None () "";
-            431 fsconfig [Fd Uint Str Ptr Int] None () "";
-            432 fsmount [Fd Uint Hex] None () "";
-            433 fspick [DirFd Path Uint] None () "";
+            428 open_tree [DirFd Path Hex] Full (mount_fd::open_tree) "";
+            429 move_mount [DirFd Path DirFd Path Hex] Partial (mount_fd::move_mount) "no MOVE_MOUNT_SET_GROUP or BENEATH";
+            430 fsopen [Str Uint] Full (mount_fd::fsopen) "";
+            431 fsconfig [Fd Uint Str Ptr Int] Full (mount_fd::fsconfig) "";
+            432 fsmount [Fd Uint Hex] Full (mount_fd::fsmount) "";
+            433 fspick [DirFd Path Uint] Full (mount_fd::fspick) "";
             434 pidfd_open [Pid OpenFlags] Full (signal::pidfd_open) "";
             435 clone3 [CloneArgs Size] Partial (process::clone3) "of namespaces only those of mounts and names (UTS); no set_tid or CLONE_INTO_CGROUP";
             436 close_range [Uint Uint CloseRangeFlags] Full (fd::close_range) "";
@@ -364,7 +364,7 @@ macro_rules! for_each_syscall {
             439 faccessat2 [DirFd Path AccessMode AtFlags] Full (stat::faccessat2) "";
             440 process_madvise [Fd Iovec Size MadviseAdvice Uint] Full (inspect::process_madvise) "";
             441 epoll_pwait2 [Fd Ptr Int Timespec Sigset Size] Full (epoll::epoll_pwait2) "";
-            442 mount_setattr [DirFd Path AtFlags Ptr Size] None () "";
+            442 mount_setattr [DirFd Path AtFlags Ptr Size] Partial (mount_fd::mount_setattr) "no MOUNT_ATTR_IDMAP";
             443 quotactl_fd [Fd Uint Int Ptr] None () "no disk quotas";
             444 landlock_create_ruleset [Ptr Size Uint] None () "";
             445 landlock_add_rule [Fd Int Ptr Uint] None () "";

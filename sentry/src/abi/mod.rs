@@ -13,7 +13,7 @@ mod termios;
 mod time;
 
 pub use aio::{AioRing, AioSigset, IoEvent, Iocb};
-pub use fs::{FOwnerEx, Flock, Iovec, OpenHow, Ustat, Utimbuf, XattrArgs};
+pub use fs::{FOwnerEx, Flock, Iovec, MountAttr, OpenHow, Ustat, Utimbuf, XattrArgs};
 pub use ipc::{IpcPerm, MqAttr, Msginfo, MsqidDs, Sembuf, SemidDs, Seminfo, ShmUse, ShmidDs, Shminfo};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, SCHED_ATTR_SIZE_VER0, SchedAttr, read_extensible};

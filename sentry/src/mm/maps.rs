@@ -67,8 +67,8 @@ pub fn translate(process: &dyn Process, text: &[u8], root: &PathRef) -> Vec<u8> 
 /// What is at an address of memory that processes share: device and number of the file, and the position in it.
 pub fn shared_place(process: &dyn Process, addr: u64) -> Option<(u32, u32, u64, u64)> {
     let maps = process.proc_file("maps").ok()?;
-    let lines = maps.split(|b| *b == b'\n').filter_map(|line| Some((line, Mapping::parse(line)?)));
-    let (line, mapping) = lines.filter(|(_, m)| (m.start..m.end).contains(&addr)).next()?;
+    let mut lines = maps.split(|b| *b == b'\n').filter_map(|line| Some((line, Mapping::parse(line)?)));
+    let (line, mapping) = lines.find(|(_, m)| (m.start..m.end).contains(&addr))?;
     let mut fields = line.split(|b| *b == b' ').skip(1);
     let is_shared = fields.next()?.ends_with(b"s");
     let offset = u64::from_str_radix(std::str::from_utf8(fields.next()?).ok()?, 16).ok()?;

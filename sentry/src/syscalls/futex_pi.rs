@@ -64,7 +64,7 @@ fn own_id(t: &Task) -> u32 {
 }
 
 fn read_word(t: &Task, addr: u64) -> SysResult<u32> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::INVAL);
     }
     t.mem().read(Addr(addr))

@@ -23,6 +23,7 @@ pub mod link;
 pub mod lock;
 pub mod mm;
 pub mod mount;
+pub mod mount_fd;
 pub mod mqueue;
 pub mod numa;
 pub mod open;

@@ -18,16 +18,16 @@ const OPTIONS_MAX: usize = 4096;
 /// Flags that make `mount(2)` do something other than a new mount.
 const KINDS_OF_PROPAGATION: u64 = libc::MS_SHARED | libc::MS_SLAVE | libc::MS_PRIVATE | libc::MS_UNBINDABLE;
 
-fn may_mount(t: &Task) -> SysResult<()> {
+pub(super) fn may_mount(t: &Task) -> SysResult<()> {
     if t.creds().has(Cap::SysAdmin) { Ok(()) } else { Err(Errno::PERM) }
 }
 
-fn is_mount_root(path: &PathRef) -> bool {
+pub(super) fn is_mount_root(path: &PathRef) -> bool {
     Arc::ptr_eq(&path.dentry, &path.mount.root)
 }
 
 /// Whether the mount is one of those the task sees.
-fn is_ours(t: &Task, mount: &Mount) -> bool {
+pub(super) fn is_ours(t: &Task, mount: &Mount) -> bool {
     mount.namespace().is_some_and(|namespace| Arc::ptr_eq(&namespace, &t.fs().namespace()))
 }
 

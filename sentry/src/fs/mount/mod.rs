@@ -3,15 +3,19 @@
 //! Each mount knows its place (weakly) and what stands on it; [`tree`] changes the tree under one global
 //! lock, [`propagation`] repeats changes where `mount_namespaces(7)` wants them. Walks only read.
 
+mod context;
+mod detached;
 mod info;
 mod namespace;
 mod propagation;
 mod tree;
 
+pub use context::{MountContext, Parameter};
+pub use detached::Detached;
 pub use info::MountInfo;
 pub use namespace::MountNamespace;
 pub use propagation::Propagation;
-pub use tree::{attach, attach_new, bind, detach, pivot_root, reconfigure, set_propagation};
+pub use tree::{attach, attach_detached, attach_new, bind, detach, pivot_root, reconfigure, set_propagation};
 
 use super::dentry::Dentry;
 use super::path::PathRef;

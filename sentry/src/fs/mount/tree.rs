@@ -106,6 +106,16 @@ pub fn attach(mount: &Arc<Mount>, place: &PathRef) -> SysResult<()> {
     attach_locked(mount, place)
 }
 
+/// Puts a tree that stood nowhere at `place`.
+pub fn attach_detached(mount: &Arc<Mount>, place: &PathRef) -> SysResult<()> {
+    let _lock = lock();
+    // Another one may have been first.
+    if mount.namespace().is_some() || mount.mountpoint().is_some() {
+        return Err(Errno::INVAL);
+    }
+    attach_locked(mount, place)
+}
+
 fn attach_locked(mount: &Arc<Mount>, place: &PathRef) -> SysResult<()> {
     let ns = place.mount.namespace().ok_or(Errno::INVAL)?;
     if place.dentry.is_unlinked() {
