@@ -175,7 +175,7 @@ macro_rules! for_each_syscall {
             163 acct [Path] Partial (host::acct) "EPERM, else ENOSYS: no process accounting";
             164 settimeofday [Timeval Ptr] Partial (time::settimeofday) "EPERM: the time is the host's";
             165 mount [Path Path Str MountFlags Ptr] Full (mount::mount) "";
-            166 umount2 [Path UmountFlags] Partial (mount::umount2) "MNT_EXPIRE is refused";
+            166 umount2 [Path UmountFlags] Full (mount::umount2) "";
             167 swapon [Path Int] Partial (host::swapon) "checked, then EPERM: swap belongs to the host";
             168 swapoff [Path] Partial (host::swapoff) "checked, then EPERM: swap belongs to the host";
             169 reboot [Hex Hex Hex Ptr] Partial (host::reboot) "checked, then EPERM";
@@ -373,7 +373,7 @@ macro_rules! for_each_syscall {
             448 process_mrelease [Fd Uint] Full (inspect::process_mrelease) "";
             449 futex_waitv [Ptr Uint Uint Timespec Clock] Full (futex::futex_waitv) "";
             450 set_mempolicy_home_node [Ulong Ulong Ulong Ulong] None () "";
-            451 cachestat [Fd Ptr Ptr Uint] None () "";
+            451 cachestat [Fd Ptr Ptr Uint] Partial (cachestat::cachestat) "all of a file counts as in memory and written out";
             452 fchmodat2 [DirFd Path Mode AtFlags] Full (perm::fchmodat2) "";
             453 map_shadow_stack [Ptr Size Uint] Partial (mm::map_shadow_stack) "EOPNOTSUPP: a machine without shadow stacks";
             454 futex_wake [Ptr Ulong Int Uint] Full (futex::futex_wake) "";

@@ -46,8 +46,14 @@ static void basics(void)
 	fd = open("m", O_RDONLY);
 	SHOW(umount2("m", 0));
 	SHOW(umount2("m", 64));
+	SHOW(umount2("m", MNT_EXPIRE | MNT_DETACH));
+	SHOW(umount2("m", MNT_EXPIRE | MNT_FORCE));
+	SHOW(umount2("m", MNT_EXPIRE));
 	close(fd);
-	SHOW(umount2("m", 0));
+	SHOW(umount2("m", MNT_EXPIRE));
+	SHOW(access("m/full", F_OK));
+	SHOW(umount2("m", MNT_EXPIRE));
+	SHOW(umount2("m", MNT_EXPIRE));
 	CHECK("uncovered", access("m/hidden", F_OK));
 	SHOW(umount2("m", 0));
 	SHOW(umount2("missing", 0));

@@ -57,6 +57,7 @@ impl PathRef {
         let mut at = self;
         while at.dentry.mounts.load(Ordering::Acquire) > 0 {
             let Some(mount) = at.mount.mounted_on(&at.dentry) else { break };
+            mount.visited();
             at = mount.root_path();
         }
         at

@@ -81,6 +81,12 @@ pub trait Content: Send + Sync + 'static {
         let _ = (reader, data);
         Err(Errno::IO)
     }
+
+    /// What is open of it, if it is not a text.
+    fn open(&self, reader: &Reader) -> Option<SysResult<Box<dyn FileOps>>> {
+        let _ = reader;
+        None
+    }
 }
 
 impl<F: Fn(&Reader) -> SysResult<Vec<u8>> + Send + Sync + 'static> Content for F {
@@ -200,6 +206,11 @@ impl Inode for Node {
 
     fn open(self: Arc<Self>, caller: &Caller<'_>, _: i32) -> SysResult<Box<dyn FileOps>> {
         let reader = Reader::of(caller)?;
+        if let Body::File(content) = &self.body
+            && let Some(opened) = content.open(&reader)
+        {
+            return opened;
+        }
         match self.body {
             Body::Dir(_) => Ok(Box::new(OpenDirectory { node: self, reader })),
             Body::File(_) => Ok(Box::new(OpenText { node: self, reader, text: Mutex::default() })),

@@ -41,6 +41,11 @@ impl UserMemory {
         UserMemory { process }
     }
 
+    /// Whether the process has ended.
+    pub fn is_gone(&self) -> bool {
+        self.process.is_gone()
+    }
+
     /// Copies in as much of `dst` as is readable; `EFAULT` only if nothing is.
     pub fn read_partial(&self, addr: Addr, dst: &mut [u8]) -> SysResult<usize> {
         if dst.is_empty() {

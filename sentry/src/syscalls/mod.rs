@@ -2,6 +2,7 @@
 
 pub mod aio;
 pub mod at;
+pub mod cachestat;
 pub mod cred;
 pub mod deadline;
 pub mod dir;

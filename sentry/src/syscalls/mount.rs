@@ -112,9 +112,9 @@ fn set_propagation(place: &PathRef, flags: u64) -> SysResult<()> {
     Ok(())
 }
 
-/// `umount2(2)`. `MNT_EXPIRE` is refused: nothing expires here.
+/// `umount2(2)`.
 pub async fn umount2(t: &Task, target: Addr, flags: i32) -> SysResult<()> {
-    at::check_flags(flags, libc::MNT_FORCE | libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW)?;
+    at::check_flags(flags, libc::MNT_FORCE | libc::MNT_DETACH | libc::MNT_EXPIRE | libc::UMOUNT_NOFOLLOW)?;
     let path = at::lookup_user(t, &Caller::of(t), libc::AT_FDCWD, target, flags & libc::UMOUNT_NOFOLLOW == 0)?;
     may_mount(t)?;
     if !is_mount_root(&path) || !is_ours(t, &path.mount) {
@@ -122,7 +122,19 @@ pub async fn umount2(t: &Task, target: Addr, flags: i32) -> SysResult<()> {
     }
     /// References to a mount that nobody uses: this call's, and the tree's.
     const UNUSED: usize = 2;
-    mount::detach(&path.mount, flags & libc::MNT_DETACH != 0, |mount| Arc::strong_count(mount) > UNUSED)
+    let is_used = |mount: &Arc<Mount>| Arc::strong_count(mount) > UNUSED;
+    if flags & libc::MNT_EXPIRE != 0 {
+        if flags & (libc::MNT_FORCE | libc::MNT_DETACH) != 0 || Arc::ptr_eq(&path.mount, &t.fs().root().mount) {
+            return Err(Errno::INVAL);
+        }
+        if is_used(&path.mount) {
+            return Err(Errno::BUSY);
+        }
+        if !path.mount.expire() {
+            return Err(Errno::AGAIN);
+        }
+    }
+    mount::detach(&path.mount, flags & libc::MNT_DETACH != 0, is_used)
 }
 
 /// `pivot_root(2)`.

@@ -156,7 +156,7 @@ impl MountContext {
         if state.phase != Phase::Made {
             return Err(Errno::BUSY);
         }
-        let file = Detached::new(namespace, root, flags)?;
+        let file = Detached::mount(namespace, root, flags)?;
         state.phase = Phase::Reconfigure;
         state.options.clear();
         state.readonly = None;

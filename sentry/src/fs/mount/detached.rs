@@ -37,7 +37,7 @@ impl Detached {
     }
 
     /// A new mount.
-    pub fn new(namespace: &Arc<MountNamespace>, root: Arc<Dentry>, flags: MountFlags) -> SysResult<Arc<File>> {
+    pub fn mount(namespace: &Arc<MountNamespace>, root: Arc<Dentry>, flags: MountFlags) -> SysResult<Arc<File>> {
         Detached::file(namespace, Mount::new(root, flags))
     }
 

@@ -89,6 +89,8 @@ pub struct Mount {
     children: RwLock<HashMap<usize, Arc<Mount>>>,
     namespace: RwLock<Weak<MountNamespace>>,
     peers: Mutex<Peers>,
+    /// 0, or one more than how often it was entered since it was marked as expiring.
+    visits: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -120,6 +122,7 @@ impl Mount {
             children: RwLock::default(),
             namespace: RwLock::default(),
             peers: Mutex::default(),
+            visits: AtomicU32::new(0),
         })
     }
 
@@ -147,6 +150,21 @@ impl Mount {
     /// What stands on `dentry`.
     pub fn mounted_on(&self, dentry: &Arc<Dentry>) -> Option<Arc<Mount>> {
         self.children.read().get(&key(dentry)).cloned()
+    }
+
+    /// Someone goes into it.
+    pub(super) fn visited(&self) {
+        if self.visits.load(Ordering::Relaxed) != 0 {
+            self.visits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Marks it as expiring (`MNT_EXPIRE`). Whether it was marked already, and nobody but the caller has gone into it
+    /// since.
+    pub fn expire(&self) -> bool {
+        /// The mark, and the caller's way.
+        const OWN: u32 = 2;
+        (1..=OWN).contains(&self.visits.swap(1, Ordering::Relaxed))
     }
 
     /// The namespace it is in.

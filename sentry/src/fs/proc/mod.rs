@@ -6,6 +6,7 @@
 mod details;
 mod fds;
 mod host;
+mod mem;
 mod net;
 mod ns;
 mod process;

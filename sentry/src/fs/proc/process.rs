@@ -1,9 +1,9 @@
 //! The directory of a process (`/proc/PID`) or thread (`/proc/PID/task/TID`).
 
-use super::{details, fds, net, ns, stat, status};
+use super::{details, fds, mem, net, ns, stat, status};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
-use crate::fs::file::File;
+use crate::fs::file::{File, FileOps};
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
 use crate::fs::pseudo::{Body, Content, Directory, FixedDir, Listed, Node, Owner, Reader, Target};
@@ -56,6 +56,7 @@ type Write = fn(&Reader, &Subject, &[u8]) -> SysResult<()>;
 enum Entry {
     File(u32, Read),
     Writable(u32, Read, Write),
+    Memory,
     Place(fn(&Task) -> SysResult<PathRef>),
     Dir(u32, fn(Arc<Subject>, u64, u64) -> Box<dyn Directory>),
     /// Of processes only.
@@ -79,6 +80,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("limits", Entry::File(0o444, status::limits)),
     ("loginuid", Entry::File(0o444, |_, _| Ok(b"4294967295".to_vec()))),
     ("maps", Entry::File(0o444, status::maps)),
+    ("mem", Entry::Memory),
     ("mountinfo", Entry::File(0o444, status::mountinfo)),
     ("mounts", Entry::File(0o444, status::mounts)),
     ("mountstats", Entry::File(0o400, details::mountstats)),
@@ -159,6 +161,7 @@ impl ProcessDir {
             Entry::Writable(mode, read, write) => {
                 (*mode, Body::File(Box::new(TextFile { subject, read: *read, write: Some(*write) })))
             }
+            Entry::Memory => (0o600, Body::File(Box::new(MemFile(subject)))),
             Entry::Place(place) => (0o777, Body::Link(Box::new(PlaceLink { subject, place: *place }))),
             Entry::Dir(mode, make) => (*mode, Body::Dir(make(subject, self.dev, ino))),
             Entry::Tasks => (0o555, Body::Dir(Box::new(TasksDir { dev: self.dev, group: subject.group.clone() }))),
@@ -185,7 +188,7 @@ impl Directory for ProcessDir {
             at: at as u64,
             name: name.as_bytes().to_vec(),
             kind: match entry {
-                Entry::File(..) | Entry::Writable(..) => FileKind::Regular,
+                Entry::File(..) | Entry::Writable(..) | Entry::Memory => FileKind::Regular,
                 Entry::Place(_) => FileKind::Symlink,
                 Entry::Dir(..) | Entry::Tasks | Entry::Net => FileKind::Directory,
             },
@@ -212,6 +215,18 @@ impl Content for TextFile {
 
     fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
         self.write.ok_or(Errno::IO)?(reader, &self.subject, data)
+    }
+}
+
+struct MemFile(Arc<Subject>);
+
+impl Content for MemFile {
+    fn read(&self, _: &Reader) -> SysResult<Vec<u8>> {
+        Err(Errno::IO)
+    }
+
+    fn open(&self, reader: &Reader) -> Option<SysResult<Box<dyn FileOps>>> {
+        Some(mem::open(reader, &self.0))
     }
 }
 
