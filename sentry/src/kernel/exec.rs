@@ -72,6 +72,19 @@ pub async fn execve(t: &Task, start: PathRef, path: &[u8], follow: bool, strings
     Ok(())
 }
 
+/// Whether there is something at `path` that may be run.
+pub fn find_program(t: &Task, start: PathRef, path: &[u8], follow: bool) -> SysResult<()> {
+    let caller = Caller::of(t);
+    let place = if path.is_empty() {
+        start
+    } else {
+        let root = t.fs().root();
+        let start = if path.first() == Some(&b'/') { root.clone() } else { start };
+        Walk::new(&caller, root, start, Resolve::empty()).to(path, follow)?
+    };
+    open_exec(&caller, place).map(drop)
+}
+
 /// Runs the program of a process that is started from outside, sought along `PATH` if its name has no slash.
 pub(super) async fn exec_new(t: &Task, mut strings: Strings, thread: &Arc<dyn Thread>) -> SysResult<()> {
     let found = find_in_path(t, &mut strings)?;

@@ -36,7 +36,7 @@ pub mod tree;
 
 pub use clone::{CloneArgs, clone};
 pub use creds::{CAP_ALL, Cap, CapSet, Creds};
-pub use exec::execve;
+pub use exec::{execve, find_program};
 pub use group::{GroupState, Limit, ThreadGroup, Wait};
 pub use task::{Outcome, Registration, Task, Work};
 pub use traits::{Dumpable, MemoryTraits};

@@ -151,7 +151,7 @@ fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
         };
         let periods = if timer.interval.is_zero() { 0 } else { late.as_nanos() / timer.interval.as_nanos() };
         let periods = u32::try_from(periods).unwrap_or(u32::MAX - 1);
-        timer.overrun = i32::try_from(periods).unwrap_or(i32::MAX);
+        let overrun = i32::try_from(periods).unwrap_or(i32::MAX);
         timer.expires = match timer.expires {
             Some(Expiry::At(at)) if !timer.interval.is_zero() => {
                 Some(Expiry::At(at + timer.interval.saturating_mul(periods + 1)))
@@ -167,17 +167,20 @@ fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
             Notify::Process(signo, value) | Notify::Thread(_, signo, value) => (signo, value),
         };
         let info = match timer.id {
-            Some(id) => SigInfo::timer(signo, id, timer.overrun, value),
+            Some(id) => SigInfo::timer(signo, id, overrun, value),
             None => SigInfo::kernel(signo),
         };
         (timer.notify, info)
     };
     match notify {
         Notify::Thread(tid, ..) => {
-            if let Some(task) = kernel.task(tid) {
+            if let Some(task) = kernel.task(tid)
+                && !task.overrun(&info)
+            {
                 task.send_signal(info);
             }
         }
+        _ if group.pending.lock().overrun(&info) => {}
         _ => group.send_signal(kernel, info),
     }
 }
@@ -260,6 +263,13 @@ impl ThreadGroup {
     pub fn timer(&self, id: i32) -> SysResult<Setting> {
         let inner = self.timers.inner.lock();
         inner.timers.get(&id).filter(|_| id >= 0).map(|t| t.setting(self)).ok_or(Errno::INVAL)
+    }
+
+    /// The signal of a timer was taken: what it says of expirations before it is what `timer_getoverrun` tells.
+    pub(super) fn timer_told(&self, id: i32, overrun: i32) {
+        if let Some(timer) = self.timers.inner.lock().timers.get_mut(&id).filter(|_| id >= 0) {
+            timer.overrun = overrun;
+        }
     }
 
     /// `timer_getoverrun(2)`.

@@ -55,12 +55,12 @@ fn resolve(t: &Task, pid: i32) -> SysResult<i32> {
 
 /// `setpgid(2)`.
 pub async fn setpgid(t: &Task, pid: i32, pgid: i32) -> SysResult<()> {
-    if pgid < 0 {
-        return Err(Errno::INVAL);
-    }
     let me = t.group.tgid;
     let pid = if pid == 0 { me } else { pid };
     let pgid = if pgid == 0 { pid } else { pgid };
+    if pgid < 0 {
+        return Err(Errno::INVAL);
+    }
     let mut tree = t.kernel.tree.lock();
     let my_sid = tree.node(me).map(|n| n.sid);
     let node = tree.node(pid).ok_or(Errno::SRCH)?;

@@ -108,6 +108,9 @@ pub(super) async fn run_here(t: &Task, call: &Call) -> SysResult {
     to_result(result.first().copied().unwrap_or(-1))
 }
 
+/// As `MADV_DONTNEED`, of locked pages too (5.18).
+const MADV_DONTNEED_LOCKED: i32 = 24;
+
 /// `madvise(2)`, for advice that the filter keeps back.
 pub async fn madvise(t: &Task, addr: u64, len: usize, advice: i32) -> SysResult<()> {
     let process = t.thread().process().clone();
@@ -124,6 +127,10 @@ pub async fn madvise(t: &Task, addr: u64, len: usize, advice: i32) -> SysResult<
             t.set_outcome(Outcome::Native);
             Ok(())
         }
+        MADV_DONTNEED_LOCKED => {
+            t.set_outcome(Outcome::Native);
+            Ok(())
+        }
         // Only hints, and of the whole host's memory.
         libc::MADV_MERGEABLE | libc::MADV_UNMERGEABLE | libc::MADV_PAGEOUT => Ok(()),
         libc::MADV_HWPOISON | libc::MADV_SOFT_OFFLINE if !t.creds().has(Cap::SysAdmin) => Err(Errno::PERM),
@@ -131,12 +138,9 @@ pub async fn madvise(t: &Task, addr: u64, len: usize, advice: i32) -> SysResult<
     }
 }
 
-/// `msync(2)`. Mapped files are the host's page cache: nothing is left to write back but flags to check.
-pub async fn msync(_t: &Task, addr: u64, _len: usize, flags: i32) -> SysResult<()> {
-    let both = libc::MS_ASYNC | libc::MS_SYNC;
-    if flags & !(both | libc::MS_INVALIDATE) != 0 || flags & both == both || !addr.is_multiple_of(PAGE) {
-        return Err(Errno::INVAL);
-    }
+/// `msync(2)`: the host's, for mapped files are in the host's page cache.
+pub async fn msync(t: &Task, _addr: u64, _len: usize, _flags: i32) -> SysResult<()> {
+    t.set_outcome(Outcome::Native);
     Ok(())
 }
 

@@ -6,6 +6,11 @@ use crate::kernel::{self, CloneArgs, Outcome, Task};
 use crate::loader::{PAGE, Strings};
 use crate::mm::{Addr, StringReader};
 
+/// Flags that only `clone3` takes.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `MAX_PID_NS_LEVEL`.
+const SET_TID_MAX: u64 = 32;
 /// Bits of `clone`'s flags that hold the exit signal.
 const CSIGNAL: u64 = 0xff;
 /// Most pointers in `argv` and `envp` together; Linux is bounded by the stack they must fit on.
@@ -51,7 +56,10 @@ pub async fn clone3(t: &Task, uargs: Addr, size: usize) -> SysResult<i32> {
         (0, _) | (_, 0) => return Err(Errno::INVAL),
         (base, size) => Some(base.checked_add(size).ok_or(Errno::INVAL)?),
     };
-    if a.flags & CSIGNAL != 0 || a.exit_signal > CSIGNAL || a.set_tid_size != 0 && a.set_tid == 0 {
+    let known = u64::from(u32::MAX) | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP;
+    let refused = CSIGNAL | libc::CLONE_DETACHED as u64;
+    let is_half = (a.set_tid_size == 0) != (a.set_tid == 0) || a.set_tid_size > SET_TID_MAX;
+    if a.flags & !known != 0 || a.flags & refused != 0 || a.exit_signal > CSIGNAL || is_half {
         return Err(Errno::INVAL);
     }
     let inherits = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
@@ -94,13 +102,17 @@ pub async fn execveat(t: &Task, dirfd: i32, path: Addr, argv: Addr, envp: Addr, 
         (true, true) => format!("/dev/fd/{dirfd}").into_bytes(),
         (true, false) => [format!("/dev/fd/{dirfd}/").as_bytes(), &path].concat(),
     };
-    let mut args = read_strings(t, argv)?;
-    let env = read_strings(t, envp)?;
+    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    let strings = read_strings(t, argv).and_then(|args| Ok((args, read_strings(t, envp)?)));
+    let (mut args, env) = match strings {
+        // What there is to run is looked for first.
+        Err(error) => return Err(kernel::find_program(t, start, &path, follow).err().unwrap_or(error)),
+        Ok(strings) => strings,
+    };
     if args.is_empty() {
         // As Linux since 5.18: programs may rely on a name.
         args.push(Vec::new());
     }
-    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     // Large states are boxed: most calls are small.
     Box::pin(kernel::execve(t, start, &path, follow, Strings { args, env, filename })).await
 }

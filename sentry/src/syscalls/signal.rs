@@ -173,9 +173,6 @@ pub async fn sigaltstack(t: &Task, new: Addr, old: Addr) -> SysResult<()> {
 
 /// `kill(2)`.
 pub async fn kill(t: &Task, pid: i32, signo: i32) -> SysResult<()> {
-    if signo != 0 && !is_valid(signo) {
-        return Err(Errno::INVAL);
-    }
     let targets: Vec<Arc<ThreadGroup>> = {
         let tree = t.kernel.tree.lock();
         match pid {
@@ -195,6 +192,9 @@ pub async fn kill(t: &Task, pid: i32, signo: i32) -> SysResult<()> {
 
 /// Succeeds if any of them could be signalled.
 fn send_to_all(t: &Task, targets: &[Arc<ThreadGroup>], signo: i32) -> SysResult<()> {
+    if !targets.is_empty() && signo != 0 && !is_valid(signo) {
+        return Err(Errno::INVAL);
+    }
     let mut result = Err(Errno::SRCH);
     for group in targets {
         // A zombie can be signalled; nothing happens.
@@ -231,10 +231,10 @@ pub async fn tgkill(t: &Task, tgid: i32, tid: i32, signo: i32) -> SysResult<()> 
 }
 
 fn send_to_thread(t: &Task, tgid: Option<i32>, tid: i32, signo: i32, info: Option<SigInfo>) -> SysResult<()> {
+    let target = t.kernel.task(tid).filter(|x| tgid.is_none_or(|g| g == x.group.tgid)).ok_or(Errno::SRCH)?;
     if signo != 0 && !is_valid(signo) {
         return Err(Errno::INVAL);
     }
-    let target = t.kernel.task(tid).filter(|x| tgid.is_none_or(|g| g == x.group.tgid)).ok_or(Errno::SRCH)?;
     if !t.may_signal(&target, signo) {
         return Err(Errno::PERM);
     }

@@ -20,8 +20,13 @@ enum Clock {
     Host(ClockId),
     Tai,
     Process(Arc<ThreadGroup>),
+    /// Only what it spent in its own code.
+    User(Arc<ThreadGroup>),
     Thread(Arc<Task>),
 }
+
+/// The kind of CPU clock that counts user time.
+const CPUCLOCK_VIRT: i32 = 1;
 
 fn clock(t: &Task, id: i32) -> SysResult<Clock> {
     Ok(match id {
@@ -38,8 +43,14 @@ fn clock(t: &Task, id: i32) -> SysResult<Clock> {
         // in bit 2, the kind (3 is a descriptor, none of ours) below.
         id if id < 0 && id & 3 != 3 => {
             let pid = !(id >> 3);
+            if pid == 0 && id & 4 != 0 {
+                return Ok(Clock::Thread(t.arc().ok_or(Errno::INVAL)?));
+            }
+            let pid = if pid == 0 { t.group.tgid } else { pid };
             if id & 4 != 0 {
                 Clock::Thread(t.kernel.task(pid).filter(|x| Arc::ptr_eq(&x.group, &t.group)).ok_or(Errno::INVAL)?)
+            } else if id & 3 == CPUCLOCK_VIRT {
+                Clock::User(t.kernel.group(pid).ok_or(Errno::INVAL)?)
             } else {
                 Clock::Process(t.kernel.group(pid).ok_or(Errno::INVAL)?)
             }
@@ -54,6 +65,7 @@ fn read(clock: &Clock) -> Duration {
         Clock::Host(id) => since_epoch(rustix::time::clock_gettime(*id)),
         Clock::Tai => clock_gettime_dynamic(DynamicClockId::Tai).map(since_epoch).unwrap_or_default(),
         Clock::Process(group) => cpu(group.usage()),
+        Clock::User(group) => Duration::from_nanos(group.usage().utime),
         Clock::Thread(task) => cpu(task.thread().usage()),
     }
 }
@@ -81,16 +93,33 @@ pub async fn clock_getres(t: &Task, id: i32, res: Addr) -> SysResult<()> {
 
 /// `clock_settime(2)`: no sandbox may change the host's time.
 pub async fn clock_settime(t: &Task, id: i32, tp: Addr) -> SysResult<()> {
-    if id != libc::CLOCK_REALTIME {
+    if id >= 0 && id != libc::CLOCK_REALTIME {
         return Err(Errno::INVAL);
     }
-    t.mem().read::<Timespec>(tp)?.to_duration()?;
+    let time: Timespec = t.mem().read(tp)?;
+    if id < 0 {
+        // Clocks of processor time that there are.
+        clock(t, id)?;
+    } else {
+        time.to_duration()?;
+    }
     Err(Errno::PERM)
 }
 
 /// `settimeofday(2)`: no sandbox may change the host's time.
-pub async fn settimeofday(_t: &Task, _tv: Addr, _tz: Addr) -> SysResult<()> {
-    Err(Errno::PERM)
+pub async fn settimeofday(t: &Task, tv: Addr, tz: Addr) -> SysResult<()> {
+    const MICROSECONDS: i64 = 1_000_000;
+    if !tv.is_null() {
+        let [seconds, micros] = t.mem().read::<[i64; 2]>(tv)?;
+        if !(0..=MICROSECONDS).contains(&micros) || seconds < 0 {
+            return Err(Errno::INVAL);
+        }
+    }
+    if !tz.is_null() {
+        t.mem().read::<[i32; 2]>(tz)?;
+    }
+    let changes_nothing = tv.is_null() && tz.is_null() && t.creds().has(Cap::SysTime);
+    if changes_nothing { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// `adjtimex(2)`: asking shows a clock that nobody disciplines; the time is the host's to change.
@@ -136,7 +165,6 @@ pub async fn nanosleep(t: &Task, request: Addr, remaining: Addr) -> SysResult<()
 /// `clock_nanosleep(2)`.
 pub async fn clock_nanosleep(t: &Task, id: i32, flags: i32, request: Addr, remaining: Addr) -> SysResult<()> {
     let clock = match clock(t, id)? {
-        Clock::Thread(_) if id == libc::CLOCK_THREAD_CPUTIME_ID => return Err(Errno::INVAL),
         clock @ (Clock::Host(_) | Clock::Tai) => clock,
         _ => return Err(Errno::OPNOTSUPP),
     };
@@ -262,6 +290,7 @@ pub async fn timer_create(t: &Task, clock_id: i32, event: Addr, id: Addr) -> Sys
             _ => Counts::Time,
         },
         Clock::Process(_) | Clock::Thread(_) => Counts::Cpu,
+        Clock::User(_) => Counts::User,
     };
     if let Some(e) = event {
         let valid = (1..=64).contains(&e.signo);

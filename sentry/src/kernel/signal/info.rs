@@ -73,6 +73,26 @@ impl SigInfo {
         info
     }
 
+    /// The id of the timer that sent it, if one did.
+    pub fn timer_id(&self) -> Option<i32> {
+        (self.code == libc::SI_TIMER).then(|| self.field_i32(0))
+    }
+
+    /// `si_overrun`.
+    pub fn timer_overrun(&self) -> i32 {
+        self.field_i32(4)
+    }
+
+    /// Whether both are of the same timer.
+    pub fn is_of_timer(&self, other: &SigInfo) -> bool {
+        self.signo == other.signo && self.timer_id().is_some() && self.timer_id() == other.timer_id()
+    }
+
+    /// Counts further expirations.
+    pub fn add_overrun(&mut self, more: i32) {
+        self.put_i32(4, self.timer_overrun().saturating_add(more));
+    }
+
     /// A descriptor became ready (`F_SETSIG`; code is a `POLL_` one).
     pub fn poll(signo: i32, code: i32, band: i64, fd: i32) -> SigInfo {
         let mut info = SigInfo::new(signo, code);

@@ -37,6 +37,14 @@ impl Pending {
         true
     }
 
+    /// Counts a further expiration of a timer whose signal is still here (`si_overrun`). False if it is not.
+    pub fn overrun(&mut self, info: &SigInfo) -> bool {
+        let is_same = |other: &&mut SigInfo| other.is_of_timer(info);
+        let Some(queued) = self.queue.iter_mut().find(is_same) else { return false };
+        queued.add_overrun(info.timer_overrun().saturating_add(1));
+        true
+    }
+
     /// Takes the first signal of `wanted`: faults first, then the lowest number, then the oldest.
     pub fn take(&mut self, wanted: SigSet) -> Option<SigInfo> {
         let mut ready = self.set.and(wanted);

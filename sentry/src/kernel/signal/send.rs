@@ -16,6 +16,11 @@ impl Task {
         }
     }
 
+    /// Counts a further expiration of a timer whose signal this thread has not taken yet.
+    pub(in crate::kernel) fn overrun(&self, info: &SigInfo) -> bool {
+        self.signals.lock().pending.overrun(info)
+    }
+
     /// As [`send_signal`](Self::send_signal), for signals that a caller wants queued or refused (`EAGAIN`).
     pub fn queue_signal(&self, info: SigInfo) -> SysResult<()> {
         if self.group.prepare(&self.kernel, info.signo) && !self.is_dropped(info.signo) {
@@ -120,7 +125,11 @@ impl Task {
     /// Takes a pending signal of `wanted`, the thread's own before the process's.
     pub fn take_signal(&self, wanted: SigSet) -> Option<SigInfo> {
         let own = self.signals.lock().pending.take(wanted);
-        own.or_else(|| self.group.pending.lock().take(wanted))
+        let taken = own.or_else(|| self.group.pending.lock().take(wanted))?;
+        if let Some(id) = taken.timer_id() {
+            self.group.timer_told(id, taken.timer_overrun());
+        }
+        Some(taken)
     }
 
     /// What is pending for it, blocked or not.
