@@ -12,8 +12,7 @@ ts = [threading.Thread(target=lambda n=n: q.put(sum(range(n * 1000)))) for n in 
 [t.start() for t in ts]; [t.join() for t in ts]; print(sorted(q.get() for _ in ts)[-1])
 def square(x): return x * x
 if __name__ == "__main__":
-    for way in "fork", "spawn", "forkserver":
-        with multiprocessing.get_context(way).Pool(3) as pool: print(way, sum(pool.map(square, range(500))))
+    with multiprocessing.Pool(3) as pool: print(sum(pool.map(square, range(500))))
     async def main():
         async def echo(r, w):
             w.write(await r.readline()); await w.drain(); w.close()
@@ -38,3 +37,12 @@ if __name__ == "__main__":
     print(sorted(os.listdir("/proc/self/fd"))[:3], os.cpu_count() == len(os.sched_getaffinity(0)))
 END
 python3 t.py
+# A module of its own: these ways import it anew in each child.
+cat >s.py <<'END'
+import multiprocessing
+def square(x): return x * x
+if __name__ == "__main__":
+    for way in "fork", "spawn", "forkserver":
+        with multiprocessing.get_context(way).Pool(3) as pool: print(way, sum(pool.map(square, range(500))))
+END
+python3 s.py
