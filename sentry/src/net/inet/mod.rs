@@ -84,3 +84,10 @@ pub(super) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
         _ => {}
     }
 }
+
+/// A packet that a socket sent was longer than a link on its way carries.
+pub(super) fn too_big(quoted: &Quoted<'_>, mtu: usize) {
+    if quoted.protocol == packet::TCP {
+        tcp::too_big(quoted, mtu);
+    }
+}

@@ -15,6 +15,9 @@ const ECHO6: u8 = 128;
 /// `ICMP6_ECHO_REPLY`.
 const ECHO_REPLY6: u8 = 129;
 const UNREACHABLE: u8 = 3;
+/// Its code that says that a packet was too long, and the type of ICMPv6 that does.
+const TOO_BIG: u8 = 4;
+const TOO_BIG6: u8 = 2;
 const TIME_EXCEEDED: u8 = 11;
 const UNREACHABLE6: u8 = 1;
 const TIME_EXCEEDED6: u8 = 3;
@@ -65,11 +68,22 @@ pub(super) fn input(stack: &Stack, packet: &Packet<'_>) {
     match *kind {
         ECHO if v4 => echo_reply(stack, packet, 0),
         ECHO6 if !v4 => echo_reply(stack, packet, ECHO_REPLY6),
+        UNREACHABLE if v4 && *code == TOO_BIG => too_big(rest, rest.get(4..6)),
+        TOO_BIG6 if !v4 => too_big(rest, rest.get(4..6)),
         UNREACHABLE if v4 => error(rest, unreachable(*code), true),
         TIME_EXCEEDED if v4 => error(rest, Some(Errno::HOSTUNREACH), false),
         UNREACHABLE6 if !v4 => error(rest, unreachable6(*code), true),
         TIME_EXCEEDED6 if !v4 => error(rest, Some(Errno::HOSTUNREACH), false),
         _ => {}
+    }
+}
+
+/// A link on the way carries no packets as long as the quoted one: longest that it does, in the network's order. (Of
+/// ICMPv6's four bytes the first two are zero for all links that there are.)
+fn too_big(rest: &[u8], mtu: Option<&[u8]>) {
+    let quoted = rest.get(6..).and_then(Quoted::parse);
+    if let Some((quoted, mtu)) = quoted.zip(mtu.and_then(|mtu| u16_at(mtu, 0))) {
+        inet::too_big(&quoted, mtu.into());
     }
 }
 

@@ -205,6 +205,13 @@ impl Flow {
         }
     }
 
+    /// A link on the way carries no longer packets; of which it is said of that with this number.
+    pub(super) fn narrow(self: &Arc<Self>, sequence: u32, mtu: usize) {
+        let mut inner = self.inner.lock();
+        inner.wire.machine.narrow(sequence, mtu);
+        self.pump(inner);
+    }
+
     /// Sends what can be sent, sets the timer, and tells the owner what has changed.
     fn pump(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
         let now = Instant::now();

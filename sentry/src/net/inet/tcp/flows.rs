@@ -7,7 +7,7 @@ use crate::errno::{Errno, SysResult};
 use crate::net::inet::Batch;
 use crate::net::stack::Stack;
 use crate::net::stack::icmp::Quoted;
-use crate::net::stack::packet::Packet;
+use crate::net::stack::packet::{Packet, u32_at};
 use crate::net::stack::tcp::State;
 use crate::net::stack::tcp::segment::Segment;
 use crate::sync::Mutex;
@@ -139,12 +139,27 @@ fn refuse(stack: &Stack, segment: &Segment<'_>) {
     }
 }
 
+/// The connection that a quoted packet belongs to.
+fn quoted_flow(quoted: &Quoted<'_>) -> Option<Arc<Flow>> {
+    let (local, remote) = quoted.ports()?;
+    let key = Key { local: SocketAddr::new(quoted.src, local), remote: SocketAddr::new(quoted.dst, remote) };
+    TABLE.lock().flows.get(&key).cloned()
+}
+
+/// A packet of a connection was longer than a link on its way carries.
+pub(in crate::net) fn too_big(quoted: &Quoted<'_>, mtu: usize) {
+    /// Shorter ones are not believed (`min_pmtu`, and what IPv6 demands of links).
+    const LEAST: (usize, usize) = (552, 1280);
+    let least = if quoted.dst.is_ipv4() { LEAST.0 } else { LEAST.1 };
+    let sequence = u32_at(quoted.payload, 4);
+    if let Some((flow, sequence)) = quoted_flow(quoted).zip(sequence) {
+        flow.narrow(sequence, mtu.max(least));
+    }
+}
+
 /// A packet of a connection did not arrive.
 pub(in crate::net) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
-    let Some((local, remote)) = quoted.ports() else { return };
-    let key = Key { local: SocketAddr::new(quoted.src, local), remote: SocketAddr::new(quoted.dst, remote) };
-    let flow = TABLE.lock().flows.get(&key).cloned();
-    if let Some(flow) = flow.filter(|_| hard) {
+    if let Some(flow) = quoted_flow(quoted).filter(|_| hard) {
         flow.failed(errno);
     }
 }

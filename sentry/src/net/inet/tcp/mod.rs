@@ -21,7 +21,7 @@ use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Tcp;
 pub(in crate::net) use flow::Flow;
-pub(in crate::net) use flows::{failed, input};
+pub(in crate::net) use flows::{failed, input, too_big};
 use socket::TcpSocket;
 use std::sync::{Arc, LazyLock};
 

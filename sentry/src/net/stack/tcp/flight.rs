@@ -17,7 +17,7 @@ enum Mark {
 }
 
 /// A segment that was sent and not acknowledged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Record {
     start: u64,
     end: u64,
@@ -257,6 +257,24 @@ impl Flight {
         }
         self.flying = 0;
         self.order.clear();
+    }
+
+    /// Cuts what is under way into segments of at most `mss` bytes.
+    pub(super) fn cut(&mut self, mss: usize) {
+        let step = mss.max(1) as u64;
+        let mut cut = VecDeque::with_capacity(self.records.len() * 2);
+        for record in std::mem::take(&mut self.records) {
+            let mut start = record.start;
+            while start < record.end {
+                let end = record.end.min(start + step);
+                cut.push_back(Record { start, end, ..record });
+                start = end;
+            }
+        }
+        self.records = cut;
+        // Those that were taken for lost are so in all their parts.
+        let lost = self.records.iter().filter(|record| record.mark == Mark::Lost);
+        self.lost = lost.map(|record| record.start).collect();
     }
 
     /// Takes nothing for lost any more.

@@ -344,15 +344,18 @@ impl Machine {
         self.room = send;
     }
 
-    /// Links carry no longer packets on the way than this.
-    pub fn narrow(&mut self, mtu: usize) {
-        if mtu < self.mtu && mtu >= self.header_len() + MSS_MIN {
-            self.mtu = mtu;
-            let most = mtu - self.header_len();
-            if self.mss > most {
-                self.mss = most;
-                self.flight.lose_all();
-            }
+    /// A link on the way carries no longer packets than this, as is said of the one that began with `sequence`.
+    pub fn narrow(&mut self, sequence: u32, mtu: usize) {
+        let is_ours = (self.una..self.next).contains(&segment::near(self.una, sequence));
+        if !is_ours || mtu >= self.mtu || mtu < self.header_len() + MSS_MIN {
+            return;
+        }
+        self.mtu = mtu;
+        let most = mtu - self.header_len();
+        if most < self.mss {
+            self.mss = most;
+            self.flight.cut(most);
+            self.flight.lose_all();
         }
     }
 

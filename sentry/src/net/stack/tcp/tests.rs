@@ -49,11 +49,15 @@ impl World {
         world
     }
 
-    fn chance(&mut self, parts: u64) -> bool {
+    fn random(&mut self) -> u64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
-        self.seed % 1000 < parts
+        self.seed >> 8
+    }
+
+    fn chance(&mut self, parts: u64) -> bool {
+        self.random() % 1000 < parts
     }
 
     fn put(&mut self, to: usize, packet: Vec<u8>) {
@@ -93,8 +97,9 @@ impl World {
         while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let (to, packet) = entry.remove();
             let packet = Packet::parse(&packet).unwrap();
-            let segment = Segment::parse(&packet).unwrap();
-            self.ends[to].input(&segment, self.now);
+            if let Some(segment) = Segment::parse(&packet) {
+                self.ends[to].input(&segment, self.now);
+            }
         }
         self.settle();
         true
@@ -202,7 +207,7 @@ fn bytes_arrive_in_all_weathers() {
 
 #[test]
 fn losses_cost_little_time() {
-    for (loss, reorder, least) in [(10, 0, 2.0), (50, 0, 0.6), (0, 100, 20.0)] {
+    for (loss, reorder, least) in [(10, 0, 2.0), (50, 0, 0.6), (0, 100, 8.0)] {
         let mut world = World::connected(99, Weather { delay: 25 * MILLISECOND, loss, twice: 0, reorder });
         let time = world.exchange(20 << 20);
         let rate = (20 << 20) as f64 * 8.0 / 1e6 / time.as_secs_f64();
@@ -231,6 +236,24 @@ fn a_closed_window_opens_again() {
         assert!(world.step());
     }
     assert_eq!(sum, given);
+}
+
+#[test]
+fn a_narrow_way_is_found() {
+    let mut world = World::connected(4, Weather { delay: MILLISECOND, ..Weather::default() });
+    world.steps(6);
+    world.weather.loss = 1000;
+    let now = world.now;
+    assert_eq!(world.ends[0].send(&[7; 30_000], false, now), 30_000);
+    world.settle();
+    world.weather.loss = 0;
+    let sequence = world.ends[0].una as u32;
+    world.ends[0].narrow(sequence.wrapping_sub(9), 600);
+    assert_eq!(world.ends[0].mss(), 1448);
+    world.ends[0].narrow(sequence, 600);
+    assert_eq!(world.ends[0].mss(), 548);
+    world.steps(60);
+    assert_eq!(world.ends[1].received(), 30_000);
 }
 
 #[test]
@@ -294,4 +317,48 @@ fn small_segments_wait_for_each_other() {
     let until = now + Duration::from_millis(250);
     while world.now < until && world.step() {}
     assert!(world.ends[1].received() == 11 && world.now - now < Duration::from_secs(1));
+}
+
+/// Changes some bytes of a packet's TCP part.
+fn garbled(world: &mut World, packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    for _ in 0..1 + world.random() % 3 {
+        let at = 24 + world.random() as usize % (packet.len() - 24).min(40);
+        let near = [1, 0xff, 0x80, 0x10, world.random() as u8][world.random() as usize % 5];
+        packet[at] = packet[at].wrapping_add(near);
+    }
+    packet
+}
+
+#[test]
+fn garbled_segments_are_survived() {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut seed = u64::from(random());
+    while Instant::now() < end {
+        seed += 1;
+        let weather = Weather { delay: MILLISECOND * (seed % 20) as u32, loss: 20, twice: 20, reorder: 50 };
+        let mut world = World::connected(seed * 7919, weather);
+        let mut buf = vec![0; 8192];
+        for round in 0..500 {
+            world.step();
+            for end in 0..2 {
+                let now = world.now;
+                world.ends[end].send(&buf[..round * 7 % 3000], round % 5 == 0, now);
+                let count = world.ends[end].peek(0, &mut buf);
+                world.ends[end].consume(count * (round % 3) / 2, now);
+                assert!(world.ends[end].received() <= ROOM.1, "seed {seed}");
+            }
+            let some = world.wire.values().next().cloned().filter(|(_, packet)| packet.len() > 44);
+            if let Some((to, packet)) = some.filter(|_| world.random() % 3 == 0) {
+                let garbled = garbled(&mut world, &packet);
+                world.count += 1;
+                let key = (world.now + MILLISECOND, world.count);
+                world.wire.insert(key, (to, garbled));
+            }
+            if round == 400 {
+                world.ends[seed as usize % 2].close();
+            }
+        }
+    }
 }
