@@ -185,7 +185,7 @@ impl Flight {
             }
             record.mark = Mark::Arrived;
             self.arrived += record.len();
-            let record = record.clone();
+            let record = *record;
             self.arrives(&record, now, news);
         }
     }

@@ -350,7 +350,7 @@ fn garbled_segments_are_survived() {
                 assert!(world.ends[end].received() <= ROOM.1, "seed {seed}");
             }
             let some = world.wire.values().next().cloned().filter(|(_, packet)| packet.len() > 44);
-            if let Some((to, packet)) = some.filter(|_| world.random() % 3 == 0) {
+            if let Some((to, packet)) = some.filter(|_| world.random().is_multiple_of(3)) {
                 let garbled = garbled(&mut world, &packet);
                 world.count += 1;
                 let key = (world.now + MILLISECOND, world.count);
