@@ -1,8 +1,9 @@
 //! The attendant: a receiver that, while a guest makes many calls, does not sleep between them but looks at channels.
 //!
-//! Looking costs a core. There is at most one attendant, it attends only while a core idles, and leaves as soon as
-//! nobody calls for some time or others want its core; the calls then come as notifications again. An idle sandbox
-//! has none. Guests that it attends stay off its core.
+//! Looking costs a core. There is at most one attendant, it attends only while that costs less than the calls would
+//! cost as notifications, or while the core would idle, and leaves as soon as nobody calls for some time or others want
+//! its core; the calls then come as notifications again. An idle sandbox has none. Guests that it attends stay off its
+//! core.
 
 use super::placement::{self, Kept};
 use super::process::CopyMark;
@@ -18,14 +19,18 @@ use std::time::{Duration, Instant};
 /// How many threads it attends: each look takes time for each.
 const GUESTS_MAX: usize = 8;
 /// How long it waits for a call before it goes.
-const PATIENCE: Duration = Duration::from_micros(30);
+const PATIENCE: Duration = Duration::from_micros(60);
+/// How long it waits for the first one, whose guest has to wake on another core, which may be asleep.
+const FIRST_PATIENCE: Duration = Duration::from_micros(300);
 /// How often it looks at its own listener.
 const LISTEN_EVERY: Duration = Duration::from_micros(5);
-/// How often it looks whether it pays, and whether the host has a core to spare.
-const LOAD_EVERY: Duration = Duration::from_micros(500);
-/// It pays if so many calls come meanwhile: what is gained is some 2 us each, at the price of a core.
+/// How often it looks whether it pays.
+const WINDOW: Duration = Duration::from_micros(500);
+/// What a call costs that comes as a notification: more of the core's time than this is saved by nobody.
+const WORTH: Duration = Duration::from_micros(5);
+/// If a core would idle otherwise, it pays already if so many calls come meanwhile: each is answered some 2 us sooner.
 const PAYS: u64 = 40;
-/// An attendant that nothing kept busy lost its core if a look took so long.
+/// It has to share its core if it had to wait so long.
 const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
@@ -91,9 +96,10 @@ impl Attendants {
         drop(gone);
     }
 
-    /// Whether there would be more to run on the host than cores, with so many `more`.
-    fn is_crowded(&self, shared: &Shared, more: usize) -> bool {
-        !self.always && running(shared).is_none_or(|running| running + more > self.cores)
+    /// Whether there is more to run on the host than cores. A guest counts also while it waits for its answer: the
+    /// receiver may have taken its place before it slept.
+    fn is_crowded(&self, shared: &Shared) -> bool {
+        !self.always && running(shared).is_none_or(|running| running > self.cores)
     }
 
     /// The channels to look at, if there was a change since `version`.
@@ -145,11 +151,6 @@ pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: 
         return false;
     }
     if inner.current == 0 {
-        // The caller, and the guest once it is answered.
-        if attendants.is_crowded(shared, 1) {
-            inner.not_before = Some(now + PAUSE.0);
-            return false;
-        }
         inner.last += 1;
         inner.current = inner.last;
         inner.cpu = placement::current_cpu();
@@ -185,8 +186,7 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
 fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> u64 {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
-    let (mut called, mut listened, mut looked, mut load_at, mut was_crowded) = (start, start, start, start, false);
-    let mut taken_before = 0;
+    let (mut called, mut listened, mut window) = (start, start, Window::new(start, 0));
     while mark.replaced.load(Ordering::Relaxed) == 0 {
         shared.attendants.look_at(&mut version, &mut channels);
         let mut has_called = false;
@@ -198,30 +198,56 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> u64 {
             taken += 1;
             called = now;
         } else {
-            let is_lost = now - looked > LOST && !shared.attendants.always;
-            if now - called > PATIENCE || is_lost {
+            let patience = if taken == 0 { FIRST_PATIENCE } else { PATIENCE };
+            if now - called > patience {
                 break;
             }
             std::hint::spin_loop();
         }
-        looked = now;
         if now - listened > LISTEN_EVERY {
             if !receiver::serve_waiting(shared, family) {
                 break;
             }
             listened = now;
-            looked = Instant::now();
         }
-        if now - load_at > LOAD_EVERY {
-            let is_crowded = shared.attendants.is_crowded(shared, 0);
-            if is_crowded && was_crowded || taken - taken_before < PAYS {
+        if now - window.start > WINDOW {
+            if !shared.attendants.always && !window.pays(shared, now, taken) {
                 return 0;
             }
-            (load_at, was_crowded, taken_before) = (now, is_crowded, taken);
-            looked = Instant::now();
+            window = Window::new(now, taken);
         }
     }
     taken
+}
+
+/// A piece of an attendance, by which it is judged.
+struct Window {
+    start: Instant,
+    /// The thread's processor time.
+    cpu: Duration,
+    /// How many calls had been taken before.
+    taken: u64,
+}
+
+impl Window {
+    fn new(start: Instant, taken: u64) -> Window {
+        Window { start, cpu: thread_time(), taken }
+    }
+
+    /// Whether the core was well spent.
+    fn pays(&self, shared: &Shared, now: Instant, taken: u64) -> bool {
+        let (calls, cpu) = (taken - self.taken, thread_time() - self.cpu);
+        if (now - self.start).saturating_sub(cpu) > LOST {
+            return false;
+        }
+        cpu < WORTH * u32::try_from(calls).unwrap_or(u32::MAX) || calls > PAYS && !shared.attendants.is_crowded(shared)
+    }
+}
+
+/// Processor time of the calling thread.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 /// Takes a call and has the sentry see to it.

@@ -8,6 +8,7 @@
 
 mod attendant;
 mod frame;
+mod gate;
 mod local;
 mod placement;
 mod process;

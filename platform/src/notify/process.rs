@@ -1,5 +1,6 @@
 //! Host processes and the address spaces they see.
 
+use super::gate::Gate;
 use super::local::Local;
 use super::slots::{CHANNELS, SLOTS, SlotFile};
 use super::thread::NotifyThread;
@@ -25,6 +26,8 @@ pub(super) struct AddressSpace {
     pub(super) slots: Mutex<Slots>,
     /// What the guest answers itself.
     pub(super) local: Mutex<Local>,
+    /// Passed by who rewrites text and by who copies all of it.
+    pub(super) gate: Gate,
     stacks: Mutex<Stacks>,
 }
 
@@ -120,7 +123,7 @@ impl AddressSpace {
         let free = all.filter(|base| Some(*base) != current).collect();
         let stacks = Stacks { free, chunks: chunks.clone(), ..Stacks::default() };
         let local = Mutex::new(self.local.lock().clone());
-        AddressSpace { boot: self.boot.clone(), slots: Mutex::default(), local, stacks: Mutex::new(stacks) }
+        AddressSpace { boot: self.boot.clone(), local, stacks: Mutex::new(stacks), ..AddressSpace::default() }
     }
 
     pub(super) fn take_stack(&self) -> Option<u64> {

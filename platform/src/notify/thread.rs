@@ -350,7 +350,7 @@ impl NotifyThread {
         if !matches!(st.phase, Phase::Running) {
             return Err(Violation("a fault in the stub"));
         }
-        if signo == libc::SIGILL && self.repair(st) {
+        if (signo == libc::SIGILL || signo == libc::SIGTRAP) && self.repair(st, signo == libc::SIGTRAP) {
             return Ok(());
         }
         if ![libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP].contains(&signo) {
@@ -364,15 +364,13 @@ impl NotifyThread {
         Ok(())
     }
 
-    /// Someone jumped to the `syscall` of a site that is a jump now: has the call made where it is now.
-    fn repair(&self, st: &mut State) -> bool {
+    /// Someone met what the middle of a site is now, or the trap with which its rewriting begins: has it go on where the
+    /// site's code is now.
+    fn repair(&self, st: &mut State, is_trap: bool) -> bool {
         let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
-        let Some((rip, site, text)) = self.host.space.local.lock().moved(regs.rip) else { return false };
-        let mut found = text;
-        if !self.host.read_exact(site, &mut found) || found != text {
-            return false;
-        }
-        if !frame::set_registers(&self.host, st.uc, &Registers { rip, ..regs }) {
+        let moved = self.host.space.local.lock().moved_by_fault(regs.rip, is_trap);
+        let Some(moved) = moved.filter(|moved| self.is_there(moved)) else { return false };
+        if !frame::set_registers(&self.host, st.uc, &Registers { rip: moved.to, ..regs }) {
             return false;
         }
         self.let_go(st);

@@ -1,9 +1,9 @@
 //! Call sites that are rewritten, for they make calls often: those that a guest process answers itself, `getpid(2)`
 //! and its kin, and those whose calls go through a channel.
 //!
-//! The platform rewrites such a site (see [`thunk`]) while its process has one thread, and that one is stopped. Some
-//! pages of the process's own hold values with a table of pointers, and code. A process that changes any of it lies to
-//! itself. A value is never changed while it may be read: what is no longer true is *forgotten*, that is the sites
+//! The platform rewrites such a site (see [`thunk`]) while the thread that called is stopped. Others of its process may
+//! run: they meet no instruction then, and are led on. Some pages of the process's own hold values with a table of
+//! pointers, and code. A process that changes any of it lies to itself. A value is never changed while it may be read: what is no longer true is *forgotten*, that is the sites
 //! that need it go their slow way from then on; only a forked child, before it runs, gets values of its own.
 //!
 //! No debugger, signal handler or unwinder is shown an address in here: [`Local::seen`] says where a thread that was
@@ -17,12 +17,12 @@ use std::collections::HashMap;
 pub(super) use thunk::{BEFORE, BEHIND, has_channel};
 use thunk::{JUMP, Thunk};
 
-/// Values and table; addresses of both are in 0x60000–0x6ffff (see [`thunk::jump`]).
+/// Values and table.
 pub(super) const DATA: u64 = 0x6_0000;
 /// Code.
 pub(super) const CODE: u64 = 0x6_1000;
-const TABLE: u64 = DATA + 64;
-/// Size of the code: the rest of what the table may be in.
+/// In 0x60600–0x607ff (see [`thunk::jump`]).
+const TABLE: u64 = DATA + 0x600;
 pub(super) const CODE_SIZE: u64 = 0x4000;
 const BLOCK: u16 = 256;
 /// As many as the code has room for.
@@ -56,6 +56,19 @@ pub(super) struct Local {
 struct Site {
     at: u64,
     thunk: Thunk,
+    /// It looks as it is to look.
+    is_done: bool,
+}
+
+/// Where someone goes on who went into the middle of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// In its code.
+    pub(super) to: u64,
+    /// Where the site is.
+    pub(super) site: u64,
+    /// What it looks like, unless it is being rewritten: it may have been replaced.
+    pub(super) text: Option<[u8; JUMP]>,
 }
 
 /// What is to be written to rewrite a site.
@@ -70,6 +83,13 @@ pub(super) struct Rewrite {
     /// What the site becomes.
     pub(super) jump: [u8; JUMP],
     thunk: Thunk,
+}
+
+impl Rewrite {
+    /// The bytes of the jump that other threads may be about to run, each with where it goes. They are none.
+    pub(super) fn inner(&self) -> impl Iterator<Item = (u64, u8)> {
+        self.thunk.inner().filter_map(|at| Some((self.at + at as u64, *self.jump.get(at)?)))
+    }
 }
 
 impl Local {
@@ -112,8 +132,15 @@ impl Local {
 
     /// The code is in place; the site is not rewritten yet.
     pub(super) fn add(&mut self, rewrite: &Rewrite) {
-        self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone() });
+        self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone(), is_done: false });
         self.generation += 1;
+    }
+
+    /// The site that was added last has been rewritten.
+    pub(super) fn finish(&mut self) {
+        if let Some(site) = self.sites.last_mut() {
+            site.is_done = true;
+        }
     }
 
     /// A thread is given a channel.
@@ -162,14 +189,27 @@ impl Local {
         self.site_of_code(ip).map(|(site, _)| (site.at, site.at + site.thunk.site_len()))
     }
 
-    /// Someone goes to `ip`, into the middle of a site: where that is now, provided that the site still looks as it was
-    /// rewritten (its address, and its bytes).
-    pub(super) fn moved(&self, ip: u64) -> Option<(u64, u64, [u8; JUMP])> {
+    /// Where someone goes on who goes to `ip`, into the middle of a site.
+    pub(super) fn moved(&self, ip: u64) -> Option<Moved> {
+        self.find(ip, Thunk::entry_at)
+    }
+
+    /// Where someone goes on who met an instruction that is none at `ip`, or with `is_trap` the trap before it.
+    pub(super) fn moved_by_fault(&self, ip: u64, is_trap: bool) -> Option<Moved> {
+        if is_trap {
+            // What was there when it trapped may be the jump already.
+            self.find(ip.wrapping_sub(1), |thunk, offset| (offset == 0).then_some(thunk.slow))
+        } else {
+            self.find(ip, Thunk::entry_of_fault)
+        }
+    }
+
+    fn find(&self, ip: u64, entry: impl Fn(&Thunk, u64) -> Option<u16>) -> Option<Moved> {
         let mut sites = self.sites.iter().enumerate();
-        let entry_of = |site: &Site| ip.checked_sub(site.at).and_then(|offset| site.thunk.entry_at(offset));
-        let (n, at, entry) = sites.find_map(|(n, site)| Some((n, site.at, entry_of(site)?)))?;
+        let entry_of = |site: &Site| ip.checked_sub(site.at).and_then(|offset| entry(&site.thunk, offset));
+        let (n, site, entry) = sites.find_map(|(n, site)| Some((n, site, entry_of(site)?)))?;
         let to = CODE + n as u64 * u64::from(BLOCK) + u64::from(entry);
-        Some((to, at, thunk::jump(TABLE + 8 * n as u64)))
+        Some(Moved { to, site: site.at, text: site.is_done.then(|| thunk::jump(TABLE + 8 * n as u64)) })
     }
 }
 
@@ -221,6 +261,8 @@ mod tests {
         let rewrite = local.plan(u32::from(nr), 0x40_1007, &text).unwrap();
         assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
         local.add(&rewrite);
+        assert_eq!(local.moved_by_fault(rewrite.at + 1, true).unwrap().text, None);
+        local.finish();
         assert!(local.plan(u32::from(nr), 0x40_1007, &text).is_none());
         local
     }
@@ -234,8 +276,11 @@ mod tests {
         assert_eq!(local.seen(CODE + 39), 0x40_1007);
         assert_eq!(local.seen(CODE + 256), CODE + 256);
         assert_eq!(local.seen(0x40_1234), 0x40_1234);
-        assert_eq!(local.moved(0x40_1005), Some((CODE + 37, 0x40_1000, thunk::jump(TABLE))));
-        assert_eq!(local.moved(0x40_1000), None);
+        let moved = Moved { to: CODE + 37, site: 0x40_1000, text: Some(thunk::jump(TABLE)) };
+        assert_eq!(local.moved(0x40_1005), Some(moved));
+        assert_eq!(local.moved_by_fault(0x40_1005, false), Some(moved));
+        assert_eq!(local.moved_by_fault(0x40_1001, true), Some(Moved { to: CODE + 32, ..moved }));
+        assert_eq!((local.moved(0x40_1000), local.moved_by_fault(0x40_1000, false)), (None, None));
     }
 
     #[test]

@@ -264,8 +264,26 @@ impl Thunk {
             Some(self.slow + HEAD as u16)
         } else {
             // The bytes behind a longer site are untouched.
-            (offset == self.site_len() && self.head < HEAD).then(|| self.behind())
+            (offset == self.site_len() && self.is_short()).then(|| self.behind())
         }
+    }
+
+    /// Where in the code someone goes on who met an instruction that is none, `offset` bytes into the site.
+    pub(super) fn entry_of_fault(&self, offset: u64) -> Option<u16> {
+        // At its `syscall` a short site has become `and $imm32, %eax`, which leaves the number 0 alone, and then a part
+        // of the comparison that was behind it.
+        if self.is_short() && offset == self.head + 5 { self.entry_at(self.head) } else { self.entry_at(offset) }
+    }
+
+    /// The jump takes more room than the site has.
+    fn is_short(&self) -> bool {
+        self.head < HEAD
+    }
+
+    /// The bytes of the site at which a thread of several may be when it is rewritten, besides the first: those at
+    /// which the jump has no instructions.
+    pub(super) fn inner(&self) -> impl Iterator<Item = usize> {
+        [self.head, self.site_len()].into_iter().map(|at| at as usize).filter(|at| *at < JUMP)
     }
 
     /// The offsets of its code.
@@ -274,8 +292,8 @@ impl Thunk {
     }
 }
 
-/// What the site becomes: `jmp *entry`. Someone who jumps to its sixth byte, where the `syscall` was, meets 06, which
-/// is no instruction: `entry` lies in 0x60000–0x6ffff for that.
+/// What the site becomes: `jmp *entry`. Someone who jumps to its sixth byte, where the `syscall` was, or to the fifth,
+/// behind that of a short site, meets 06 or 07, which are no instructions: `entry` lies in 0x60600–0x607ff for that.
 pub(super) fn jump(entry: u64) -> [u8; JUMP] {
     let [a, b, c, d, ..] = entry.to_le_bytes();
     [0xff, 0x24, 0x25, a, b, c, d]
@@ -350,6 +368,8 @@ mod tests {
         assert_eq!(t.bytes[41..49], (AT + 7).to_le_bytes());
         assert_eq!([0, 5, 10, 32, 37, 39, 49].map(|at| t.seen_at(at)), [0, 0, 0, 0, 0, 7, 7]);
         assert_eq!((t.entry_at(5), t.entry_at(7), t.entry_at(2)), (Some(37), None, None));
+        assert_eq!((t.entry_of_fault(5), t.entry_of_fault(7)), (Some(37), None));
+        assert_eq!(t.inner().collect::<Vec<_>>(), [5]);
         // The flags are looked at, or may be.
         assert_eq!(of([MOV_EAX, 1, 0, 0, 0], &[0xc3]), None);
     }
@@ -363,10 +383,12 @@ mod tests {
         assert_eq!(t.bytes[47..55], (AT + 7 + 6).to_le_bytes());
         assert_eq!([37, 39, 45, 55].map(|at| t.seen_at(at)), [0, 4, 4, 4]);
         assert_eq!((t.entry_at(2), t.entry_at(4), t.entry_at(0)), (Some(37), Some(39), None));
+        assert_eq!([2, 4, 7].map(|at| t.entry_of_fault(at)), [Some(37), Some(39), Some(37)]);
+        assert_eq!(t.inner().collect::<Vec<_>>(), [2, 4]);
     }
 
     #[test]
     fn the_sixth_byte_of_a_rewritten_site_is_no_instruction() {
-        assert_eq!(jump(0x6_0040), [0xff, 0x24, 0x25, 0x40, 0, 0x06, 0]);
+        assert_eq!(jump(0x6_0640), [0xff, 0x24, 0x25, 0x40, 0x06, 0x06, 0]);
     }
 }

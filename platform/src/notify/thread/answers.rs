@@ -130,6 +130,10 @@ impl NotifyThread {
                 None => return Ok(Err(libc::ENOMEM)),
             },
         };
+        let _copying = match spec.kind {
+            CloneKind::Fork => Some(self.host.space.gate.enter().await),
+            CloneKind::ShareMemory | CloneKind::Thread => None,
+        };
         let space = match spec.kind {
             CloneKind::Fork => Arc::new(self.host.space.fork(self.stack)),
             CloneKind::ShareMemory | CloneKind::Thread => self.host.space.clone(),

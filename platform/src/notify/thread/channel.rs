@@ -6,7 +6,8 @@
 use super::super::attendant;
 use super::super::process::Slots;
 use super::super::slots::{Channel, SlotFile};
-use super::super::{frame, local};
+use super::super::local::{self, Moved};
+use super::super::frame;
 use super::orders::slot_orders;
 use super::{Checked, NotifyThread, Phase, State, Violation};
 use crate::{Event, Gone, Process, Registers, Syscall};
@@ -30,11 +31,15 @@ impl NotifyThread {
     /// Where the code is now of which a program thinks that it is at `ip`.
     pub(super) fn real(&self, ip: u64) -> u64 {
         let moved = self.host.space.local.lock().moved(ip);
-        let is_there = |site, text: &[u8]| {
-            let mut found = [0u8; size_of::<u64>()];
-            found.get_mut(..text.len()).is_some_and(|found| self.host.read_exact(site, found) && found == text)
-        };
-        moved.filter(|(_, site, text)| is_there(*site, text)).map_or(ip, |(to, ..)| to)
+        moved.filter(|moved| self.is_there(moved)).map_or(ip, |moved| moved.to)
+    }
+
+    /// Whether the site still is what it was made.
+    pub(super) fn is_there(&self, moved: &Moved) -> bool {
+        moved.text.is_none_or(|text| {
+            let mut found = text;
+            self.host.read_exact(moved.site, &mut found) && found == text
+        })
     }
 
     // ---- calls --------------------------------------------------------------------------------------------

@@ -17,6 +17,16 @@ fn map(start: u64, len: u64) -> Call {
     Call { nr: libc::SYS_mmap as u32, args: [start, len, READ_WRITE, flags as u64, u64::MAX, 0] }
 }
 
+/// `linux/membarrier.h`.
+const MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 5;
+const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 6;
+
+fn membarrier(command: u64) -> Call {
+    Call { nr: libc::SYS_membarrier as u32, args: [command, 0, 0, 0, 0, 0] }
+}
+
+const INT3: u8 = 0xcc;
+
 impl NotifyThread {
     /// Where the program is whose thread is at `ip`.
     pub(super) fn seen(&self, ip: u64) -> u64 {
@@ -38,12 +48,12 @@ impl NotifyThread {
             (is_busy, is_busy && has_channel(call.nr) && self.wants_channel(&st))
         };
         let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
-        wants_channel || is_frequent && self.is_alone() && self.plan(call).is_some()
+        wants_channel || is_frequent && self.may_rewrite() && self.plan(call).is_some()
     }
 
-    /// Whether nobody else runs in this memory.
-    fn is_alone(&self) -> bool {
-        self.host.live_threads() == 1 && std::sync::Arc::strong_count(&self.host.space) == 1
+    /// Whether no other process runs in this memory, and no thread of this one has to have its calls looked at.
+    fn may_rewrite(&self) -> bool {
+        std::sync::Arc::strong_count(&self.host.space) == 1 && !self.host.is_filtered()
     }
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
@@ -51,15 +61,25 @@ impl NotifyThread {
         if has_channel(call.nr) {
             self.open_channel().await?;
         }
-        if !self.is_alone() {
+        let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };
+        if !self.may_rewrite() {
             return Ok(());
         }
         let Some(rewrite) = self.plan(call) else { return Ok(()) };
+        let is_alone = self.host.live_threads() == 1;
         let text = rewrite.at & !(PAGE - 1);
         let is_mapped = self.host.space.local.lock().is_mapped;
-        let code = protect(CODE, CODE_SIZE, READ_WRITE);
-        let mut open = if is_mapped { vec![code] } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
-        open.push(protect(text, PAGE, READ_WRITE));
+        // Others may run what is being written to.
+        let open_prot = if is_alone { READ_WRITE } else { READ_WRITE | READ_EXEC };
+        let mut open = vec![protect(text, PAGE, open_prot)];
+        if is_mapped {
+            open.push(protect(CODE, CODE_SIZE, open_prot));
+        } else {
+            open.extend([map(DATA, PAGE), map(CODE, CODE_SIZE)]);
+        }
+        if !is_alone {
+            open.push(membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+        }
         let close = [protect(text, PAGE, READ_EXEC), protect(CODE, CODE_SIZE, READ_EXEC)];
         let opened = self.run_batch(&open, &[]).await?;
         let is_open = open.iter().zip(&opened).all(|(order, result)| match i64::from(order.nr) {
@@ -72,19 +92,41 @@ impl NotifyThread {
             return Ok(());
         }
         // In an order in which a site never leads to what is not there yet.
-        let is_written = (is_mapped || self.host.write_known(known))
+        let has_code = (is_mapped || self.host.write_known(known))
             && self.host.write_all(rewrite.code_at, &rewrite.code)
-            && self.add(&rewrite)
-            && self.host.write_all(rewrite.at, &rewrite.jump);
+            && self.add(&rewrite);
+        let is_written = has_code && (is_alone || self.write_inner(&rewrite).await?) && self.write_first(&rewrite);
         let closed = self.run_batch(&close, &[]).await?;
         if !is_written || closed.iter().any(|result| *result != 0) {
             // Half of a site is worse than none.
             self.host.kill();
             return Err(Gone);
         }
+        self.host.space.local.lock().finish();
         // It is stopped behind its call, where the jump may be now.
         let regs = self.raw_registers()?;
         if self.real(regs.rip) == regs.rip { Ok(()) } else { self.set_registers(&regs) }
+    }
+
+    /// Writes the jump but for its first byte, while other threads may be anywhere in the site: they meet a trap at its
+    /// beginning and no instructions further on, until they surely see the whole of it (Intel's manual, volume 3,
+    /// "Cross-Modifying Code").
+    async fn write_inner(&self, rewrite: &Rewrite) -> Result<bool, Gone> {
+        let mut are_written = self.host.write_all(rewrite.at, &[INT3]);
+        for (at, byte) in rewrite.inner() {
+            are_written &= self.host.write_all(at, &[byte]);
+        }
+        let barrier = [membarrier(MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE)];
+        are_written &= self.run_batch(&barrier, &[]).await? == [0];
+        let (_, rest) = rewrite.jump.split_at(1);
+        are_written &= self.host.write_all(rewrite.at + 1, rest);
+        Ok(are_written && self.run_batch(&barrier, &[]).await? == [0])
+    }
+
+    fn write_first(&self, rewrite: &Rewrite) -> bool {
+        let (first, rest) = rewrite.jump.split_at(1);
+        // The rest is there already if others may look.
+        self.host.write_all(rewrite.at + 1, rest) && self.host.write_all(rewrite.at, first)
     }
 
     fn add(&self, rewrite: &Rewrite) -> bool {
