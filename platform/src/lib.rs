@@ -242,6 +242,12 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     /// Nothing follows but [`Event::Gone`].
     fn exit(&self, wake: Option<u64>);
 
+    /// Reads its memory, as [`Process::read`]: with what its call has brought along, if that is nearer.
+    fn read(&self, addr: u64, dst: &mut [u8]) -> usize;
+
+    /// Writes to its memory, as [`Process::write`]: what its call writes may be there only when that is answered.
+    fn write(&self, addr: u64, src: &[u8]) -> usize;
+
     /// The process this thread runs in.
     fn process(&self) -> &Arc<dyn Process>;
 

@@ -9,8 +9,10 @@ const ENTRIES: &[&str] = &[
     "stub_restorer",
     "stub_sigreturned",
     "stub_channel",
+    "stub_channel_copy",
     "stub_channel_asked",
     "stub_channel_wait",
+    "stub_channel_unasked",
     "stub_channel_slow",
     "stub_channel_end",
 ];

@@ -22,6 +22,8 @@ const GUESTS_MAX: usize = 8;
 const PATIENCE: Duration = Duration::from_micros(60);
 /// How long it waits for the first one, whose guest has to wake on another core, which may be asleep.
 const FIRST_PATIENCE: Duration = Duration::from_micros(300);
+/// After how many looks it looks at the clock.
+const CLOCK_EVERY: u32 = 8;
 /// How often it looks at its own listener.
 const LISTEN_EVERY: Duration = Duration::from_micros(5);
 /// How often it looks whether it pays.
@@ -187,22 +189,27 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> u64 {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
     let (mut called, mut listened, mut window) = (start, start, Window::new(start, 0));
+    let (mut looks, mut has_called) = (0u32, false);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
         shared.attendants.look_at(&mut version, &mut channels);
-        let mut has_called = false;
+        let before = taken;
         for (thread, channel) in &channels {
-            has_called |= channel.has_request() && serve(shared, thread);
+            taken += u64::from(channel.has_request() && serve(shared, thread));
+        }
+        if taken == before {
+            std::hint::spin_loop();
+        } else {
+            has_called = true;
+        }
+        looks = looks.wrapping_add(1);
+        if !looks.is_multiple_of(CLOCK_EVERY) {
+            continue;
         }
         let now = Instant::now();
-        if has_called {
-            taken += 1;
+        if std::mem::take(&mut has_called) {
             called = now;
-        } else {
-            let patience = if taken == 0 { FIRST_PATIENCE } else { PATIENCE };
-            if now - called > patience {
-                break;
-            }
-            std::hint::spin_loop();
+        } else if now - called > if taken == 0 { FIRST_PATIENCE } else { PATIENCE } {
+            break;
         }
         if now - listened > LISTEN_EVERY {
             if !receiver::serve_waiting(shared, family) {

@@ -3,13 +3,14 @@
 //! Invariants kept here: the mapping lives as long as the `SlotFile`; the file's size is sealed, so no access can
 //! fault; the words are only touched as atomics, for the guest changes them at will and nothing is believed of them.
 
+use super::local::has_more_args;
 use super::sys;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use stub::abi::{CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, state};
+use stub::abi::{CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, state};
 
 /// How many threads of one process can be parked.
 pub(super) const SLOTS: u32 = ((CHANNELS_BASE - SLOTS_BASE) / SLOT_SIZE) as u32;
@@ -56,6 +57,16 @@ impl SlotFile {
         unsafe { word.cast().as_ref() }
     }
 
+    /// The words from the address on that is `guest` for the process, for `len` bytes.
+    fn words(&self, guest: u64, len: u64) -> &[AtomicU64] {
+        let end = guest + len;
+        assert!(guest >= SLOTS_BASE && end <= SLOTS_BASE + SLOTS_SIZE && guest.is_multiple_of(8) && len.is_multiple_of(8));
+        // SAFETY: in bounds of the mapping.
+        let first = unsafe { self.base.byte_add((guest - SLOTS_BASE) as usize) };
+        // SAFETY: mapped as long as this lives, and aligned; any bytes are an atomic integer.
+        unsafe { std::slice::from_raw_parts(first.cast().as_ptr(), len as usize / 8) }
+    }
+
     fn word(&self, slot: u32) -> &AtomicU32 {
         self.at(SlotFile::guest_address(slot))
     }
@@ -100,7 +111,8 @@ pub(super) struct Channel {
 /// What a guest asks for through its channel: its word, copied once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
-    pub(super) nr: u64,
+    pub(super) nr: u32,
+    /// 0 where the call has fewer.
     pub(super) args: [u64; 6],
     /// Where the code of the call's site goes on.
     pub(super) done: u64,
@@ -120,10 +132,10 @@ impl Channel {
     }
 
     fn state(&self) -> &AtomicU32 {
-        self.file.at(self.guest_address() + field::STATE)
+        self.field(field::STATE)
     }
 
-    fn field(&self, offset: u64) -> &AtomicU64 {
+    fn field<T: Atomic>(&self, offset: u64) -> &T {
         self.file.at(self.guest_address() + offset)
     }
 
@@ -156,9 +168,54 @@ impl Channel {
 
     /// What was asked for last.
     pub(super) fn request(&self) -> Request {
-        let word = |offset| self.field(offset).load(Ordering::Relaxed);
-        let args = [0, 8, 16, 24, 32, 40].map(|offset| word(field::ARGS + offset));
-        Request { nr: word(field::NR), args, done: word(field::DONE) }
+        let word = |offset| self.field::<AtomicU64>(offset).load(Ordering::Relaxed);
+        let half = |offset| self.field::<AtomicU32>(offset).load(Ordering::Relaxed);
+        let nr = half(field::NR);
+        let [a, b, c, d] = [0, 8, 16, 24].map(|offset| word(field::ARGS + offset));
+        let [e, f] = [0, 8].map(|offset| if has_more_args(nr) { word(field::MORE_ARGS + offset) } else { 0 });
+        Request { nr, args: [a, b, c, d, e, f], done: u64::from(half(field::DONE) & shape::ADDRESS) }
+    }
+
+    /// Length of the path that it brought along.
+    pub(super) fn path_len(&self) -> u64 {
+        self.field::<AtomicU32>(field::IN_LEN).load(Ordering::Relaxed).into()
+    }
+
+    /// The words that hold `len` bytes at `offset` in the channel, and how far into them those begin.
+    fn data(&self, offset: u64, len: usize) -> (&[AtomicU64], usize) {
+        let first = offset & !7;
+        let end = (offset + len as u64).next_multiple_of(8);
+        (self.file.words(self.guest_address() + first, end - first), (offset - first) as usize)
+    }
+
+    /// Copies from `offset` in the channel, each byte once.
+    pub(super) fn read(&self, offset: u64, dst: &mut [u8]) {
+        let (words, skip) = self.data(offset, dst.len());
+        let mut words = words.iter().map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        let (head, body) = dst.split_at_mut(dst.len().min((8 - skip) % 8));
+        if !head.is_empty() {
+            let word = words.next().unwrap_or_default();
+            head.copy_from_slice(&word[skip..skip + head.len()]);
+        }
+        for (chunk, word) in body.chunks_mut(8).zip(words) {
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    /// Copies to `offset` in the channel.
+    pub(super) fn write(&self, offset: u64, src: &[u8]) {
+        let (words, skip) = self.data(offset, src.len());
+        let (head, body) = src.split_at(src.len().min((8 - skip) % 8));
+        let mut words = words.iter();
+        if !head.is_empty() {
+            words.next().into_iter().for_each(|word| put(word, skip, head));
+        }
+        for (chunk, word) in body.chunks(8).zip(words) {
+            match chunk.try_into() {
+                Ok(whole) => word.store(u64::from_le_bytes(whole), Ordering::Relaxed),
+                Err(_) => put(word, 0, chunk),
+            }
+        }
     }
 
     /// Takes back a call that nobody has taken, of a thread that no longer waits for it.
@@ -173,9 +230,13 @@ impl Channel {
         let _ = state.compare_exchange(state::TAKEN, state::BLOCKED, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Answers the call that was taken; whether the next one may come through here too is said by `listens`.
-    pub(super) fn answer(&self, ret: i64, listens: bool) {
-        self.field(field::RET).store(ret.cast_unsigned(), Ordering::Relaxed);
+    /// Answers the call that was taken, and has its thread copy what it has `written` to where that belongs; whether the
+    /// next one may come through here too is said by `listens`.
+    pub(super) fn answer(&self, ret: i64, written: Option<(u64, u64)>, listens: bool) {
+        let (to, len) = written.unwrap_or_default();
+        self.field::<AtomicU64>(field::OUT_PTR).store(to, Ordering::Relaxed);
+        self.field::<AtomicU32>(field::OUT_LEN).store(len as u32, Ordering::Relaxed);
+        self.field::<AtomicU64>(field::RET).store(ret.cast_unsigned(), Ordering::Relaxed);
         let next = if listens { state::LISTENING } else { state::IDLE };
         if self.state().swap(next, Ordering::AcqRel) & state::ASLEEP != 0 {
             futex_wake(self.state());
@@ -188,9 +249,38 @@ impl Channel {
     }
 }
 
+/// Changes some bytes of a word that nobody else is to change meanwhile.
+fn put(word: &AtomicU64, at: usize, src: &[u8]) {
+    let mut bytes = word.load(Ordering::Relaxed).to_le_bytes();
+    bytes[at..at + src.len()].copy_from_slice(src);
+    word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+}
+
 impl Drop for SlotFile {
     fn drop(&mut self) {
         // SAFETY: our own mapping, of which no reference outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), SLOTS_SIZE as usize) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_of_a_channel_as_they_went_in() {
+        let file = Arc::new(SlotFile::new().unwrap());
+        let channel = Channel::new(&file, 3);
+        let all: Vec<u8> = (0..=255).cycle().take(1024).collect();
+        channel.write(field::OUT, &all);
+        for (at, len) in [(0, 1024), (0, 8), (1, 3), (5, 3), (5, 4), (7, 100), (8, 15), (1021, 3), (9, 0)] {
+            let mut out = vec![0; len];
+            channel.read(field::OUT + at as u64, &mut out);
+            assert_eq!(out, all[at..at + len]);
+            channel.write(field::OUT + at as u64, &out);
+        }
+        let mut out = vec![0; all.len()];
+        channel.read(field::OUT, &mut out);
+        assert_eq!(out, all);
     }
 }

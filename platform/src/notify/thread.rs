@@ -3,6 +3,7 @@
 //! Every notification is checked against the phase; one that the phase does not allow kills the process (M10).
 //! Answers of the host kernel (`ENOENT` for a caller that died or was interrupted) are normal everywhere.
 
+use super::local::Window;
 use super::process::{BootFacts, HostProcess, Slots};
 use super::slots::Channel;
 use super::{Family, Shared, frame, sys};
@@ -84,6 +85,8 @@ pub(super) struct State {
     slot: Option<u32>,
     /// The thread's channel, if it has one.
     pub(super) channel: Option<Channel>,
+    /// What the channel stands for: of the call that came through it last.
+    window: Window,
     /// What GS is to be when it goes on.
     pub(super) gs: Option<u64>,
     /// Somebody looks at the channel.
@@ -171,6 +174,7 @@ impl NotifyThread {
                 result: 0,
                 slot: None,
                 channel: None,
+                window: Window::default(),
                 gs: None,
                 is_attended: false,
                 streak: 0,
@@ -312,6 +316,7 @@ impl NotifyThread {
             }
             // The kick was under way when the call was made.
             Phase::InChannel(call) => {
+                self.close_window(st);
                 self.leave_listener(st);
                 self.park(st, call);
             }
@@ -351,6 +356,9 @@ impl NotifyThread {
             return Err(Violation("a fault in the stub"));
         }
         if (signo == libc::SIGILL || signo == libc::SIGTRAP) && self.repair(st, signo == libc::SIGTRAP) {
+            return Ok(());
+        }
+        if self.settle_copy(st, signo) {
             return Ok(());
         }
         if ![libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP].contains(&signo) {

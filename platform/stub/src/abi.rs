@@ -25,18 +25,73 @@ pub const CHANNEL_SIZE: u64 = 4096;
 /// The bits of an address above these are the same in all channels of a process.
 pub const CHANNELS_SHIFT: u32 = 19;
 
-/// Offsets into a channel.
+/// Offsets into a channel. What most calls need is in one line of the cache, and what some need in the next one.
 pub mod channel {
     /// A word of 32 bits: one of [`state`](super::state).
     pub const STATE: u64 = 0;
-    /// Number of the call.
-    pub const NR: u64 = 8;
-    /// Its six arguments.
-    pub const ARGS: u64 = 16;
-    /// Where the code of the call's site goes on behind the call.
-    pub const DONE: u64 = 64;
+    /// Number of the call, 32 bits.
+    pub const NR: u64 = 4;
+    /// Its first four arguments.
+    pub const ARGS: u64 = 8;
+    /// Where the code of the call's site goes on behind the call, and the call's shape, 32 bits.
+    pub const DONE: u64 = 40;
+    /// How much the call has written that the thread is to copy, 32 bits,
+    pub const OUT_LEN: u64 = 44;
+    /// and where to.
+    pub const OUT_PTR: u64 = 48;
     /// The call's result.
-    pub const RET: u64 = 72;
+    pub const RET: u64 = 56;
+    /// Its last two arguments.
+    pub const MORE_ARGS: u64 = 64;
+    /// The length of the path that the call has brought along, with its NUL; 0 if it has brought none. 32 bits.
+    pub const IN_LEN: u64 = 80;
+    /// What the call has brought along.
+    pub const IN: u64 = 88;
+    /// What it has written.
+    pub const OUT: u64 = 1152;
+    /// How much each can be. More costs less if the platform reaches for it: through a channel each byte goes from one
+    /// core's cache to another's twice.
+    pub const MOST: u64 = 1024;
+}
+
+/// Which memory a call reads and writes, so that its thread can copy it: fields of a word of ten bits.
+pub mod shape {
+    /// Where the word begins in what the code of a site has in `rcx`; below is an address.
+    pub const SHIFT: u32 = 20;
+    /// What is below.
+    pub const ADDRESS: u32 = (1 << SHIFT) - 1;
+    /// The argument that points to what is written, in the three lowest bits; [`NONE`] if nothing is.
+    pub const OUT_ARG: u32 = 0;
+    /// Its length: [`NEXT`], [`NEXT_EVENTS`], [`STAT`] or [`STATX`].
+    pub const OUT_LEN: u32 = 3;
+    /// The argument that points to what is read, in three bits, likewise.
+    pub const IN_ARG: u32 = 5;
+    /// Its length: [`NEXT`], [`EVENT`], [`PATH`] or [`NEXT_VECTORS`].
+    pub const IN_LEN: u32 = 8;
+    /// No such argument.
+    pub const NONE: u32 = 7;
+    /// A call that reads and writes nothing.
+    pub const PLAIN: u32 = NONE << OUT_ARG | NONE << IN_ARG;
+    /// The next argument is the length.
+    pub const NEXT: u32 = 0;
+    /// The next argument is the number of `epoll_event`s.
+    pub const NEXT_EVENTS: u32 = 1;
+    /// A `stat`.
+    pub const STAT: u32 = 2;
+    /// A `statx`, which the fifth argument points to whatever the shape says: the only one beyond the fourth.
+    pub const STATX: u32 = 3;
+    /// One `epoll_event`.
+    pub const EVENT: u32 = 1;
+    /// A string.
+    pub const PATH: u32 = 2;
+    /// The next argument is the number of `iovec`s.
+    pub const NEXT_VECTORS: u32 = 3;
+    /// Size of an `epoll_event`,
+    pub const EVENT_SIZE: u32 = 12;
+    /// of a `stat`,
+    pub const STAT_SIZE: u32 = 144;
+    /// and of a `statx`.
+    pub const STATX_SIZE: u32 = 256;
 }
 
 /// Values of a channel's word. The guest makes `LISTENING` a `REQUEST`; the platform does all else.

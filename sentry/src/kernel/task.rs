@@ -156,7 +156,7 @@ impl Task {
             group: group.clone(),
             tid: AtomicI32::new(parts.tid),
             me: me.clone(),
-            mem: RwLock::new(UserMemory::new(parts.thread.process().clone())),
+            mem: RwLock::new(UserMemory::of(parts.thread.clone())),
             thread: RwLock::new(parts.thread),
             creds: RwLock::new(parts.creds),
             files: RwLock::new(parts.files),
@@ -205,7 +205,7 @@ impl Task {
 
     /// Continues in another host thread (`execve`).
     pub(super) fn set_thread(&self, thread: Arc<dyn Thread>) {
-        *self.mem.write() = UserMemory::new(thread.process().clone());
+        *self.mem.write() = UserMemory::of(thread.clone());
         *self.thread.write() = thread;
         self.detached.store(false, Ordering::Relaxed);
     }

@@ -3,7 +3,7 @@
 //! Everything here copies once; what was copied is then checked and used, never read again.
 
 use crate::errno::{Errno, SysResult};
-use platform::Process;
+use platform::{Process, Thread};
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -33,12 +33,19 @@ const PAGE: u64 = 4096;
 #[derive(Debug, Clone)]
 pub struct UserMemory {
     process: Arc<dyn Process>,
+    /// The thread whose calls it is used by.
+    thread: Option<Arc<dyn Thread>>,
 }
 
 impl UserMemory {
     /// The memory behind `process`.
     pub fn new(process: Arc<dyn Process>) -> UserMemory {
-        UserMemory { process }
+        UserMemory { process, thread: None }
+    }
+
+    /// The memory of `thread`, for its calls.
+    pub fn of(thread: Arc<dyn Thread>) -> UserMemory {
+        UserMemory { process: thread.process().clone(), thread: Some(thread) }
     }
 
     /// Whether the process has ended.
@@ -51,7 +58,11 @@ impl UserMemory {
         if dst.is_empty() {
             return Ok(0);
         }
-        match self.process.read(addr.0, dst) {
+        let got = match &self.thread {
+            Some(thread) => thread.read(addr.0, dst),
+            None => self.process.read(addr.0, dst),
+        };
+        match got {
             0 => Err(Errno::FAULT),
             n => Ok(n),
         }
@@ -62,7 +73,11 @@ impl UserMemory {
         if src.is_empty() {
             return Ok(0);
         }
-        match self.process.write(addr.0, src) {
+        let put = match &self.thread {
+            Some(thread) => thread.write(addr.0, src),
+            None => self.process.write(addr.0, src),
+        };
+        match put {
             0 => Err(Errno::FAULT),
             n => Ok(n),
         }

@@ -10,12 +10,14 @@
 //! stopped in such code is in terms of its program.
 
 mod thunk;
+mod window;
 
 use super::process::HostProcess;
 use crate::{Fact, Known};
 use std::collections::HashMap;
-pub(super) use thunk::{BEFORE, BEHIND, has_channel};
+pub(super) use thunk::{BEFORE, BEHIND, has_channel, has_more_args};
 use thunk::{JUMP, Thunk};
+pub(super) use window::Window;
 
 /// Values and table.
 pub(super) const DATA: u64 = 0x6_0000;

@@ -4,7 +4,9 @@
 //! of pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
 //! *fast* loads the answer from memory, or makes the call through the thread's channel; *slow* does what the site did.
 
+use super::window::shape_of;
 use std::ops::Range;
+use stub::abi::shape;
 
 /// Bytes of a site that become the jump.
 pub(super) const JUMP: usize = 7;
@@ -125,6 +127,23 @@ pub(in super::super) fn has_channel(nr: u32) -> bool {
     CHANNEL_CALLS.contains(&i64::from(nr))
 }
 
+/// Whether such a call has more than four arguments.
+pub(in super::super) fn has_more_args(nr: u32) -> bool {
+    matches!(
+        i64::from(nr),
+        libc::SYS_select
+            | libc::SYS_sendto
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmmsg
+            | libc::SYS_setsockopt
+            | libc::SYS_getsockopt
+            | libc::SYS_epoll_pwait
+            | libc::SYS_preadv2
+            | libc::SYS_pwritev2
+            | libc::SYS_statx
+    )
+}
+
 /// Code for one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Thunk {
@@ -151,11 +170,12 @@ impl Thunk {
         if let (true, Some(value)) = (loads_number, value_of(nr)) {
             Some(Thunk::of_one(head, value, end, values_at))
         } else if loads_number && frees_flags && has_channel(nr) {
-            Some(Thunk::of_channel(HEAD, head, &[], end, code_at))
+            Some(Thunk::of_channel(nr, HEAD, head, &[], end, code_at))
         } else if head.ends_with(&XOR_EAX) && rest.starts_with(&CMP_RAX_MORE) && i64::from(nr) == libc::SYS_read {
             let [a, b] = XOR_EAX;
             let [c, d, e] = NOP;
-            Some(Thunk::of_channel(XOR_EAX.len() as u64, &[a, b, c, d, e], rest.get(..CMP_RAX.len())?, end, code_at))
+            let head = [a, b, c, d, e];
+            Some(Thunk::of_channel(nr, XOR_EAX.len() as u64, &head, rest.get(..CMP_RAX.len())?, end, code_at))
         } else if *head == MOV_R9 && rest.starts_with(&CMP_RAX) {
             Some(Thunk::of_all(head, end, values_at))
         } else {
@@ -181,11 +201,12 @@ impl Thunk {
     }
 
     /// A site whose call goes through the channel. `tail`: instructions behind the site that its jump cuts.
-    fn of_channel(site_head: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
-        let mut t = Thunk { head: site_head, ..Thunk::empty(SLOW_OF_ONE) };
+    fn of_channel(nr: u32, head_len: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
+        let mut t = Thunk { head: head_len, ..Thunk::empty(SLOW_OF_ONE) };
         t.bytes.extend(head);
         t.bytes.push(MOV_ECX);
-        t.bytes.extend((code_at as u32 + u32::from(t.behind())).to_le_bytes());
+        let behind = code_at as u32 + u32::from(t.behind());
+        t.bytes.extend((behind | shape_of(nr) << shape::SHIFT).to_le_bytes());
         t.bytes.push(JMP);
         let next = code_at + t.bytes.len() as u64 + 4;
         t.bytes.extend((stub::entry::CHANNEL.wrapping_sub(next) as u32).to_le_bytes());
@@ -360,7 +381,7 @@ mod tests {
     fn a_site_of_the_channel_leads_into_the_stub_and_behind_itself() {
         let t = of([MOV_EAX, 1, 0, 0, 0], &CMP_RAX_MORE).unwrap();
         assert_eq!(t.bytes[..6], [MOV_EAX, 1, 0, 0, 0, MOV_ECX]);
-        assert_eq!(t.bytes[6..10], 0x6_1127u32.to_le_bytes());
+        assert_eq!(t.bytes[6..10], (0x6_1127u32 | shape_of(1) << 20).to_le_bytes());
         assert_eq!(t.bytes[10], JMP);
         let distance = u32::from_le_bytes(*t.bytes[11..].first_chunk().unwrap());
         assert_eq!(0x6_110f_u32.wrapping_add(distance), stub::entry::CHANNEL as u32);

@@ -464,6 +464,14 @@ impl Thread for NotifyThread {
         self.die(&mut st);
     }
 
+    fn read(&self, addr: u64, dst: &mut [u8]) -> usize {
+        self.read_window(addr, dst).unwrap_or_else(|| self.host.read(addr, dst))
+    }
+
+    fn write(&self, addr: u64, src: &[u8]) -> usize {
+        self.write_window(addr, src).unwrap_or_else(|| self.host.write(addr, src))
+    }
+
     fn process(&self) -> &Arc<dyn Process> {
         &self.process
     }

@@ -6,19 +6,22 @@
 use super::super::attendant;
 use super::super::process::Slots;
 use super::super::slots::{Channel, SlotFile};
-use super::super::local::{self, Moved};
+use super::super::local::{self, Moved, Window};
 use super::super::frame;
 use super::orders::slot_orders;
-use super::{Checked, NotifyThread, Phase, State, Violation};
+use super::{BUSY, Checked, NotifyThread, Phase, State, Violation};
 use crate::{Event, Gone, Process, Registers, Syscall};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 use stub::{abi, entry};
 
-/// The code before a call is made, while it waits, and when it could not be made.
-const BEFORE: Range<u64> = entry::CHANNEL..entry::CHANNEL_ASKED;
-const WAITING: Range<u64> = entry::CHANNEL_WAIT..entry::CHANNEL_SLOW;
+/// The code before a call is made, while what it reads is copied, while it waits, and when it could not be made.
+const BEFORE: Range<u64> = entry::CHANNEL..entry::CHANNEL_COPY;
+const COPYING: Range<u64> = entry::CHANNEL_COPY..entry::CHANNEL_ASKED;
+const WAITING: Range<u64> = entry::CHANNEL_WAIT..entry::CHANNEL_UNASKED;
 const SLOW: Range<u64> = entry::CHANNEL_SLOW..entry::CHANNEL_END;
+const EFAULT: i64 = -(libc::EFAULT as i64);
 /// EFLAGS.
 const ZERO_FLAG: u64 = 1 << 6;
 
@@ -48,15 +51,15 @@ impl NotifyThread {
     pub(in super::super) fn take_request(self: &Arc<Self>, st: &mut State) -> bool {
         let (Phase::Running, Some(channel)) = (&st.phase, &st.channel) else { return false };
         let Some(request) = channel.take() else { return false };
-        let nr = request.nr as u32;
+        let nr = request.nr;
         if !local::has_channel(nr) {
             tracing::warn!(pid = self.host.pid, tid = self.tid, nr, "guest process killed: a call not of its channel");
             self.host.kill();
             return false;
         }
         let ip = self.site(request.done).map_or(request.done, |(_, end)| end);
-        st.note_call();
         let call = Syscall { nr, args: request.args, ip };
+        st.window = Window::new(&call, || channel.path_len());
         st.phase = Phase::InChannel(call);
         NotifyThread::set_event(st, Event::Syscall(call));
         true
@@ -66,7 +69,7 @@ impl NotifyThread {
     pub(super) fn answer_channel(&self, st: &mut State, ret: i64) -> bool {
         let (Phase::InChannel(call), Some(channel)) = (&st.phase, &st.channel) else { return false };
         st.last = (call.ip, ret);
-        channel.answer(ret, self.may_listen(st));
+        channel.answer(ret, st.window.left(), self.may_listen(st));
         st.phase = Phase::Running;
         true
     }
@@ -109,25 +112,107 @@ impl NotifyThread {
         let Some(channel) = &st.channel else { return Ok(()) };
         const UNREADABLE: Violation = Violation("its frame cannot be read");
         let regs = frame::registers(&self.host, st.uc).ok_or(UNREADABLE)?;
-        let has_asked = match regs.rip {
-            entry::CHANNEL_ASKED => regs.eflags & ZERO_FLAG != 0,
-            rip if WAITING.contains(&rip) => true,
-            rip if BEFORE.contains(&rip) || SLOW.contains(&rip) => false,
+        let is_set = match regs.rip {
+            // What `rcx` and the channel say is the guest's word, to harm itself with.
+            rip if BEFORE.contains(&rip) || SLOW.contains(&rip) => {
+                let site = self.site(regs.rcx & u64::from(abi::shape::ADDRESS));
+                site.is_none_or(|(at, _)| self.set(st, &Registers { rip: at, rcx: at, ..regs }))
+            }
+            rip if COPYING.contains(&rip) || rip == entry::CHANNEL_UNASKED => self.take_back(st, channel, &regs),
+            entry::CHANNEL_ASKED if regs.eflags & ZERO_FLAG == 0 => self.take_back(st, channel, &regs),
+            rip if (rip == entry::CHANNEL_ASKED || WAITING.contains(&rip)) && channel.withdraw() => {
+                self.take_back(st, channel, &regs)
+            }
+            rip if rip == entry::CHANNEL_ASKED || WAITING.contains(&rip) => {
+                let ret = if self.deliver(st) { st.last.1 } else { EFAULT };
+                self.take_on(st, channel, &regs, ret)
+            }
             _ => return Ok(()),
         };
-        let is_set = if !has_asked {
-            // What `rcx` says is the guest's word, to harm itself with.
-            self.site(regs.rcx).is_none_or(|(at, _)| self.set(st, &Registers { rip: at, rcx: at, ..regs }))
-        } else if channel.withdraw() {
-            let request = channel.request();
-            let at = self.site(request.done).map_or(regs.rip, |(at, _)| at);
-            self.set(st, &with_arguments(Registers { rip: at, rcx: at, ..regs }, &request.args))
-        } else {
-            let (ip, ret) = st.last;
-            let regs = with_arguments(regs, &channel.request().args);
-            self.set(st, &Registers { rip: self.real(ip), rcx: ip, rax: ret.cast_unsigned(), ..regs })
-        };
         if is_set { Ok(()) } else { Err(Violation("its frame cannot be written")) }
+    }
+
+    /// Back to the site whose call has not been made.
+    fn take_back(&self, st: &State, channel: &Channel, regs: &Registers) -> bool {
+        let request = channel.request();
+        let at = self.site(request.done).map_or(regs.rip, |(at, _)| at);
+        self.set(st, &with_arguments(Registers { rip: at, rcx: at, ..*regs }, &channel.request().args))
+    }
+
+    /// On behind the site whose call has been answered.
+    fn take_on(&self, st: &State, channel: &Channel, regs: &Registers, ret: i64) -> bool {
+        let (ip, _) = st.last;
+        let regs = with_arguments(*regs, &channel.request().args);
+        self.set(st, &Registers { rip: self.real(ip), rcx: ip, rax: ret.cast_unsigned(), ..regs })
+    }
+
+    /// A thread faulted: if that was while its call's memory was copied, has it make the call the other way, or the call
+    /// fail.
+    pub(super) fn settle_copy(&self, st: &mut State, signo: i32) -> bool {
+        let Some(channel) = st.channel.as_ref().filter(|_| [libc::SIGSEGV, libc::SIGBUS].contains(&signo)) else {
+            return false;
+        };
+        let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
+        let is_settled = if COPYING.contains(&regs.rip) {
+            let request = channel.request();
+            let slow = request.done.wrapping_sub(local::BEFORE);
+            self.site(request.done).is_some()
+                && self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, &channel.request().args))
+        } else {
+            // Some of it may have been written: another thread took the memory away meanwhile.
+            WAITING.contains(&regs.rip) && self.take_on(st, channel, &regs, EFAULT)
+        };
+        if is_settled {
+            self.let_go(st);
+        }
+        is_settled
+    }
+
+    // ---- memory -------------------------------------------------------------------------------------------
+
+    /// As much of `dst` as the call has brought along.
+    pub(super) fn read_window(&self, addr: u64, dst: &mut [u8]) -> Option<usize> {
+        let mut st = self.lock();
+        if !matches!(st.phase, Phase::InChannel(_)) {
+            return None;
+        }
+        if st.window.has_left(addr, dst.len() as u64) {
+            self.close_window(&mut st);
+        }
+        let (at, len) = st.window.read(addr, dst.len() as u64)?;
+        let dst = dst.get_mut(..len as usize)?;
+        st.channel.as_ref()?.read(at, dst);
+        Some(dst.len())
+    }
+
+    /// Leaves `src` in the channel, if the thread can copy it from there.
+    pub(super) fn write_window(&self, addr: u64, src: &[u8]) -> Option<usize> {
+        let mut st = self.lock();
+        if !matches!(st.phase, Phase::InChannel(_)) {
+            return None;
+        }
+        let Some(at) = st.window.write(addr, src.len() as u64) else {
+            if st.window.has_left(addr, src.len() as u64) {
+                self.close_window(&mut st);
+            }
+            return None;
+        };
+        st.channel.as_ref()?.write(at, src);
+        Some(src.len())
+    }
+
+    /// Copies what the call has written and its thread has not copied. False if that cannot be.
+    fn deliver(&self, st: &State) -> bool {
+        let (Some((to, len)), Some(channel)) = (st.window.left(), &st.channel) else { return true };
+        let mut bytes = vec![0; len as usize];
+        channel.read(abi::channel::OUT, &mut bytes);
+        self.host.write_all(to, &bytes)
+    }
+
+    /// The channel no longer stands for any memory of the call under way.
+    pub(super) fn close_window(&self, st: &mut State) {
+        self.deliver(st);
+        st.window = Window::default();
     }
 
     fn set(&self, st: &State, regs: &Registers) -> bool {
@@ -207,6 +292,8 @@ impl NotifyThread {
     pub(in super::super) fn end_attention(&self, st: &mut State) {
         if std::mem::take(&mut st.is_attended) {
             self.shared.attendants.forget(self);
+            // It has made many calls, and may be attended again at once.
+            (st.since, st.streak) = (Instant::now(), BUSY);
             let is_quiet = st.channel.as_ref().is_none_or(Channel::stop_listening);
             if !is_quiet && let Some(this) = self.me.upgrade() {
                 this.take_request(st);
@@ -215,8 +302,8 @@ impl NotifyThread {
     }
 }
 
-/// `regs` with the arguments of a call as they were when it was made.
+/// `regs` with the arguments of a call as they were when it was made: those that the channel's code changes.
 fn with_arguments(regs: Registers, args: &[u64; 6]) -> Registers {
-    let [rdi, rsi, rdx, r10, r8, r9] = *args;
-    Registers { rdi, rsi, rdx, r10, r8, r9, ..regs }
+    let [rdi, rsi, rdx, r10, ..] = *args;
+    Registers { rdi, rsi, rdx, r10, ..regs }
 }

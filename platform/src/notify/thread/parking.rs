@@ -78,6 +78,9 @@ impl NotifyThread {
 
     /// Ends a call with `outcome`, wherever its thread waits. False if it is in the listener: the caller answers.
     pub(super) fn end_elsewhere(self: &Arc<Self>, st: &mut State, outcome: Outcome) -> bool {
+        if matches!(st.phase, Phase::InChannel(_)) {
+            self.close_window(st);
+        }
         match &mut st.phase {
             Phase::InChannel(call) => {
                 st.phase = Phase::Parking(*call, Some(outcome));
