@@ -228,6 +228,9 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>>;
 
+    /// Whether the call under way came through shared memory.
+    fn is_fast(&self) -> bool;
+
     /// Whether the call under way comes from a place that makes it so often that [`rewrite`](Self::rewrite) pays.
     fn is_hot(&self, call: &Syscall) -> bool;
 

@@ -62,6 +62,8 @@ pub(crate) struct Handles {
     /// What there is of a network besides `lo`.
     pub(crate) network: NetworkSpec,
     pub(crate) strace: Option<OwnedFd>,
+    pub(crate) stats: Option<OwnedFd>,
+    pub(crate) metrics: Option<OwnedFd>,
     pub(crate) debug_log: Option<OwnedFd>,
 }
 
@@ -69,7 +71,7 @@ impl Handles {
     /// All of them.
     pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
         let network = self.network.interfaces.iter().map(|i| &i.socket).chain(&self.network.resolver);
-        let some = [&self.strace, &self.debug_log].into_iter().flatten();
+        let some = [&self.strace, &self.stats, &self.metrics, &self.debug_log].into_iter().flatten();
         let own = self.sentry_cgroups.iter().chain(some).chain(network).chain([&self.control]);
         own.map(AsRawFd::as_raw_fd).chain(self.container.raw_fds()).collect()
     }
@@ -112,6 +114,8 @@ pub(crate) fn confine(
     Ok(SandboxConfig {
         container,
         strace: handles.strace,
+        stats: handles.stats,
+        metrics: handles.metrics,
         debug_log: handles.debug_log,
         platform: walls.platform,
         fast_path: walls.fast_path,

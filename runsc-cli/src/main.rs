@@ -45,6 +45,12 @@ struct Globals {
     /// Write each system call of the program, decoded, to the debug log (standard error without one)
     #[arg(long, global = true)]
     strace: bool,
+    /// Say at the end what each system call cost, in the debug log (standard error without one)
+    #[arg(long, global = true)]
+    stats: bool,
+    /// Write what each system call cost to FILE at the end, as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    metrics: Option<PathBuf>,
     /// Write what the sandbox has to say about itself to FILE
     #[arg(long, global = true, value_name = "FILE")]
     debug_log: Option<PathBuf>,

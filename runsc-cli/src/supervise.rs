@@ -18,6 +18,7 @@ use sentry::boot::protocol::{self, Reply, Request};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Exit status after `--timeout`, as of timeout(1).
@@ -173,6 +174,8 @@ impl Sandbox {
             control: theirs,
             network: beside.network,
             strace: globals.strace.then(|| log_file(globals)).transpose()?,
+            stats: globals.stats.then(|| log_file(globals)).transpose()?,
+            metrics: globals.metrics.as_deref().map(metrics_file).transpose()?,
             debug_log: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
         };
         // Without the right to make mounts we make it ourselves: whoever makes a user namespace has it there.
@@ -416,6 +419,11 @@ fn log_file(globals: &Globals) -> Result<OwnedFd> {
         }
         None => std::io::stderr().as_fd().try_clone_to_owned().context("cannot duplicate standard error"),
     }
+}
+
+fn metrics_file(path: &Path) -> Result<OwnedFd> {
+    let file = OpenOptions::new().create(true).write(true).truncate(true).open(path);
+    Ok(file.with_context(|| format!("--metrics {}", path.display()))?.into())
 }
 
 /// Lets go of the program's input and output, so that the other ends see it close them.

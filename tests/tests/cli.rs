@@ -195,3 +195,25 @@ fn the_table_of_calls_is_shown() -> Result<()> {
     assert!(text.starts_with('[') && text.contains("\"openat\"") && text.ends_with(']'));
     Ok(())
 }
+
+#[test]
+fn statistics_count_what_was_called() -> Result<()> {
+    let scratch = Scratch::new("stats")?;
+    let json = scratch.path().join("metrics.json");
+    let metrics = json.to_str().context("path")?;
+    let script = "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); done >/dev/null; sleep 0.2";
+    let output = runsc_do(&["--stats", "--metrics", metrics, "--", "sh", "-c", script])?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(&json)?)?;
+    let calls = report["calls"].as_array().context("calls")?;
+    let call = |name: &str| calls.iter().find(|call| call["name"] == name).with_context(|| format!("no {name}"));
+    let count = |name: &str, field: &str| anyhow::Ok(call(name)?[field].as_u64().context("a number")?);
+    assert!((100..200).contains(&count("write", "count")?), "{report}");
+    assert_eq!(count("write", "fast")? + count("write", "notified")?, count("write", "count")?);
+    // The shell waits for `sleep`, which waits for the clock.
+    assert!(count("clock_nanosleep", "blocked")? == 1 && count("clock_nanosleep", "p50_ns")? > 150_000_000, "{report}");
+    assert!(count("wait4", "total_ns")? > 150_000_000, "{report}");
+    let table = stderr(&output);
+    assert!(table.lines().any(|line| line.starts_with("write ")) && table.contains("the sentry: "), "{table}");
+    Ok(())
+}

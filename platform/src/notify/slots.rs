@@ -60,7 +60,9 @@ impl SlotFile {
     /// The words from the address on that is `guest` for the process, for `len` bytes.
     fn words(&self, guest: u64, len: u64) -> &[AtomicU64] {
         let end = guest + len;
-        assert!(guest >= SLOTS_BASE && end <= SLOTS_BASE + SLOTS_SIZE && guest.is_multiple_of(8) && len.is_multiple_of(8));
+        assert!(
+            guest >= SLOTS_BASE && end <= SLOTS_BASE + SLOTS_SIZE && guest.is_multiple_of(8) && len.is_multiple_of(8)
+        );
         // SAFETY: in bounds of the mapping.
         let first = unsafe { self.base.byte_add((guest - SLOTS_BASE) as usize) };
         // SAFETY: mapped as long as this lives, and aligned; any bytes are an atomic integer.

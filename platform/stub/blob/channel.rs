@@ -49,7 +49,7 @@ pub extern "C" fn stub_channel() -> ! {
         "shr ecx, {shape}",
         "cmp ecx, {plain}",
         "je 4f",
-        // What is to be written to: whether it can be, by its last byte and its first.
+        // What is to be written to: whether it can be, by its first byte, and its last one if that is in another page.
         "mov eax, ecx",
         "and eax, 7",
         "cmp eax, {none}",
@@ -75,8 +75,12 @@ pub extern "C" fn stub_channel() -> ! {
         "cmova rdx, rax",
         "test rdx, rdx",
         "jz 2f",
-        "lock or byte ptr [rdi + rdx - 1], 0",
         "lock or byte ptr [rdi], 0",
+        "lea rax, [rdi + rdx - 1]",
+        "xor rdi, rax",
+        "shr rdi, 12",
+        "jz 2f",
+        "lock or byte ptr [rax], 0",
         // What is to be read.
         "2:",
         "shr ecx, {in_arg}",

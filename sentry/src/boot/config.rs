@@ -73,6 +73,10 @@ pub struct SandboxConfig {
     pub container: ContainerConfig,
     /// `--strace`: where decoded calls are written, a line each.
     pub strace: Option<OwnedFd>,
+    /// `--stats`: where a table of what calls cost is written at the end.
+    pub stats: Option<OwnedFd>,
+    /// `--metrics`: where the same goes as JSON.
+    pub metrics: Option<OwnedFd>,
     /// `--debug-log`: where the sentry's own log goes.
     pub debug_log: Option<OwnedFd>,
     /// How guest threads are intercepted.

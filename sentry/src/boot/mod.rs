@@ -12,6 +12,7 @@ use crate::executor;
 use crate::fs;
 use crate::fs::devpts::relay::Relay;
 use crate::net;
+use crate::stats;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
 use config::{PlatformKind, SandboxConfig, SeccompMode};
@@ -42,6 +43,7 @@ pub fn run(config: SandboxConfig) -> i32 {
             if let Some(terminal) = terminal {
                 terminal.flush();
             }
+            stats::finish();
             ended
         }
         Err(e) => Err(e),
@@ -116,6 +118,9 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let fast_path = if config.strace.is_some() { FastPath::Off } else { config.fast_path };
     if let Some(out) = config.strace {
         strace::start(out);
+    }
+    if config.stats.is_some() || config.metrics.is_some() {
+        stats::start(config.stats, config.metrics);
     }
     let fatal = |why: &str| end(Err(why.to_owned()));
     let procfs = config.procfs.try_clone().map_err(|e| failed("cannot duplicate a descriptor", e))?;

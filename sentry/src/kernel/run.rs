@@ -4,7 +4,7 @@ use super::signal::{SigInfo, StoppedIn, deliver};
 use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
 use crate::seccomp::{self, Verdict};
-use crate::{executor, strace, syscalls};
+use crate::{executor, stats, strace, syscalls};
 use platform::{Event, Gone, Known, Syscall};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,10 +76,14 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     }
     t.enter_call(call.nr);
     let trace = strace::enter(t, call.nr, call.args);
-    let result = match seccomp::judge(t, call.nr, call.ip, call.args) {
+    let timing = stats::enter(call.nr, || t.thread().is_fast());
+    let (result, has_waited) = match seccomp::judge(t, call.nr, call.ip, call.args) {
         Verdict::Allow => until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?,
-        refused => refuse(t, &call, refused).await,
+        refused => (refuse(t, &call, refused).await, false),
     };
+    if let Some(timing) = timing {
+        timing.exit(has_waited);
+    }
     if let Some(trace) = trace {
         trace.exit(t, &result);
     }
@@ -165,13 +169,18 @@ async fn rewrite(t: &Task, call: &Syscall, ret: i64) -> Result<(), Gone> {
     go_on(t, StoppedIn::Call(call.nr, None), None).await
 }
 
-/// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time.
-async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<SysResult, Gone> {
+/// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time. Its result, and
+/// whether it had to wait.
+async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<(SysResult, bool), Gone> {
     let mut handler = pin!(handler);
+    let mut has_waited = false;
     poll_fn(|cx| match handler.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Ready(result) => Poll::Ready(Ok((result, has_waited))),
         Poll::Pending if t.is_gone() => Poll::Ready(Err(Gone)),
-        Poll::Pending => Poll::Pending,
+        Poll::Pending => {
+            has_waited = true;
+            Poll::Pending
+        }
     })
     .await
 }

@@ -415,6 +415,10 @@ impl Thread for NotifyThread {
         Box::pin(self.clone_inner(spec))
     }
 
+    fn is_fast(&self) -> bool {
+        matches!(self.lock().phase, Phase::InChannel(_))
+    }
+
     fn is_hot(&self, call: &Syscall) -> bool {
         self.wants_rewrite(call)
     }

@@ -4,10 +4,10 @@
 //! thread that is stopped in the channel's code is in terms of its program is decided here (the code says how).
 
 use super::super::attendant;
+use super::super::frame;
+use super::super::local::{self, Moved, Window};
 use super::super::process::Slots;
 use super::super::slots::{Channel, SlotFile};
-use super::super::local::{self, Moved, Window};
-use super::super::frame;
 use super::orders::slot_orders;
 use super::{BUSY, Checked, NotifyThread, Phase, State, Violation};
 use crate::{Event, Gone, Process, Registers, Syscall};

@@ -71,12 +71,8 @@ impl NotifyThread {
         let is_mapped = self.host.space.local.lock().is_mapped;
         // Others may run what is being written to.
         let open_prot = if is_alone { READ_WRITE } else { READ_WRITE | READ_EXEC };
-        let mut open = vec![protect(text, PAGE, open_prot)];
-        if is_mapped {
-            open.push(protect(CODE, CODE_SIZE, open_prot));
-        } else {
-            open.extend([map(DATA, PAGE), map(CODE, CODE_SIZE)]);
-        }
+        let mut open = if is_mapped { Vec::new() } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
+        open.extend([protect(text, PAGE, open_prot), protect(CODE, CODE_SIZE, open_prot)]);
         if !is_alone {
             open.push(membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
         }
