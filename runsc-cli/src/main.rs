@@ -20,6 +20,7 @@ mod usage;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sentry::boot::config::{PlatformKind, SeccompMode};
+use sentry::timings::mark;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ struct Globals {
     /// Write each system call of the program, decoded, to the debug log (standard error without one)
     #[arg(long, global = true)]
     strace: bool,
+    /// Say on standard error when each stage of the start and the end is reached
+    #[arg(long, global = true)]
+    timings: bool,
     /// Say at the end what each system call cost, in the debug log (standard error without one)
     #[arg(long, global = true)]
     stats: bool,
@@ -220,6 +224,7 @@ impl Globals {
 struct Exit(u8);
 
 fn main() -> ExitCode {
+    let start = std::time::Instant::now();
     // What is said later wins: a file's options come first.
     let mut command = Cli::command().args_override_self(true);
     command.build();
@@ -236,6 +241,10 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(e) => return usage::report(&e),
     };
+    if cli.globals.timings {
+        sentry::timings::start(start);
+        mark("options are read");
+    }
     // What the caller left open is none of a sandbox's business, and must not get into it.
     supervise::close_others(&(3..3 + cli.command.preserved()).collect::<Vec<_>>());
     let opened = cli.globals.log.as_ref().map(|path| (path, log::open(path, cli.globals.log_format)));
@@ -244,7 +253,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let sub = matches.subcommand().map(|(_, sub)| sub);
-    match run(cli, sub) {
+    let ended = run(cli, sub);
+    mark("all is cleaned up");
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             let exit = e.downcast_ref::<Exit>().map(|exit| exit.0);

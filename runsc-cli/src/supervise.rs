@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use sentry::boot::config::NetworkSpec;
 use sentry::boot::protocol::{self, Reply, Request};
+use sentry::timings::mark;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -68,6 +69,7 @@ pub(crate) fn run(mut plan: Plan, globals: &Globals) -> Result<u8> {
         Ok(_) => sandbox.wait(&signals, timeout),
         Err(failure) => Ok(End::Failed(failure)),
     };
+    mark("the sandbox is gone");
     drop(terminal);
     let end = end?;
     if let (Some(limit), Some(1..)) = (memory, cgroup.as_ref().map(|own| own.0.oom_kills())) {
@@ -188,9 +190,11 @@ impl Sandbox {
             seccomp: globals.sentry_seccomp.into(),
             user_namespace,
         };
+        mark("the sandbox is planned");
         match clone_into_namespaces(walls, ALL - beside.fresh)? {
             Clone::Parent { pidfd, .. } => Ok(Sandbox { process: Some(pidfd), control }),
             Clone::Child => {
+                mark("the sentry's process has its namespaces");
                 drop(control);
                 child(plan, walls, terminal, handles)
             }

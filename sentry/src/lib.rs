@@ -25,5 +25,6 @@ pub mod stats;
 pub mod strace;
 pub mod sync;
 pub mod syscalls;
+pub mod timings;
 
 pub use errno::{Errno, SysResult};

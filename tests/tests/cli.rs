@@ -217,3 +217,17 @@ fn statistics_count_what_was_called() -> Result<()> {
     assert!(table.lines().any(|line| line.starts_with("write ")) && table.contains("the sentry: "), "{table}");
     Ok(())
 }
+
+#[test]
+fn timings_tell_the_stages_in_their_order() -> Result<()> {
+    let output = runsc_do(&["--timings", "true"])?;
+    let said = stderr(&output);
+    let stage = |line: &str| Some((line.trim().split_once(" us  ")?.0.parse::<u64>().ok()?, line.to_owned()));
+    let stages: Vec<_> =
+        said.lines().map(|line| stage(line).with_context(|| format!("{line:?}"))).collect::<Result<_>>()?;
+    assert!(stages.is_sorted_by_key(|(at, _)| *at), "{said}");
+    for what in ["options are read", "the program is loaded", "the program has ended", "all is cleaned up"] {
+        assert!(stages.iter().any(|(_, line)| line.ends_with(what)), "no {what:?}: {said}");
+    }
+    Ok(())
+}

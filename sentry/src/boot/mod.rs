@@ -15,6 +15,7 @@ use crate::net;
 use crate::stats;
 use crate::strace;
 use crate::sync::{Condvar, Mutex};
+use crate::timings::mark;
 use config::{PlatformKind, SandboxConfig, SeccompMode};
 use container::Host;
 use handle::Handle;
@@ -43,6 +44,7 @@ pub fn run(config: SandboxConfig) -> i32 {
             if let Some(terminal) = terminal {
                 terminal.flush();
             }
+            mark("the program has ended");
             stats::finish();
             ended
         }
@@ -94,6 +96,7 @@ fn log_panics() {
 
 /// Gets everything ready and the first process started, or ready to be; returns its terminal.
 fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
+    mark("the outer walls stand");
     log_panics();
     if config.platform != PlatformKind::Notify {
         return Err(Failure { what: "platform \"ptrace\" is not supported yet; use notify".into(), status: 1 });
@@ -130,6 +133,7 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let cores = quota.map_or(usize::MAX, |(quota, period)| (quota / period.max(1)) as usize);
     let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fast_path, cores, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;
+    mark("the platform is ready");
     executor::start_workers(1);
     fs::boot::register();
     // Modes of files made on the host are what guests' own masks leave.
@@ -139,9 +143,11 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let (listener, terminal) = (furnished.listener.take(), furnished.terminal());
     net::stack::start(config.network).map_err(|e| failed("cannot serve the network", e))?;
     confine(config.seccomp)?;
+    mark("files and network are there");
     let (control, running) = furnished.load(&host, Box::new(|status| end(Ok(status))))?;
     control::start(&control, config.control, listener).map_err(|e| failed("cannot serve commands", e))?;
     if let Some(prepared) = running {
+        mark("the program is loaded");
         prepared.go();
         executor::run_local();
     }
