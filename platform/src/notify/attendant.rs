@@ -36,8 +36,6 @@ const PAYS: u64 = 40;
 const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
-/// It was of use when it has taken so many calls.
-const USEFUL: u64 = 64;
 
 thread_local! {
     /// Number of the attendance that the calling receiver is to begin; 0 if none.
@@ -178,17 +176,18 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
         return;
     }
     mark.attendance.store(number, Ordering::Relaxed);
-    let taken = look(shared, family, mark);
-    shared.attendants.end(number, taken >= USEFUL);
+    let was_useful = look(shared, family, mark);
+    shared.attendants.end(number, was_useful);
     mark.attendance.store(0, Ordering::Relaxed);
     (shared.run_ready)();
 }
 
-/// Takes calls until nobody makes any; how many it took.
-fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> u64 {
+/// Takes calls until nobody makes any; whether that was of use.
+fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
     let (mut called, mut listened, mut window) = (start, start, Window::new(start, 0));
+    let began = window.cpu;
     let (mut looks, mut has_called) = (0u32, false);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
         shared.attendants.look_at(&mut version, &mut channels);
@@ -219,12 +218,12 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> u64 {
         }
         if now - window.start > WINDOW {
             if !shared.attendants.always && !window.pays(shared, now, taken) {
-                return 0;
+                return false;
             }
             window = Window::new(now, taken);
         }
     }
-    taken
+    thread_time() - began < 2 * worth(taken)
 }
 
 /// A piece of an attendance, by which it is judged.
@@ -247,8 +246,13 @@ impl Window {
         if (now - self.start).saturating_sub(cpu) > LOST {
             return false;
         }
-        cpu < WORTH * u32::try_from(calls).unwrap_or(u32::MAX) || calls > PAYS && !shared.attendants.is_crowded(shared)
+        cpu < worth(calls) || calls > PAYS && !shared.attendants.is_crowded(shared)
     }
+}
+
+/// What so many calls cost that come as notifications.
+fn worth(calls: u64) -> Duration {
+    WORTH * u32::try_from(calls).unwrap_or(u32::MAX)
 }
 
 /// Processor time of the calling thread.

@@ -17,6 +17,19 @@ pub struct TimerId(Instant, u64);
 struct Inner {
     next: u64,
     pending: BTreeMap<TimerId, Arc<dyn Observer>>,
+    sleep: Sleeping,
+}
+
+/// What the thread of the timers does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Sleeping {
+    /// It is about to look.
+    #[default]
+    Not,
+    /// It looks again then, whatever happens to the timer that it sleeps for.
+    Until(Instant),
+    /// It has to be woken.
+    Forever,
 }
 
 /// All pending timers of the sandbox, on the host's monotonic clock.
@@ -49,10 +62,15 @@ impl Timers {
         let mut inner = self.inner.lock();
         inner.next += 1;
         let id = TimerId(deadline, inner.next);
-        let is_first = inner.pending.keys().next().is_none_or(|first| id < *first);
         inner.pending.insert(id, observer);
+        // Most timers are cancelled and followed by others that are due later: those need no wake-up.
+        let is_too_late = match inner.sleep {
+            Sleeping::Not => false,
+            Sleeping::Until(at) => deadline < at,
+            Sleeping::Forever => true,
+        };
         drop(inner);
-        if is_first {
+        if is_too_late {
             self.changed.notify_one();
         }
         id
@@ -81,13 +99,17 @@ impl Timers {
                     if !due.is_empty() {
                         break;
                     }
-                    let next = inner.pending.keys().next().copied();
-                    match next {
-                        None => self.changed.wait(&mut inner),
+                    match inner.pending.keys().next().copied() {
+                        None => {
+                            inner.sleep = Sleeping::Forever;
+                            self.changed.wait(&mut inner);
+                        }
                         Some(id) => {
+                            inner.sleep = Sleeping::Until(id.0);
                             self.changed.wait_until(&mut inner, id.0);
                         }
                     }
+                    inner.sleep = Sleeping::Not;
                 }
             }
             for observer in due {
