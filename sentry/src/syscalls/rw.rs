@@ -53,7 +53,12 @@ pub async fn pwrite64(t: &Task, fd: i32, buf: Addr, count: usize, offset: i64) -
 /// `readv(2)`.
 pub async fn readv(t: &Task, fd: i32, iov: Addr, count: usize) -> SysResult<usize> {
     let file = readable(t.file(fd)?)?;
-    read_file(t, &file, &Buffers::vector(t, iov, count)?, None, false).await
+    let buffers = Buffers::vector(t, iov, count)?;
+    // Nothing is asked of the file then.
+    if buffers.is_empty() {
+        return Ok(0);
+    }
+    read_file(t, &file, &buffers, None, false).await
 }
 
 /// `writev(2)`.
@@ -87,11 +92,15 @@ pub async fn preadv2(
     _high: u64,
     flags: i32,
 ) -> SysResult<usize> {
-    let nowait = read_flags(flags)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
     let file = t.file(fd)?;
     let file = readable(if offset.is_some() { seekable(file)? } else { file })?;
-    read_file(t, &file, &Buffers::vector(t, iov, count)?, offset, nowait).await
+    let buffers = Buffers::vector(t, iov, count)?;
+    if buffers.is_empty() {
+        return Ok(0);
+    }
+    let nowait = read_flags(flags)?;
+    read_file(t, &file, &buffers, offset, nowait).await
 }
 
 /// `pwritev2(2)`: as `pwritev`, with flags; offset -1 uses the file's position.
@@ -104,11 +113,15 @@ pub async fn pwritev2(
     _high: u64,
     flags: i32,
 ) -> SysResult<usize> {
-    write_flags(flags)?;
     let offset = if offset == -1 { None } else { Some(position(offset)?) };
     let file = t.file(fd)?;
     let file = writable(if offset.is_some() { seekable(file)? } else { file })?;
-    write_flagged(t, &file, &Buffers::vector(t, iov, count)?, offset, flags).await
+    let buffers = Buffers::vector(t, iov, count)?;
+    if buffers.is_empty() {
+        return Ok(0);
+    }
+    write_flags(flags)?;
+    write_flagged(t, &file, &buffers, offset, flags).await
 }
 
 /// Writes as the flags of `pwritev2` say, which were checked.
@@ -442,6 +455,9 @@ pub fn room_below_limit(t: &Task, start: u64) -> SysResult<u64> {
 /// `lseek(2)`.
 pub async fn lseek(t: &Task, fd: i32, offset: i64, whence: i32) -> SysResult<i64> {
     let file = t.file(fd)?;
+    if !(libc::SEEK_SET..=libc::SEEK_HOLE).contains(&whence) {
+        return Err(Errno::INVAL);
+    }
     if file.ops.ignores_seek() {
         return Ok(0);
     }

@@ -9,6 +9,7 @@ use crate::fs::access::{self, MAY_WRITE};
 use crate::fs::attr::{FileKind, SetAttr, SetTime, stripped_mode};
 use crate::fs::file::File;
 use crate::fs::inode::Caller;
+use crate::fs::pipe::PipeEnd;
 use crate::fs::{lease, notify, open};
 use crate::kernel::Task;
 use crate::mm::Addr;
@@ -21,6 +22,11 @@ const COPY_CHUNK: usize = 128 * 1024;
 
 fn kind(file: &File) -> Option<FileKind> {
     file.inode().map(|inode| inode.kind())
+}
+
+/// With a name or without.
+fn is_pipe(file: &File) -> bool {
+    kind(file) == Some(FileKind::Fifo) || PipeEnd::of(file).is_some()
 }
 
 fn check_limit(t: &Task, length: u64) -> SysResult<()> {
@@ -92,8 +98,7 @@ pub async fn fallocate(t: &Task, fd: i32, mode: i32, offset: i64, length: i64) -
     match kind(&file) {
         Some(FileKind::Regular) => {}
         Some(FileKind::Directory) => return Err(Errno::ISDIR),
-        Some(FileKind::Fifo) => return Err(Errno::SPIPE),
-        None if !file.ops.is_seekable() => return Err(Errno::SPIPE),
+        _ if is_pipe(&file) => return Err(Errno::SPIPE),
         _ => return Err(Errno::NODEV),
     }
     let end = offset.checked_add(length).filter(|end| i64::try_from(*end).is_ok()).ok_or(Errno::FBIG)?;
@@ -147,7 +152,7 @@ pub async fn sync_file_range(t: &Task, fd: i32, offset: i64, length: i64, flags:
 /// `posix_fadvise(2)`: advice is taken note of and not followed.
 pub async fn fadvise64(t: &Task, fd: i32, _offset: i64, length: i64, advice: i32) -> SysResult<()> {
     let file = t.file(fd)?;
-    if !file.ops.is_seekable() {
+    if is_pipe(&file) {
         return Err(Errno::SPIPE);
     }
     if length < 0 || !(libc::POSIX_FADV_NORMAL..=libc::POSIX_FADV_NOREUSE).contains(&advice) {

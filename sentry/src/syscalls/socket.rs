@@ -64,10 +64,10 @@ pub async fn accept(t: &Task, fd: i32, addr: Addr, len: Addr) -> SysResult<i32> 
 
 /// `accept4(2)`: takes a connection, with flags for its descriptor.
 pub async fn accept4(t: &Task, fd: i32, addr: Addr, len: Addr, flags: i32) -> SysResult<i32> {
+    let file = t.file(fd)?;
     if flags & !TYPE_FLAGS != 0 {
         return Err(Errno::INVAL);
     }
-    let file = t.file(fd)?;
     let socket = Socket::of(&file)?;
     // What cannot be installed stays in the backlog.
     if !t.files().has_room(t.rlimit(libc::RLIMIT_NOFILE)) {

@@ -189,9 +189,6 @@ impl SocketOps for UdpSocket {
     }
 
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
-        if flags & libc::MSG_OOB != 0 {
-            return Err(Errno::OPNOTSUPP);
-        }
         let received = self.end.receive(buf, flags & libc::MSG_PEEK != 0)?;
         let ended = Incoming { ends: true, ..Incoming::default() };
         Ok(received.map_or(ended, |(count, envelope)| self.incoming(count, envelope)))
