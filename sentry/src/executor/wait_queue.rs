@@ -45,6 +45,14 @@ impl Events {
     pub const WRITABLE: Events = Events::OUT.union(Events::WRNORM).union(Events::HUP).union(Events::ERR);
     /// Reported to pollers whether asked for or not.
     pub const ALWAYS: Events = Events::ERR.union(Events::HUP);
+
+    /// Of a socket without connections, which can always be written to (`datagram_poll`).
+    pub fn of_datagrams(has_input: bool, has_error: bool) -> Events {
+        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
+        ready.set(Events::IN | Events::RDNORM, has_input);
+        ready.set(Events::ERR, has_error);
+        ready
+    }
 }
 
 /// Someone to be told of readiness. Called without locks of the queue held, but possibly with locks of the

@@ -91,7 +91,7 @@ impl NotifyThread {
         let has_code = (is_mapped || self.host.write_known(known))
             && self.host.write_all(rewrite.code_at, &rewrite.code)
             && self.add(&rewrite);
-        let is_written = has_code && (is_alone || self.write_inner(&rewrite).await?) && self.write_first(&rewrite);
+        let is_written = has_code && self.write_jump(&rewrite, is_alone).await?;
         let closed = self.run_batch(&close, &[]).await?;
         if !is_written || closed.iter().any(|result| *result != 0) {
             // Half of a site is worse than none.
@@ -104,25 +104,23 @@ impl NotifyThread {
         if self.real(regs.rip) == regs.rip { Ok(()) } else { self.set_registers(&regs) }
     }
 
-    /// Writes the jump but for its first byte, while other threads may be anywhere in the site: they meet a trap at its
-    /// beginning and no instructions further on, until they surely see the whole of it (Intel's manual, volume 3,
-    /// "Cross-Modifying Code").
-    async fn write_inner(&self, rewrite: &Rewrite) -> Result<bool, Gone> {
-        let mut are_written = self.host.write_all(rewrite.at, &[INT3]);
-        for (at, byte) in rewrite.inner() {
-            are_written &= self.host.write_all(at, &[byte]);
+    /// Writes the jump. Unless the thread is alone others may be anywhere in the site: they meet a trap at its beginning
+    /// and no instructions further on, until they surely see the whole of it (Intel's manual, volume 3, "Cross-Modifying
+    /// Code").
+    async fn write_jump(&self, rewrite: &Rewrite, is_alone: bool) -> Result<bool, Gone> {
+        if is_alone {
+            return Ok(self.host.write_all(rewrite.at, &rewrite.jump));
         }
-        let barrier = [membarrier(MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE)];
-        are_written &= self.run_batch(&barrier, &[]).await? == [0];
-        let (_, rest) = rewrite.jump.split_at(1);
-        are_written &= self.host.write_all(rewrite.at + 1, rest);
-        Ok(are_written && self.run_batch(&barrier, &[]).await? == [0])
-    }
-
-    fn write_first(&self, rewrite: &Rewrite) -> bool {
         let (first, rest) = rewrite.jump.split_at(1);
-        // The rest is there already if others may look.
-        self.host.write_all(rewrite.at + 1, rest) && self.host.write_all(rewrite.at, first)
+        let barrier = [membarrier(MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE)];
+        let mut is_written = self.host.write_all(rewrite.at, &[INT3]);
+        for (at, byte) in rewrite.inner() {
+            is_written &= self.host.write_all(at, &[byte]);
+        }
+        is_written &= self.run_batch(&barrier, &[]).await? == [0];
+        is_written &= self.host.write_all(rewrite.at + 1, rest);
+        is_written &= self.run_batch(&barrier, &[]).await? == [0];
+        Ok(is_written && self.host.write_all(rewrite.at, first))
     }
 
     fn add(&self, rewrite: &Rewrite) -> bool {

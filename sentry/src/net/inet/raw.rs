@@ -458,10 +458,7 @@ impl SocketOps for PingSocket {
     }
 
     fn poll(&self) -> Events {
-        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
-        ready.set(Events::IN | Events::RDNORM, !self.0.state.lock().inbox.is_empty());
-        ready.set(Events::ERR, self.0.options.has_error());
-        ready
+        Events::of_datagrams(!self.0.state.lock().inbox.is_empty(), self.0.options.has_error())
     }
 
     fn wait_queue(&self) -> &WaitQueue {

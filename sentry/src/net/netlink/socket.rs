@@ -330,10 +330,7 @@ impl SocketOps for NetlinkSocket {
     }
 
     fn poll(&self) -> Events {
-        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
-        ready.set(Events::IN | Events::RDNORM, !self.state.lock().inbox.is_empty());
-        ready.set(Events::ERR, self.options.has_error());
-        ready
+        Events::of_datagrams(!self.state.lock().inbox.is_empty(), self.options.has_error())
     }
 
     fn wait_queue(&self) -> &WaitQueue {

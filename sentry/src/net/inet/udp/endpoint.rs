@@ -365,15 +365,10 @@ impl Udp {
     /// What is ready (`datagram_poll`).
     pub(super) fn poll(&self) -> Events {
         let state = self.state.lock();
-        let mut ready = Events::OUT | Events::WRNORM | Events::WRBAND;
-        ready.set(Events::ERR, self.options.has_error() || !state.errors.is_empty());
+        let has_input = state.rcv_shut || !state.envelopes.is_empty();
+        let mut ready = Events::of_datagrams(has_input, self.options.has_error() || !state.errors.is_empty());
         ready.set(Events::HUP, state.rcv_shut && state.snd_shut);
-        if state.rcv_shut {
-            ready |= Events::RDHUP | Events::IN | Events::RDNORM;
-        }
-        if !state.envelopes.is_empty() {
-            ready |= Events::IN | Events::RDNORM;
-        }
+        ready.set(Events::RDHUP, state.rcv_shut);
         ready
     }
 }
