@@ -1,11 +1,16 @@
 //! Arguments in the forms that engines write them: those of Go's flag packages.
 
+use crate::foreign;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 
 /// Rewrites `-flag` to `--flag`, and `--flag=true` or `=false` of a flag without a value to its presence or absence,
-/// up to where a program's own arguments begin.
-pub(crate) fn normalize(cli: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+/// up to where a program's own arguments begin. Flags of gVisor's without a meaning here go to `ignored`.
+pub(crate) fn normalize(
+    cli: &Command,
+    args: impl Iterator<Item = OsString>,
+    ignored: &mut Vec<String>,
+) -> Vec<OsString> {
     let mut args = args;
     let mut out: Vec<OsString> = args.next().into_iter().collect();
     let mut scope = vec![cli];
@@ -34,6 +39,15 @@ pub(crate) fn normalize(cli: &Command, args: impl Iterator<Item = OsString>) -> 
         let body = body.strip_prefix('-').unwrap_or(body);
         let (name, value) = body.split_once('=').map_or((body, None), |(name, value)| (name, Some(value)));
         let Some(found) = scope.iter().rev().find_map(|command| long(command, name)) else {
+            if scope.len() == 1
+                && let Some(takes_value) = foreign::takes_value(name)
+            {
+                if takes_value && value.is_none() {
+                    args.next();
+                }
+                ignored.push(format!("--{name}"));
+                continue;
+            }
             // Short flags, and what the parser is to complain about.
             let takes_next = value.is_none() && scope.iter().rev().any(|c| short_takes_value(c, &text));
             out.push(arg);
@@ -84,7 +98,7 @@ mod tests {
     fn normalized(args: &[&str]) -> Vec<String> {
         let mut cli = crate::Cli::command();
         cli.build();
-        let out = normalize(&cli, args.iter().map(OsString::from));
+        let out = normalize(&cli, args.iter().map(OsString::from), &mut Vec::new());
         out.into_iter().map(|arg| arg.into_string().expect("text")).collect()
     }
 
@@ -97,6 +111,12 @@ mod tests {
         assert_eq!(normalized(&["runsc", "delete", "--force=true", "id"]), ["runsc", "delete", "--force", "id"]);
         assert_eq!(normalized(&["runsc", "delete", "id", "--force=false"]), ["runsc", "delete", "id"]);
         assert_eq!(normalized(&["runsc", "create", "-bundle=/b", "id"]), ["runsc", "create", "--bundle=/b", "id"]);
+    }
+
+    #[test]
+    fn flags_of_gvisor_are_left_out() {
+        let args = ["runsc", "--directfs=false", "-host-uds", "all", "--root=/x", "run", "--host-uds=all", "id"];
+        assert_eq!(normalized(&args), ["runsc", "--root=/x", "run", "--host-uds=all", "id"]);
     }
 
     #[test]

@@ -8,10 +8,12 @@ mod cgroup;
 mod commands;
 mod confine;
 mod container;
+mod foreign;
 mod hooks;
 mod log;
 mod network;
 mod oci;
+mod overlay;
 mod plan;
 mod settings;
 mod supervise;
@@ -97,6 +99,13 @@ struct Globals {
     /// With --network=user: let 10.0.2.2 mean the host's own loopback
     #[arg(long, global = true)]
     host_loopback: bool,
+    /// What of a container's files gets a layer in memory, so that writes do not go through: none, or root:memory
+    /// or all:memory (for memory also self or dir=PATH, which mean the same here)
+    #[arg(long, value_name = "WHICH:MEDIUM", default_value = "none")]
+    overlay2: overlay::Overlay,
+    /// Use the host's cgroups neither for limits nor for statistics
+    #[arg(long)]
+    ignore_cgroups: bool,
     /// Accepted: what the caller may do is found out
     #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, require_equals = true)]
     rootless: Option<String>,
@@ -128,6 +137,7 @@ impl From<FastPath> for platform::FastPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum PlatformName {
     /// Seccomp user notification
+    #[value(alias = "systrap", alias = "kvm")]
     Notify,
     /// Tracing, for hosts without notifications
     Ptrace,
@@ -235,7 +245,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let matches = command.clone().try_get_matches_from(args::normalize(&command, given.into_iter()));
+    let mut ignored = Vec::new();
+    let given = args::normalize(&command, given.into_iter(), &mut ignored);
+    let matches = command.clone().try_get_matches_from(given);
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -252,7 +264,13 @@ fn main() -> ExitCode {
         log::error(&format!("--log {}: {e}", path.display()));
         return ExitCode::FAILURE;
     }
-    let sub = matches.subcommand().map(|(_, sub)| sub);
+    if !ignored.is_empty() {
+        log::warn(&format!("without effect here: {}", ignored.join(" ")));
+    }
+    let sub = matches.subcommand().map(|(name, sub)| {
+        log::name_command(name);
+        sub
+    });
     let ended = run(cli, sub);
     mark("all is cleaned up");
     match ended {

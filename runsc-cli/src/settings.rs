@@ -3,7 +3,8 @@
 //! `runsc.toml` (the file that `--config` names) has a table `[runsc_config]` or plain lines of `flag = "value"`;
 //! a bundle has annotations `dev.gvisor.flag.FLAG`, which count only where the file says `allow-flag-override`.
 
-use crate::Globals;
+use crate::log::warn;
+use crate::{Globals, foreign};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::Spec;
 use std::ffi::OsString;
@@ -95,11 +96,13 @@ pub(crate) fn overridden(globals: &Globals, spec: &Spec) -> Result<Globals> {
         match flag {
             "debug" => globals.debug = is_set()?,
             "strace" => globals.strace = is_set()?,
+            "overlay2" => globals.overlay2 = value.parse().with_context(|| name.clone())?,
             "debug-log" => globals.debug_log = Some(value.into()),
             "platform" => {
                 globals.platform =
                     clap::ValueEnum::from_str(value, true).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
             }
+            _ if foreign::takes_value(flag).is_some() => warn(&format!("annotation {name}: without effect here")),
             _ => bail!("annotation {name}: this flag cannot be set by a container"),
         }
     }

@@ -418,7 +418,8 @@ pub(crate) fn names(namespaces: Namespaces) -> String {
 fn log_file(globals: &Globals) -> Result<OwnedFd> {
     match &globals.debug_log {
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
+            let path = crate::log::debug_file(path);
+            let file = OpenOptions::new().create(true).append(true).open(&path);
             Ok(file.with_context(|| format!("--debug-log {}", path.display()))?.into())
         }
         None => std::io::stderr().as_fd().try_clone_to_owned().context("cannot duplicate standard error"),

@@ -326,7 +326,7 @@ macro_rules! for_each_syscall {
             314 sched_setattr [Pid Ptr Uint] Partial (sched::sched_setattr) "as sched_setscheduler; no utilization clamps";
             315 sched_getattr [Pid Ptr Uint Uint] Full (sched::sched_getattr) "";
             316 renameat2 [DirFd Path DirFd Path RenameFlags] Full (link::renameat2) "";
-            317 seccomp [Uint Hex Ptr] Partial (seccomp::seccomp) "without listeners";
+            317 seccomp [Uint Hex Ptr] Partial (seccomp::seccomp) "listeners are not asked about calls that the host runs";
             318 getrandom [OutBuf Size GrndFlags] Full (system::getrandom) "";
             319 memfd_create [Str MemfdFlags] Full (open::memfd_create) "";
             320 kexec_file_load [Fd Fd Ulong Str Hex] Partial (host::kexec_file_load) "EPERM: the host's kernel stays";

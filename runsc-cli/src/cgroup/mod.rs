@@ -80,6 +80,11 @@ struct Group {
 }
 
 impl Cgroup {
+    /// No group at all (`--ignore-cgroups`).
+    pub(crate) fn none() -> Cgroup {
+        Cgroup { version: Version::V1, groups: Vec::new(), made: Vec::new(), unit: None }
+    }
+
     /// Makes the groups with their limits; after a failure there is nothing of them.
     pub(crate) fn create(placement: &Placement<'_>, resources: &LinuxResources) -> Result<Cgroup> {
         let mut cgroup = Cgroup::locate(placement)?;

@@ -126,6 +126,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     let spec = oci::load(&bundle)?;
     let globals = &settings::overridden(globals, &spec)?;
     let mut plan = oci::plan(&spec, &bundle, id.clone())?;
+    globals.overlay2.apply(&mut plan.mounts)?;
     plan.process.env.extend(crate::listen_env());
     let mut spaces = Spaces::of(&spec)?;
     if !spaces.maps_ids() && !host::has_cap(Caps::SYS_ADMIN) {
@@ -151,7 +152,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         is_created: false,
         is_started: false,
         is_paused: false,
-        cgroup: Some(Cgroup::locate(&request)?),
+        cgroup: Some(if globals.ignore_cgroups { Cgroup::none() } else { Cgroup::locate(&request)? }),
         pod: pod.as_ref().map(|pod| pod.id.clone()),
         spec: spec.clone(),
     };
@@ -172,7 +173,7 @@ fn furnish(
     request: &cgroup::Placement<'_>,
     globals: &Globals,
 ) -> Result<Monitor> {
-    let resources = container.resources();
+    let resources = if globals.ignore_cgroups { LinuxResources::default() } else { container.resources() };
     let kept = container.saved.cgroup.as_mut().map(|cgroup| cgroup.make(request, &resources)).transpose()?;
     container.save()?;
     let cgroup = container.cgroup("create")?.clone();

@@ -74,7 +74,11 @@ fn action(action: Action, errno: Option<u32>) -> Result<u32> {
         Action::ScmpActTrace => libc::SECCOMP_RET_TRACE | errno,
         Action::ScmpActLog => libc::SECCOMP_RET_LOG,
         Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
-        Action::ScmpActNotify => bail!("seccomp: SCMP_ACT_NOTIFY is not supported"),
+        Action::ScmpActNotify => {
+            bail!(
+                "seccomp: SCMP_ACT_NOTIFY is not supported: the host's kernel sees no calls of which to tell a listener"
+            )
+        }
     })
 }
 

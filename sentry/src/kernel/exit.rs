@@ -63,6 +63,7 @@ impl Task {
             (is_last, state.exit)
         };
         self.leave_memory();
+        self.seccomp.release();
         let files = self.set_files(FdTable::new());
         if Arc::strong_count(&files) == 1 {
             close_all(self, &files);

@@ -3,6 +3,7 @@
 use super::signal::{SigInfo, StoppedIn, deliver};
 use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
+use crate::seccomp::listener::Listener;
 use crate::seccomp::{self, Verdict};
 use crate::{executor, stats, strace, syscalls};
 use platform::{Event, Gone, Known, Syscall};
@@ -79,6 +80,7 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     let timing = stats::enter(call.nr, || t.thread().is_fast());
     let (result, has_waited) = match seccomp::judge(t, call.nr, call.ip, call.args) {
         Verdict::Allow => until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?,
+        Verdict::Ask(listener) => until_gone(t, Box::pin(ask(t, &call, &listener))).await?,
         refused => (refuse(t, &call, refused).await, false),
     };
     if let Some(timing) = timing {
@@ -137,7 +139,15 @@ async fn refuse(t: &Task, call: &Syscall, verdict: Verdict) -> SysResult {
         }
         Verdict::KillThread => kill_thread(t, call).await,
         Verdict::Return(value) => Ok(value),
-        Verdict::Allow => Ok(0),
+        Verdict::Allow | Verdict::Ask(_) => Ok(0),
+    }
+}
+
+/// Makes a call if a listener lets it, or answers what that says.
+async fn ask(t: &Task, call: &Syscall, listener: &Listener) -> SysResult {
+    match seccomp::ask(t, listener, call.nr, call.ip, call.args).await? {
+        Some(value) => Ok(value),
+        None => syscalls::dispatch(t, call.nr, call.args).await,
     }
 }
 

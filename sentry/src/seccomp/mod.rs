@@ -1,17 +1,22 @@
 //! Filters that guests put on their own system calls (`seccomp(2)`).
 //!
 //! They run before each call that reaches the sentry. Calls that the host runs natively are left alone by most
-//! filters, whatever their arguments; for the others [`native`] puts the filter onto the guest's host thread.
+//! filters, whatever their arguments; for the others [`native`] puts the filter onto the guest's host thread. A filter
+//! may leave a decision to a [`listener`].
 
 pub mod bpf;
+pub mod listener;
 pub mod native;
+pub mod notify;
 
 use crate::boot::config::SeccompSpec;
 use crate::errno::{Errno, SysResult};
+use crate::fs::File;
 use crate::kernel::Task;
 use crate::kernel::signal::SigInfo;
 use crate::sync::Mutex;
 use bpf::{Data, Instruction, Program};
+use listener::{Listener, ListenerFile, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -45,6 +50,8 @@ pub struct Filter {
     allows: Vec<u64>,
     /// `SECCOMP_FILTER_FLAG_LOG`.
     logs: bool,
+    /// Who decides on the calls of which it says so.
+    listener: Option<Arc<Listener>>,
     before: Option<Arc<Filter>>,
     /// Instructions of all, with the penalty for each.
     length: usize,
@@ -55,6 +62,9 @@ pub struct Filter {
 impl Drop for Filter {
     /// One after the other: a chain may be thousands long.
     fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.orphan();
+        }
         let mut next = self.before.take();
         while let Some(mut filter) = next.and_then(Arc::into_inner) {
             next = filter.before.take();
@@ -64,7 +74,7 @@ impl Drop for Filter {
 
 impl Filter {
     /// Puts a program in front of the filters that there are.
-    fn new(program: Program, logs: bool, before: Option<Arc<Filter>>) -> SysResult<Filter> {
+    fn new(program: Program, options: &Options, before: Option<Arc<Filter>>) -> SysResult<Filter> {
         let (length, count) = before.as_ref().map_or((0, 0), |filter| (filter.length, filter.count));
         let length = length + program.code().len() + PENALTY;
         if length > PATH_MAX {
@@ -76,7 +86,8 @@ impl Filter {
                 *word |= 1 << (nr % 64);
             }
         }
-        Ok(Filter { program, allows, logs, before, length, count: count + 1 })
+        let (logs, listener) = (options.logs, options.listener.clone());
+        Ok(Filter { program, allows, logs, listener, before, length, count: count + 1 })
     }
 
     fn always_allows(&self, nr: u32) -> bool {
@@ -89,12 +100,12 @@ impl Filter {
     }
 
     /// The strictest answer, and of equal ones the newest filter's.
-    fn judge(&self, data: &Data) -> (u32, bool) {
-        let mut strictest = (libc::SECCOMP_RET_ALLOW, false);
+    fn judge(&self, data: &Data) -> (u32, &Filter) {
+        let mut strictest = (libc::SECCOMP_RET_ALLOW, self);
         for filter in self.chain().filter(|filter| !filter.always_allows(data.nr)) {
             let answer = filter.program.run(data);
             if severity(answer) < severity(strictest.0) {
-                strictest = (answer, filter.logs);
+                strictest = (answer, filter);
             }
         }
         strictest
@@ -155,6 +166,11 @@ impl Seccomp {
         self.is_doomed.store(true, Ordering::Relaxed);
     }
 
+    /// The task is at its end: who listens to its filters need not wait for it.
+    pub fn release(&self) {
+        self.filter.lock().take();
+    }
+
     /// Takes over the filters of another task.
     pub fn inherit(&self, other: &Seccomp) {
         if other.mode() != Mode::Disabled {
@@ -163,8 +179,36 @@ impl Seccomp {
     }
 }
 
+/// How a filter is put in place (`SECCOMP_FILTER_FLAG_*`).
+#[derive(Debug)]
+pub struct Options {
+    /// Of each call that is not allowed a line goes to the log.
+    pub logs: bool,
+    /// For every thread of the process.
+    pub all_threads: bool,
+    listener: Option<Arc<Listener>>,
+}
+
+impl Options {
+    /// Without a listener.
+    pub fn new(logs: bool, all_threads: bool) -> Options {
+        Options { logs, all_threads, listener: None }
+    }
+
+    /// With a listener. One that is patient has calls that it has received end for no signal but a deadly one.
+    pub fn listen(&mut self, is_patient: bool) {
+        self.listener = Some(Listener::new(is_patient));
+    }
+
+    /// The listener's descriptor.
+    pub fn listener_file(&self) -> Option<Arc<File>> {
+        let listener = self.listener.clone()?;
+        Some(File::anonymous(ListenerFile(listener), libc::O_RDWR))
+    }
+}
+
 /// What becomes of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Verdict {
     /// It is made.
     Allow,
@@ -172,6 +216,8 @@ pub enum Verdict {
     Return(i64),
     /// It returns its own number and the thread gets `SIGSYS`.
     Trap(u16),
+    /// A listener decides.
+    Ask(Arc<Listener>),
     /// The process dies of this signal.
     KillProcess(i32),
     /// The thread dies.
@@ -187,9 +233,11 @@ pub fn judge(t: &Task, nr: u32, ip: u64, args: [u64; 6]) -> Verdict {
         Mode::Filter if t.seccomp.is_doomed.load(Ordering::Relaxed) => Verdict::KillThread,
         Mode::Filter => {
             let Some(filter) = t.seccomp.filter() else { return Verdict::Allow };
-            let (answer, logs) = filter.judge(&Data { nr, arch: ARCH, ip, args });
-            let verdict = verdict(t, answer);
-            if logs && verdict != Verdict::Allow || answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_LOG {
+            let (answer, by) = filter.judge(&Data { nr, arch: ARCH, ip, args });
+            let verdict = verdict(t, answer, by);
+            if by.logs && !matches!(verdict, Verdict::Allow)
+                || answer & libc::SECCOMP_RET_ACTION_FULL == libc::SECCOMP_RET_LOG
+            {
                 tracing::info!(tid = t.tid(), nr, answer = format_args!("{answer:#x}"), "seccomp");
             }
             verdict
@@ -199,7 +247,16 @@ pub fn judge(t: &Task, nr: u32, ip: u64, args: [u64; 6]) -> Verdict {
 
 const STRICT: [i64; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_exit, libc::SYS_rt_sigreturn];
 
-fn verdict(t: &Task, answer: u32) -> Verdict {
+/// Has a listener decide on a call: what it returns; `None` if it is to be made. A signal ends the wait with
+/// `ERESTARTSYS`.
+pub async fn ask(t: &Task, listener: &Listener, nr: u32, ip: u64, args: [u64; 6]) -> SysResult<Option<i64>> {
+    Ok(match listener.ask(t, Data { nr, arch: ARCH, ip, args }).await? {
+        Reply::Return(value) => Some(value),
+        Reply::Continue => None,
+    })
+}
+
+fn verdict(t: &Task, answer: u32, by: &Filter) -> Verdict {
     /// `MAX_ERRNO`.
     const MAX_ERRNO: u32 = 4095;
     let data = answer & libc::SECCOMP_RET_DATA;
@@ -207,6 +264,7 @@ fn verdict(t: &Task, answer: u32) -> Verdict {
         libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG => Verdict::Allow,
         libc::SECCOMP_RET_ERRNO => Verdict::Return(-i64::from(data.min(MAX_ERRNO))),
         libc::SECCOMP_RET_TRAP => Verdict::Trap(data as u16),
+        libc::SECCOMP_RET_USER_NOTIF if let Some(listener) = &by.listener => Verdict::Ask(listener.clone()),
         // Nobody traces, and nobody listens.
         libc::SECCOMP_RET_TRACE | libc::SECCOMP_RET_USER_NOTIF => Verdict::Return(-i64::from(libc::ENOSYS)),
         libc::SECCOMP_RET_KILL_THREAD if t.group.tasks().len() > 1 => Verdict::KillThread,
@@ -239,16 +297,22 @@ pub async fn set_strict(t: &Task) -> SysResult<()> {
 
 /// `SECCOMP_SET_MODE_FILTER` of a program from guest memory that has been copied. With `all_threads` every thread
 /// of the process gets it, or none: then the answer is the id of one that has other filters.
-pub async fn set_filter(t: &Task, code: Vec<Instruction>, logs: bool, all_threads: bool) -> SysResult<i32> {
+pub async fn set_filter(t: &Task, code: Vec<Instruction>, options: &Options) -> SysResult<i32> {
     let program = Program::new(code)?;
     if t.seccomp.mode() == Mode::Strict {
         return Err(Errno::INVAL);
     }
-    let mine = t.seccomp.filter();
+    let (mine, all_threads) = (t.seccomp.filter(), options.all_threads);
+    // Only one may decide on a call.
+    if options.listener.is_some()
+        && mine.as_ref().is_some_and(|mine| mine.chain().any(|filter| filter.listener.is_some()))
+    {
+        return Err(Errno::BUSY);
+    }
     if let Some(tid) = all_threads.then(|| stranger(t, mine.as_ref())).flatten() {
         return Ok(tid);
     }
-    let filter = Arc::new(Filter::new(program, logs, mine)?);
+    let filter = Arc::new(Filter::new(program, options, mine)?);
     if native::is_needed(&filter) {
         native::restrict_threads(t, &native::program(&filter.program)?, all_threads).await?;
     }
@@ -301,8 +365,8 @@ fn heed(t: &Task) {
 /// Gives a task that has not run yet its first filter.
 pub fn preset(t: &Task, spec: &SeccompSpec) -> SysResult<()> {
     let code = spec.program.iter().map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k }).collect();
-    let logs = spec.flags & libc::SECCOMP_FILTER_FLAG_LOG != 0;
-    let filter = Filter::new(Program::new(code)?, logs, None)?;
+    let options = Options::new(spec.flags & libc::SECCOMP_FILTER_FLAG_LOG != 0, false);
+    let filter = Filter::new(Program::new(code)?, &options, None)?;
     t.seccomp.set(Mode::Filter, Some(Arc::new(filter)));
     Ok(())
 }

@@ -43,6 +43,15 @@ impl Task {
         file.ops.on_close(self, file);
     }
 
+    /// Puts `file` at `fd`, whatever was there.
+    pub fn install_at(&self, fd: i32, file: Arc<File>, cloexec: bool) -> SysResult<()> {
+        let files = self.files();
+        if let Some(replaced) = files.install_at(fd, file, cloexec, self.rlimit(libc::RLIMIT_NOFILE))? {
+            self.closed(&files, fd, &replaced);
+        }
+        Ok(())
+    }
+
     /// Gives the process descriptors of its own, if it shares them (`CLONE_FILES`).
     pub fn unshare_files(&self) {
         self.set_files(self.files().fork());
@@ -104,13 +113,8 @@ pub async fn dup3(t: &Task, old: i32, new: i32, flags: i32) -> SysResult<i32> {
 }
 
 fn dup_to(t: &Task, old: i32, new: i32, cloexec: bool) -> SysResult<i32> {
-    let files = t.files();
-    let file = files.get_any(old)?;
-    let replaced = files.install_at(new, file, cloexec, t.rlimit(libc::RLIMIT_NOFILE))?;
-    if let Some(replaced) = replaced {
-        t.closed(&files, new, &replaced);
-    }
-    Ok(new)
+    let file = t.files().get_any(old)?;
+    t.install_at(new, file, cloexec).map(|()| new)
 }
 
 /// `fcntl(2)`.

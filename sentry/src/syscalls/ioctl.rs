@@ -6,6 +6,7 @@ use crate::fs::fasync;
 use crate::fs::file::File;
 use crate::kernel::Task;
 use crate::mm::Addr;
+use crate::seccomp::notify;
 
 /// `FIOQSIZE`.
 const FIOQSIZE: u32 = 0x5460;
@@ -30,6 +31,7 @@ pub async fn ioctl(t: &Task, fd: i32, cmd: u32, arg: u64) -> SysResult<i64> {
         }
         _ if cmd == FIOQSIZE => size(t, &file, Addr(arg)),
         _ if FS_IOC.contains(&cmd) => Err(Errno::NOTTY),
+        _ if let Some(listener) = notify::listener_of(&file) => Box::pin(notify::ioctl(t, listener, cmd, arg)).await,
         _ => file.ops.ioctl(t, &file, cmd, arg),
     }
 }

@@ -4,7 +4,7 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 use crate::seccomp::bpf::{INSTRUCTIONS_MAX, Instruction};
-use crate::seccomp::{self, Mode};
+use crate::seccomp::{self, Mode, Options};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// `struct sock_fprog`.
@@ -19,12 +19,15 @@ struct Fprog {
 const TSYNC: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC as u32;
 const LOG: u32 = libc::SECCOMP_FILTER_FLAG_LOG as u32;
 const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
+const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 const TSYNC_ESRCH: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH as u32;
+const WAIT_KILLABLE_RECV: u32 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32;
+const FLAGS: u32 = TSYNC | LOG | SPEC_ALLOW | NEW_LISTENER | TSYNC_ESRCH | WAIT_KILLABLE_RECV;
 
 /// `seccomp(2)`.
 ///
 /// # Differences from Linux
-/// There are no listeners: their flags, sizes and action are as unknown as to a kernel before 5.0.
+/// A listener is not asked about calls that the host runs (memory, futexes, clocks): these are `ENOSYS` then.
 pub async fn seccomp(t: &Task, op: u32, flags: u32, args: Addr) -> SysResult<i32> {
     match op {
         libc::SECCOMP_SET_MODE_STRICT if flags != 0 || !args.is_null() => Err(Errno::INVAL),
@@ -32,6 +35,8 @@ pub async fn seccomp(t: &Task, op: u32, flags: u32, args: Addr) -> SysResult<i32
         libc::SECCOMP_SET_MODE_FILTER => set_filter(t, flags, args).await,
         libc::SECCOMP_GET_ACTION_AVAIL if flags != 0 => Err(Errno::INVAL),
         libc::SECCOMP_GET_ACTION_AVAIL => action_available(t.mem().read(args)?),
+        libc::SECCOMP_GET_NOTIF_SIZES if flags != 0 => Err(Errno::INVAL),
+        libc::SECCOMP_GET_NOTIF_SIZES => t.mem().write(args, &seccomp::notify::SIZES).map(|()| 0),
         _ => Err(Errno::INVAL),
     }
 }
@@ -42,6 +47,7 @@ fn action_available(action: u32) -> SysResult<i32> {
         | libc::SECCOMP_RET_KILL_THREAD
         | libc::SECCOMP_RET_TRAP
         | libc::SECCOMP_RET_ERRNO
+        | libc::SECCOMP_RET_USER_NOTIF
         | libc::SECCOMP_RET_TRACE
         | libc::SECCOMP_RET_LOG
         | libc::SECCOMP_RET_ALLOW => Ok(0),
@@ -50,7 +56,10 @@ fn action_available(action: u32) -> SysResult<i32> {
 }
 
 async fn set_filter(t: &Task, flags: u32, args: Addr) -> SysResult<i32> {
-    if flags & !(TSYNC | LOG | SPEC_ALLOW | TSYNC_ESRCH) != 0 {
+    let listens = flags & NEW_LISTENER != 0;
+    // A thread's id and a descriptor cannot both be the answer.
+    let is_ambiguous = listens && flags & TSYNC != 0 && flags & TSYNC_ESRCH == 0;
+    if flags & !FLAGS != 0 || is_ambiguous || flags & WAIT_KILLABLE_RECV != 0 && !listens {
         return Err(Errno::INVAL);
     }
     let fprog: Fprog = t.mem().read(args)?;
@@ -64,9 +73,17 @@ async fn set_filter(t: &Task, flags: u32, args: Addr) -> SysResult<i32> {
     }
     let mut code = vec![Instruction::new_zeroed(); len];
     t.mem().read_bytes(Addr(fprog.filter), code.as_mut_bytes())?;
-    match seccomp::set_filter(t, code, flags & LOG != 0, flags & TSYNC != 0).await {
-        Ok(tid) if tid != 0 && flags & TSYNC_ESRCH != 0 => Err(Errno::SRCH),
-        done => done,
+    let mut options = Options::new(flags & LOG != 0, flags & TSYNC != 0);
+    if listens {
+        if !t.files().has_room(t.rlimit(libc::RLIMIT_NOFILE)) {
+            return Err(Errno::MFILE);
+        }
+        options.listen(flags & WAIT_KILLABLE_RECV != 0);
+    }
+    match seccomp::set_filter(t, code, &options).await? {
+        tid if tid != 0 && flags & TSYNC_ESRCH != 0 => Err(Errno::SRCH),
+        0 => options.listener_file().map_or(Ok(0), |file| t.install(file, true)),
+        tid => Ok(tid),
     }
 }
 
