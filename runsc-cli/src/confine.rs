@@ -4,6 +4,7 @@
 //! capabilities go. There is no `execve` on the way.
 
 use crate::plan::{Plan, Source};
+use crate::supervise::Logs;
 use crate::terminal::RawTerminal;
 use anyhow::{Context, Result, bail};
 use platform::host::{self, Caps};
@@ -61,18 +62,15 @@ pub(crate) struct Handles {
     pub(crate) control: OwnedFd,
     /// What there is of a network besides `lo`.
     pub(crate) network: NetworkSpec,
-    pub(crate) strace: Option<OwnedFd>,
-    pub(crate) stats: Option<OwnedFd>,
-    pub(crate) metrics: Option<OwnedFd>,
-    pub(crate) debug_log: Option<OwnedFd>,
+    pub(crate) logs: Logs,
 }
 
 impl Handles {
     /// All of them.
     pub(crate) fn raw_fds(&self) -> Vec<RawFd> {
         let network = self.network.interfaces.iter().map(|i| &i.socket).chain(&self.network.resolver);
-        let some = [&self.strace, &self.stats, &self.metrics, &self.debug_log].into_iter().flatten();
-        let own = self.sentry_cgroups.iter().chain(some).chain(network).chain([&self.control]);
+        let logs = [&self.logs.strace, &self.logs.stats, &self.logs.metrics, &self.logs.debug].into_iter().flatten();
+        let own = self.sentry_cgroups.iter().chain(logs).chain(network).chain([&self.control]);
         own.map(AsRawFd::as_raw_fd).chain(self.container.raw_fds()).collect()
     }
 }
@@ -113,10 +111,10 @@ pub(crate) fn confine(
     die_with_parent(&handles.control)?;
     Ok(SandboxConfig {
         container,
-        strace: handles.strace,
-        stats: handles.stats,
-        metrics: handles.metrics,
-        debug_log: handles.debug_log,
+        strace: handles.logs.strace,
+        stats: handles.logs.stats,
+        metrics: handles.logs.metrics,
+        debug_log: handles.logs.debug,
         platform: walls.platform,
         fast_path: walls.fast_path,
         procfs,

@@ -62,6 +62,7 @@ pub(crate) fn run(mut plan: Plan, globals: &Globals) -> Result<u8> {
             ..Furniture::default()
         },
         fresh: Namespaces::empty(),
+        logs: Logs::open(globals)?,
     };
     let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;
     release_stdio();
@@ -143,6 +144,28 @@ pub(crate) struct Beside {
     pub(crate) network: NetworkSpec,
     /// Namespaces that were made for this sandbox already, and that nothing else uses.
     pub(crate) fresh: Namespaces,
+    pub(crate) logs: Logs,
+}
+
+/// Where a sandbox says what it has to say about itself.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    pub(crate) strace: Option<OwnedFd>,
+    pub(crate) stats: Option<OwnedFd>,
+    pub(crate) metrics: Option<OwnedFd>,
+    pub(crate) debug: Option<OwnedFd>,
+}
+
+impl Logs {
+    /// Those that are asked for.
+    pub(crate) fn open(globals: &Globals) -> Result<Logs> {
+        Ok(Logs {
+            strace: globals.strace.then(|| log_file(globals)).transpose()?,
+            stats: globals.stats.then(|| log_file(globals)).transpose()?,
+            metrics: globals.metrics.as_deref().map(metrics_file).transpose()?,
+            debug: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
+        })
+    }
 }
 
 /// A running sandbox, seen by its parent; or one container in another's.
@@ -175,10 +198,7 @@ impl Sandbox {
             container: beside.container,
             control: theirs,
             network: beside.network,
-            strace: globals.strace.then(|| log_file(globals)).transpose()?,
-            stats: globals.stats.then(|| log_file(globals)).transpose()?,
-            metrics: globals.metrics.as_deref().map(metrics_file).transpose()?,
-            debug_log: globals.debug_log.is_some().then(|| log_file(globals)).transpose()?,
+            logs: beside.logs,
         };
         // Without the right to make mounts we make it ourselves: whoever makes a user namespace has it there.
         let user_namespace = (!host::has_cap(Caps::SYS_ADMIN))

@@ -57,6 +57,10 @@ check 'systemd: out of memory' '*oom=137 running *' bash -c 's exec s1 sh -c "ta
 check 'systemd: a unit that is there is left alone' '*not empty* running *' bash -c '/opt/runsc --root /run/other --systemd-cgroup run -d s1 </dev/null 2>&1 | cat; s state s1 | grep -o running'
 check 'systemd: the end ends the unit' 'inactive ' bash -c 's kill s1 KILL; sleep 1; systemctl is-active runsc-s1.scope'
 check 'systemd: delete leaves nothing' '0 loaded*' bash -c 's delete s1; find /sys/fs/cgroup -name "*s1*"; systemctl list-units --all --no-legend "runsc-*" | wc -l | sed "s/$/ loaded/"'
+config machine.slice:runsc:s4
+sed -i 's/"ociVersion"/"annotations": { "org.systemd.property.TimeoutStopSec": "7", "org.systemd.property.Documentation": "['"'"'man:a'"'"', '"'"'man:b'"'"']" }, &/' config.json
+check 'systemd: annotations' 'TimeoutStopUSec=7s Documentation=man:a man:b ' bash -c 's run -d s4 </dev/null >/run/out 2>&1; cat /run/out
+	systemctl show runsc-s4.scope -p TimeoutStopUSec,Documentation; s delete -f s4'
 config a-b.slice::s2
 check 'systemd: slices' '/a.slice/a-b.slice/s2.scope ' bash -c 's run -d --pid-file /run/pid s2 </dev/null >/run/out 2>&1; cat /run/out; group; s delete -f s2'
 config /plain

@@ -402,7 +402,7 @@ fn wrong_options_of_do() -> Result<()> {
             (&["--setenv", "A=B", "c", "true"], "A=B"),
             (&["--setenv", "", "c", "true"], "environment"),
             (&["--unsetenv", "A=B", "true"], "A=B"),
-            (&["--platform", "kvm", "true"], "--platform"),
+            (&["--platform", "frob", "true"], "--platform"),
             (&["--debug-log", "/no/such/dir/log", "true"], "/no/such/dir/log"),
         ],
     )

@@ -26,7 +26,13 @@ fn member(pod: &Bundle, name: &str, script: &str, pid: &str, kinds: &[&str]) -> 
 }
 
 fn pod() -> Result<(Bundle, String)> {
+    pod_with(|_| {})
+}
+
+/// A pod whose first container's configuration is changed first.
+fn pod_with(change: impl FnOnce(&mut Bundle)) -> Result<(Bundle, String)> {
     let mut pod = Bundle::new("pod", "exec sleep 100")?;
+    change(&mut pod);
     pod.config["annotations"] =
         json!({"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": pod.id});
     pod.create(&pod.id, &["--pid-file", "pid"])?;
@@ -127,6 +133,62 @@ fn members_go_with_their_sandbox() -> Result<()> {
     member.ok(&["delete", &member.id])?;
     assert_eq!(pod.ok(&["list", "-q"])?, "");
     Ok(())
+}
+
+#[test]
+fn a_user_namespace_can_be_common() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    let mapped = |bundle: &mut Bundle| {
+        bundle.config["linux"]["uidMappings"] = map.clone();
+        bundle.config["linux"]["gidMappings"] = map.clone();
+    };
+    let (pod, pid) = pod_with(|pod| {
+        mapped(pod);
+        push(&mut pod.config["linux"]["namespaces"], json!({"type": "user"}));
+    })?;
+    let script = "cat /proc/self/uid_map; echo x > /tmp/made; ls -ln /tmp/made";
+    // Kept, for the end of a bundle is that of all containers in its state directory.
+    let mut members = Vec::new();
+    let joined = json!({"type": "user", "path": format!("/proc/{pid}/ns/user")});
+    for (name, user, gives_map) in
+        [("by-path", &joined, false), ("by-path-too", &joined, true), ("its-own", &json!({"type": "user"}), true)]
+    {
+        let mut member = member(&pod, name, script, &pid, &["network", "ipc", "uts"])?;
+        push(&mut member.config["linux"]["namespaces"], user.clone());
+        if gives_map {
+            mapped(&mut member);
+        }
+        let world = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o1777);
+        fs::set_permissions(member.in_root("tmp"), world)?;
+        let seen = member.ok(&["run", &member.id])?;
+        assert!(seen.contains("0     100000      65536") && seen.contains("1 0        0 "), "{name}: {seen}");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&member.in_root("tmp/made").metadata()?), 100_000, "{name}");
+        members.push(member);
+    }
+    let mut other = member(&pod, "other", script, &pid, &["network"])?;
+    push(&mut other.config["linux"]["namespaces"], json!({"type": "user"}));
+    mapped(&mut other);
+    other.config["linux"]["uidMappings"][0]["hostID"] = 200_000.into();
+    assert!(other.fails(&["run", &other.id])?.contains("cannot map ids in another way"));
+    Ok(())
+}
+
+#[test]
+fn another_network_in_a_pod_is_refused() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let (pod, pid) = pod()?;
+    let member = member(&pod, "elsewhere", "true", &pid, &["ipc"])?;
+    assert!(member.fails(&["run", &member.id])?.contains("cannot have another network"));
+    Ok(())
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().into_iter().for_each(|list| list.push(item.clone()));
 }
 
 #[test]

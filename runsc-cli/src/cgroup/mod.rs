@@ -26,6 +26,7 @@ use place::Place;
 use sentry::boot::handle::Handle;
 use sentry::kernel::machine::Limits as MachineLimits;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -51,6 +52,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) is_user: bool,
     /// Without the right to make groups there are none, as long as no limit needs them.
     pub(crate) is_rootless: bool,
+    /// The container's, which may set systemd's properties.
+    pub(crate) annotations: Option<&'a HashMap<String, String>>,
 }
 
 /// The groups of one container, as they are saved with its state. Nothing is removed by dropping it.
@@ -149,7 +152,7 @@ impl Cgroup {
         groups.iter().try_for_each(|group| ensure_empty(&group.dir))?;
         let keeper = unit.as_ref().map(|unit| {
             let keeper = Keeper::new()?;
-            unit.start(&keeper, placement.id, self.version, resources)?;
+            unit.start(&keeper, placement, self.version, resources)?;
             anyhow::Ok(keeper)
         });
         let keeper = keeper.transpose()?;

@@ -9,7 +9,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::confine::Furniture;
 use crate::hooks;
 use crate::plan::{Plan, Terminal};
-use crate::supervise::{Beside, Failure, forwarded_signals, release_stdio};
+use crate::supervise::{Beside, Failure, Logs, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
 use crate::{Globals, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
@@ -140,8 +140,12 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
         is_systemd: globals.systemd_cgroup,
         is_user: super::is_rootless(),
         is_rootless: super::is_rootless() || spaces.maps_ids(),
+        annotations: spec.annotations().as_ref(),
     };
-    let pod = Pod::of(&globals.root(), &spec, &spaces)?;
+    let pod = Pod::of(&globals.root(), &spec, &mut spaces)?;
+    if pod.is_none() {
+        spaces.warn_of_unshared();
+    }
     let saved = Saved {
         id: id.clone(),
         rootfs: rootfs(&spec, &bundle),
@@ -205,6 +209,8 @@ fn furnish(
             },
             network,
             fresh: Namespaces::empty(),
+            // While this process is who the caller is: the monitor may become the root of a user namespace.
+            logs: Logs::open(globals)?,
         },
         pod: pod.map(|pod| pod.connect(&globals.root())).transpose()?,
         console,

@@ -8,7 +8,7 @@ use super::{Console, Container};
 use crate::plan::Plan;
 use crate::supervise::{Beside, End, Failure, Sandbox, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, cgroup, log, network};
+use crate::{Globals, cgroup, log, network, oci};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use platform::host::{self, Clone, Namespaces};
@@ -77,7 +77,7 @@ impl Monitor {
         let (sync, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .context("cannot make a socket")?;
         parts.spaces.join_for_children()?;
-        let made = host::clone(parts.spaces.new);
+        let made = host::clone(parts.spaces.at_birth());
         if !matches!(made, Ok(Clone::Child)) {
             parts.spaces.restore_children()?;
         }
@@ -150,10 +150,17 @@ fn live(parts: Parts, sync: &OwnedFd, globals: &Globals) -> i32 {
     }
 }
 
-fn make(parts: Parts, sync: &OwnedFd, globals: &Globals) -> Result<(Sandbox, nix::sys::signalfd::SignalFd), Failure> {
+fn make(
+    mut parts: Parts,
+    sync: &OwnedFd,
+    globals: &Globals,
+) -> Result<(Sandbox, nix::sys::signalfd::SignalFd), Failure> {
     let failed = |e: anyhow::Error| Failure { what: format!("{e:#}"), status: 1 };
     wait_for(sync, |go| matches!(go, Go::Place)).map_err(failed)?;
     place(&parts).map_err(failed)?;
+    if parts.spaces.joins_user() {
+        (parts.plan.uid_map, parts.plan.gid_map) = oci::own_mappings();
+    }
     protocol::send(sync, &Told::Placed, &[]).context("the command is gone").map_err(failed)?;
     wait_for(sync, |go| matches!(go, Go::Create)).map_err(failed)?;
     let pid = own_pid().map_err(failed)?;
@@ -220,8 +227,8 @@ fn place(parts: &Parts) -> Result<()> {
         return Err(e).context("cannot set oom_score_adj");
     }
     parts.spaces.join()?;
-    if parts.spaces.maps_ids() {
-        // Whoever made the user namespace has every right in it, but is nobody yet.
+    if parts.spaces.maps_ids() || parts.spaces.joins_user() {
+        // Whoever made or joined the user namespace has every right in it, but is nobody yet.
         let _ = rustix::thread::set_thread_groups(&[]);
         let root = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);
         rustix::thread::set_thread_res_gid(root.0, root.0, root.0).context("cannot become the container's root")?;

@@ -3,8 +3,9 @@
 //! They confine nothing that runs guest code: the sentry has namespaces of its own. Engines, hooks and network
 //! plugins find the container by them.
 
+use crate::log::warn;
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 use platform::host::Namespaces;
 use std::fs::File;
@@ -18,6 +19,8 @@ pub(crate) struct Spaces {
     pub(super) new: Namespaces,
     /// Those to be joined.
     joined: Vec<(Namespaces, File)>,
+    /// Those of others that a sandbox of its own does not have.
+    unshared: Namespaces,
     uid_map: Vec<LinuxIdMapping>,
     gid_map: Vec<LinuxIdMapping>,
 }
@@ -56,6 +59,10 @@ impl Spaces {
         if has_maps && !seen.contains(Namespaces::USER) {
             bail!("user namespace mappings specified, but user namespace isn't enabled in the config");
         }
+        let joins_network = spaces.joined.iter().any(|(kind, _)| *kind == Namespaces::NET);
+        spaces.unshared = (Namespaces::PID | Namespaces::IPC | Namespaces::NET) - spaces.new;
+        // Interfaces of a given network are taken over.
+        spaces.unshared.set(Namespaces::NET, spaces.unshared.contains(Namespaces::NET) && !joins_network);
         Ok(spaces)
     }
 
@@ -67,6 +74,15 @@ impl Spaces {
         }
         self.new = Namespaces::empty();
         Ok(self)
+    }
+
+    /// Says of what the container will share nothing, though its configuration has it in namespaces of the host or of
+    /// other containers: inside, a sandbox of its own has its own.
+    pub(super) fn warn_of_unshared(&self) {
+        if !self.unshared.is_empty() {
+            let names = crate::supervise::names(self.unshared);
+            warn(&format!("a sandbox does not share the {names} of the host or of other containers"));
+        }
     }
 
     /// What tells the namespace of a kind that is to be joined from others.
@@ -86,6 +102,34 @@ impl Spaces {
     /// Whether ids are mapped by a user namespace of the container's own.
     pub(super) fn maps_ids(&self) -> bool {
         self.new.contains(Namespaces::USER)
+    }
+
+    /// Whether the container is in another's user namespace.
+    pub(super) fn joins_user(&self) -> bool {
+        self.joined.iter().any(|(kind, _)| *kind == Namespaces::USER)
+    }
+
+    /// Has it join the user namespace of a process in place of one of its own.
+    pub(super) fn share_user(&mut self, pid: i32) -> Result<()> {
+        let file = File::open(format!("/proc/{pid}/ns/user")).context("cannot open the pod's user namespace")?;
+        self.new.remove(Namespaces::USER);
+        self.joined.push((Namespaces::USER, file));
+        Ok(())
+    }
+
+    /// Whether `spec` maps ids as this one does.
+    pub(super) fn maps_as(&self, spec: &Spec) -> bool {
+        let linux = spec.linux().clone().unwrap_or_default();
+        let is_same = |own: &[LinuxIdMapping], other: &Option<Vec<LinuxIdMapping>>| {
+            other.as_ref().is_some_and(|other| other == own)
+        };
+        is_same(&self.uid_map, linux.uid_mappings()) && is_same(&self.gid_map, linux.gid_mappings())
+    }
+
+    /// Those of the new ones that the monitor is born in. What a joined user namespace is to own is made in it, by
+    /// [`join`](Spaces::join).
+    pub(super) fn at_birth(&self) -> Namespaces {
+        if self.joins_user() { self.new & Namespaces::PID } else { self.new }
     }
 
     /// Whether the container has a network namespace of its own or a given one.
@@ -120,7 +164,9 @@ impl Spaces {
             let flag = CloneFlags::from_bits_retain(kind.bits());
             setns(file, flag).with_context(|| format!("cannot join the {}", crate::supervise::names(*kind)))?;
         }
-        Ok(())
+        let late = self.new - self.at_birth();
+        unshare(CloneFlags::from_bits_retain(late.bits()))
+            .with_context(|| format!("cannot make the {}", crate::supervise::names(late)))
     }
 
     /// Writes the mappings of ids of the process `pid`, which has just been made.

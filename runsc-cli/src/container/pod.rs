@@ -27,14 +27,21 @@ pub(super) struct Pod {
 
 impl Pod {
     /// That of a container to be; `None` if it gets a sandbox of its own.
-    pub(super) fn of(root: &Path, spec: &Spec, spaces: &Spaces) -> Result<Option<Pod>> {
+    pub(super) fn of(root: &Path, spec: &Spec, spaces: &mut Spaces) -> Result<Option<Pod>> {
         let Some(first) = named(root, spec).or_else(|| connected(root, spaces)) else { return Ok(None) };
         let Some(pid) = first.monitor.as_ref().map(|monitor| monitor.pid) else { return Ok(None) };
         if spaces.maps_ids() {
-            bail!("a user namespace of its own is not supported for a container in the pod of {}", first.id);
+            // One sentry opens the files of all, and is one user of the host.
+            if !spaces.maps_as(&first.spec) {
+                bail!("a container in the pod of {} cannot map ids in another way than that", first.id);
+            }
+            spaces.share_user(pid)?;
         }
         let is_common =
             |kind, name| namespace(&pid.to_string(), name).is_some_and(|its| spaces.id(kind, name) == Some(its));
+        if !is_common(Namespaces::NET, "net") {
+            bail!("a container in the pod of {} cannot have another network than that", first.id);
+        }
         let shares = Shares {
             processes: is_common(Namespaces::PID, "pid"),
             names: is_common(Namespaces::UTS, "uts"),

@@ -71,10 +71,22 @@ pub(super) fn check_unsupported(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Mappings as inside, outside, count.
+/// How a user namespace maps ids: inside, outside, count.
+pub(crate) type Mappings = Vec<(u32, u32, u32)>;
+
+/// Those of the user namespace that this process is in.
+pub(super) const OWN_UIDS: &str = "/proc/self/uid_map";
+pub(super) const OWN_GIDS: &str = "/proc/self/gid_map";
+
+/// How the user namespace that this process is in maps users and groups.
+pub(crate) fn own_mappings() -> (Mappings, Mappings) {
+    (mappings(&None, OWN_UIDS), mappings(&None, OWN_GIDS))
+}
+
+/// Those given.
 ///
 /// Without any they are those of the user namespace that this process is in.
-pub(super) fn mappings(mappings: &Option<Vec<LinuxIdMapping>>, own: &str) -> Vec<(u32, u32, u32)> {
+pub(super) fn mappings(mappings: &Option<Vec<LinuxIdMapping>>, own: &str) -> Mappings {
     let given: Vec<_> = mappings.iter().flatten().map(|m| (m.container_id(), m.host_id(), m.size())).collect();
     if !given.is_empty() {
         return given;

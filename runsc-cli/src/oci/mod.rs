@@ -7,6 +7,7 @@ mod process;
 mod seccomp;
 
 pub(crate) use capabilities::names as capability_names;
+pub(crate) use linux::own_mappings;
 pub(crate) use mounts::options as mount_options;
 
 use crate::log::warn;
@@ -99,8 +100,8 @@ fn from_spec(spec: &Spec, bundle: &Path, id: String) -> Result<Plan> {
         root_propagation: propagation.map(mounts::propagation).transpose()?.unwrap_or(0),
         sysctls: linux::sysctls(&linux)?,
         devices: linux::devices(&linux)?,
-        uid_map: linux::mappings(linux.uid_mappings(), "/proc/self/uid_map"),
-        gid_map: linux::mappings(linux.gid_mappings(), "/proc/self/gid_map"),
+        uid_map: linux::mappings(linux.uid_mappings(), linux::OWN_UIDS),
+        gid_map: linux::mappings(linux.gid_mappings(), linux::OWN_GIDS),
         limits: limits(linux.resources().as_ref()),
         timeout: None,
         terminal: if config.terminal().unwrap_or(false) { Terminal::Required } else { Terminal::Never },

@@ -6,9 +6,10 @@
 //! library.
 
 mod bus;
+mod property;
 mod wire;
 
-use super::{Version, v2};
+use super::{Placement, Version, v2};
 use anyhow::{Context, Result, bail};
 use bus::{Bus, Refused, transient};
 use oci_spec::runtime::LinuxResources;
@@ -77,9 +78,16 @@ impl Unit {
     }
 
     /// Has systemd make it, with the keeper in it.
-    pub(super) fn start(&self, keeper: &Keeper, id: &str, version: Version, resources: &LinuxResources) -> Result<()> {
+    pub(super) fn start(
+        &self,
+        keeper: &Keeper,
+        placement: &Placement<'_>,
+        version: Version,
+        resources: &LinuxResources,
+    ) -> Result<()> {
+        let given = placement.annotations.map(property::of).transpose()?.unwrap_or_default();
         let mut properties = vec![
-            ("Description", Value::String(format!("runsc container {id}"))),
+            ("Description", Value::String(format!("runsc container {}", placement.id))),
             ("Slice", Value::String(self.slice.clone())),
             ("PIDs", Value::Numbers(vec![keeper.pid as u32])),
             ("Delegate", Value::Bool(true)),
@@ -91,6 +99,7 @@ impl Unit {
         let of_blocks = if version == Version::V1 { "BlockIOAccounting" } else { "IOAccounting" };
         properties.extend(accounting.into_iter().chain([of_blocks]).map(|name| (name, Value::Bool(true))));
         properties.extend(limits(version, resources)?);
+        properties.extend(given.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let mut bus = self.bus()?;
         let mut begin = || bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", |w| transient(w, &self.name, &properties));
         let begun = match begin() {

@@ -29,8 +29,12 @@ const LENGTH_MAX: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Bool(bool),
+    I32(i32),
+    U32(u32),
+    I64(i64),
     U64(u64),
     String(String),
+    Strings(Vec<String>),
     Numbers(Vec<u32>),
     Bytes(Vec<u8>),
 }
@@ -39,8 +43,12 @@ impl Value {
     fn signature(&self) -> &'static str {
         match self {
             Value::Bool(_) => "b",
+            Value::I32(_) => "i",
+            Value::U32(_) => "u",
+            Value::I64(_) => "x",
             Value::U64(_) => "t",
             Value::String(_) => "s",
+            Value::Strings(_) => "as",
             Value::Numbers(_) => "au",
             Value::Bytes(_) => "ay",
         }
@@ -108,8 +116,12 @@ impl Writer {
         self.signature(value.signature());
         match value {
             Value::Bool(value) => self.bool(*value),
+            Value::I32(value) => self.u32(value.cast_unsigned()),
+            Value::U32(value) => self.u32(*value),
+            Value::I64(value) => self.u64(value.cast_unsigned()),
             Value::U64(value) => self.u64(*value),
             Value::String(text) => self.string(text),
+            Value::Strings(list) => self.array(4, |w| list.iter().for_each(|text| w.string(text))),
             Value::Numbers(numbers) => self.array(4, |w| numbers.iter().for_each(|number| w.u32(*number))),
             Value::Bytes(bytes) => self.array(1, |w| w.0.extend(bytes)),
         }
