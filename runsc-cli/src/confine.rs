@@ -24,6 +24,9 @@ const NOBODY: (u32, u32) = (65534, 65534);
 const KEPT: Caps =
     Caps::CHOWN.union(Caps::DAC_OVERRIDE).union(Caps::DAC_READ_SEARCH).union(Caps::FOWNER).union(Caps::FSETID);
 
+/// What it keeps besides where it makes sockets of the host: guests get the use of it who have it themselves.
+const KEPT_FOR_SOCKETS: Caps = Caps::NET_BIND_SERVICE.union(Caps::NET_RAW);
+
 /// Trees of the host that show the host itself: hidden from the sentry wherever they would appear.
 const COVERED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -107,7 +110,8 @@ pub(crate) fn confine(
     weaker(walls, host::empty_root().context("cannot replace the root by an empty directory"))?;
     limit_self()?;
     let is_root = walls.user_namespace.is_none() && rustix::process::geteuid().is_root();
-    host::drop_privileges((is_root && is_nobody_mapped).then_some(NOBODY), KEPT).context("cannot drop privileges")?;
+    let kept = if handles.network.host { KEPT.union(KEPT_FOR_SOCKETS) } else { KEPT };
+    host::drop_privileges((is_root && is_nobody_mapped).then_some(NOBODY), kept).context("cannot drop privileges")?;
     die_with_parent(&handles.control)?;
     Ok(SandboxConfig {
         container,

@@ -102,6 +102,9 @@ pub(crate) fn overridden(globals: &Globals, spec: &Spec) -> Result<Globals> {
                 globals.platform =
                     clap::ValueEnum::from_str(value, true).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
             }
+            "network" => {
+                globals.network = clap::ValueEnum::from_str(value, true).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
+            }
             _ if foreign::takes_value(flag).is_some() => warn(&format!("annotation {name}: without effect here")),
             _ => bail!("annotation {name}: this flag cannot be set by a container"),
         }

@@ -61,8 +61,9 @@ pub(crate) fn run(mut plan: Plan, globals: &Globals) -> Result<u8> {
             limits: cgroup.as_ref().map(|own| own.0.machine_limits()).unwrap_or_default(),
             ..Furniture::default()
         },
-        fresh: Namespaces::empty(),
         logs: Logs::open(globals)?,
+        // With the host's network the sentry stays where it is.
+        fresh: if globals.network == crate::network::Mode::Host { Namespaces::NET } else { Namespaces::empty() },
     };
     let sandbox = Sandbox::start(plan, globals, beside, terminal.as_ref())?;
     release_stdio();

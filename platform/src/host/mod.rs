@@ -10,6 +10,7 @@ mod packet;
 mod privileges;
 mod probe;
 mod seccomp;
+pub mod socket;
 
 pub use clone::{Clone, Namespaces, clone};
 pub use memory::map_large_allocations;
@@ -17,4 +18,4 @@ pub use mount::{cover, detached_tree, empty_root, private_mounts, procfs};
 pub use packet::packet_socket;
 pub use privileges::{Caps, drop_privileges, has_cap};
 pub use probe::has_mseal;
-pub use seccomp::{FilterAction, install_filter, relay_filter, sentry_filter};
+pub use seccomp::{FilterAction, Reach, install_filter, relay_filter, sentry_filter};

@@ -2,6 +2,7 @@
 //!
 //! The list is by number alone except where an argument decides what a call can reach.
 
+use super::socket;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -15,6 +16,15 @@ pub enum FilterAction {
     Kill,
     /// Fails with `EPERM`, for development.
     Errno,
+}
+
+/// What the sentry may reach besides what it was handed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing.
+    Handed,
+    /// The host's network, by sockets of its own ([`socket`](super::socket)).
+    Network,
 }
 
 /// Calls that the sentry may make with any arguments.
@@ -190,14 +200,19 @@ const NEW_NAMESPACE: u64 = (libc::CLONE_NEWUSER
 
 /// The program: `action` for all that is not on the list, `ENOSYS` for `clone3` (the C library then uses `clone`,
 /// whose flags a filter can see).
-pub fn sentry_filter(action: FilterAction) -> io::Result<BpfProgram> {
+pub fn sentry_filter(action: FilterAction, reach: Reach) -> io::Result<BpfProgram> {
     let mismatch = match action {
         FilterAction::Kill => SeccompAction::KillProcess,
         FilterAction::Errno => SeccompAction::Errno(libc::EPERM as u32),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|nr| (*nr, Vec::new())).collect();
     rules.insert(libc::SYS_clone, vec![rule(&[(0, THREAD_FLAGS | NEW_NAMESPACE, THREAD_FLAGS)])?]);
-    rules.insert(libc::SYS_ioctl, equals_any(1, IOCTLS)?);
+    let mut ioctls = IOCTLS.to_vec();
+    if reach == Reach::Network {
+        rules.extend(network_rules()?);
+        ioctls.push(socket::SIOCATMARK);
+    }
+    rules.insert(libc::SYS_ioctl, equals_any(1, &ioctls)?);
     // Executable memory is made before the filter, if at all.
     let not_exec = rule(&[(2, libc::PROT_EXEC as u64, 0)])?;
     rules.insert(libc::SYS_mprotect, vec![not_exec.clone()]);
@@ -210,6 +225,74 @@ pub fn sentry_filter(action: FilterAction) -> io::Result<BpfProgram> {
     let filter = SeccompFilter::new(rules, mismatch, SeccompAction::Allow, TargetArch::x86_64).map_err(other)?;
     let allowed: BpfProgram = filter.try_into().map_err(other)?;
     Ok(with_clone3_missing(allowed))
+}
+
+/// Calls on sockets that take any arguments.
+const NETWORK_ALLOWED: &[i64] = &[
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_listen,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+];
+
+/// What sockets of the host need besides reading and writing: those of the internet alone, with the options that pass.
+fn network_rules() -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+    /// The bits of a socket's type that are not flags.
+    const TYPE: u64 = 0xf;
+    let low = u64::from(u32::MAX);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = NETWORK_ALLOWED.iter().map(|nr| (*nr, Vec::new())).collect();
+    let mut sockets = Vec::new();
+    for family in socket::FAMILIES {
+        for (kind, protocols) in socket::KINDS {
+            let of_kind = [(0, low, family as u64), (1, TYPE, *kind as u64)];
+            if protocols.is_empty() {
+                sockets.push(rule(&of_kind)?);
+            }
+            for protocol in *protocols {
+                sockets.push(rule(&[of_kind[0], of_kind[1], (2, low, *protocol as u64)])?);
+            }
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    let mut options = Vec::new();
+    for (level, names) in socket::OPTIONS {
+        for (first, last) in runs(names) {
+            options.push(option_rule(*level, first, last)?);
+        }
+    }
+    rules.insert(libc::SYS_getsockopt, options.clone());
+    options.push(option_rule(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, libc::SO_ATTACH_FILTER)?);
+    rules.insert(libc::SYS_setsockopt, options);
+    Ok(rules)
+}
+
+/// A rule that holds for the options from `first` to `last` of a level.
+fn option_rule(level: i32, first: i32, last: i32) -> io::Result<SeccompRule> {
+    let condition = |arg, op, value: i32| SeccompCondition::new(arg, SeccompCmpArgLen::Dword, op, value as u64);
+    let conditions: Result<Vec<_>, _> = [
+        condition(1, SeccompCmpOp::Eq, level),
+        condition(2, SeccompCmpOp::Ge, first),
+        condition(2, SeccompCmpOp::Le, last),
+    ]
+    .into_iter()
+    .collect();
+    SeccompRule::new(conditions.map_err(other)?).map_err(other)
+}
+
+/// Numbers as first and last of each run without a gap.
+fn runs(numbers: &[i32]) -> Vec<(i32, i32)> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let mut runs: Vec<(i32, i32)> = Vec::new();
+    for number in sorted {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 >= number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
 }
 
 /// Calls that a network's relay may make with any arguments.
@@ -316,11 +399,68 @@ mod tests {
 
     #[test]
     fn program_begins_with_the_architecture() {
-        let program = sentry_filter(FilterAction::Kill).expect("the list compiles");
+        let program = sentry_filter(FilterAction::Kill, Reach::Handed).expect("the list compiles");
         // Load of the architecture (offset 4), comparison, kill, then the number (offset 0).
         assert_eq!(program[0].k, 4);
         assert_eq!(program[2].code, (libc::BPF_RET | libc::BPF_K) as u16);
         assert_eq!(program[3].k, 0);
         assert!(program.len() < 4096);
+    }
+
+    /// What the filter says to a call with these arguments.
+    fn verdict(reach: Reach, nr: i64, args: [u64; 3]) -> u32 {
+        let program = sentry_filter(FilterAction::Errno, reach).expect("the list compiles");
+        assert!(program.len() < 4096, "{} instructions", program.len());
+        let mut data = [0u32; 16];
+        (data[0], data[1]) = (nr as u32, 0xc000_003e);
+        for (n, arg) in args.into_iter().enumerate() {
+            (data[4 + 2 * n], data[5 + 2 * n]) = (arg as u32, (arg >> 32) as u32);
+        }
+        let (mut pc, mut a) = (0, 0);
+        loop {
+            let i = &program[pc];
+            let (code, k) = (u32::from(i.code), i.k);
+            let jump = |is_true| usize::from(if is_true { i.jt } else { i.jf });
+            pc += 1;
+            match (code & 7, code & 0xf0) {
+                (libc::BPF_LD, _) => a = data[k as usize / 4],
+                (libc::BPF_RET, _) => return k,
+                (libc::BPF_ALU, libc::BPF_AND) => a &= k,
+                (libc::BPF_JMP, libc::BPF_JA) => pc += k as usize,
+                (libc::BPF_JMP, libc::BPF_JEQ) => pc += jump(a == k),
+                (libc::BPF_JMP, libc::BPF_JGT) => pc += jump(a > k),
+                (libc::BPF_JMP, libc::BPF_JGE) => pc += jump(a >= k),
+                other => panic!("an instruction that nobody uses: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_are_made_in_their_mode_only() {
+        let allow = libc::SECCOMP_RET_ALLOW;
+        let tcp = [libc::AF_INET as u64, (libc::SOCK_STREAM | libc::SOCK_NONBLOCK) as u64, 0];
+        for (nr, args) in [
+            (libc::SYS_socket, tcp),
+            (libc::SYS_connect, [3, 0, 0]),
+            (libc::SYS_bind, [3, 0, 0]),
+            (libc::SYS_listen, [3, 0, 0]),
+            (libc::SYS_getsockname, [3, 0, 0]),
+            (libc::SYS_setsockopt, [3, libc::IPPROTO_TCP as u64, libc::TCP_NODELAY as u64]),
+            (libc::SYS_getsockopt, [3, libc::SOL_SOCKET as u64, libc::SO_ERROR as u64]),
+        ] {
+            assert_eq!(verdict(Reach::Network, nr, args), allow, "{nr} {args:?}");
+            assert_ne!(verdict(Reach::Handed, nr, args), allow, "{nr} {args:?}");
+        }
+        for (nr, args) in [
+            (libc::SYS_socket, [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0]),
+            (libc::SYS_socket, [libc::AF_NETLINK as u64, libc::SOCK_RAW as u64, 0]),
+            (libc::SYS_socket, [libc::AF_INET as u64, libc::SOCK_STREAM as u64, libc::IPPROTO_SCTP as u64]),
+            (libc::SYS_setsockopt, [3, libc::IPPROTO_TCP as u64, libc::TCP_REPAIR as u64]),
+            (libc::SYS_getsockopt, [3, libc::IPPROTO_TCP as u64, 35]),
+            (libc::SYS_getsockopt, [3, libc::SOL_SOCKET as u64, libc::SO_ATTACH_FILTER as u64]),
+            (libc::SYS_setsockopt, [3, libc::SOL_SOCKET as u64, libc::SO_ATTACH_REUSEPORT_CBPF as u64]),
+        ] {
+            assert_ne!(verdict(Reach::Network, nr, args), allow, "{nr} {args:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::hooks;
 use crate::plan::{Plan, Terminal};
 use crate::supervise::{Beside, Failure, Logs, forwarded_signals, release_stdio};
 use crate::terminal::RawTerminal;
-use crate::{Globals, network, oci, settings};
+use crate::{Globals, log, network, oci, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use oci_spec::runtime::{ContainerState, Hooks, LinuxResources, Spec};
 use platform::host::{self, Caps, Namespaces};
@@ -129,6 +129,7 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     globals.overlay2.apply(&mut plan.mounts)?;
     plan.process.env.extend(crate::listen_env());
     let mut spaces = Spaces::of(&spec)?;
+    let shares_network = !spaces.has_network();
     if !spaces.maps_ids() && !host::has_cap(Caps::SYS_ADMIN) {
         spaces = spaces.without_privileges()?;
     }
@@ -145,6 +146,11 @@ fn make(options: Options, globals: &Globals) -> Result<(Container, Monitor)> {
     let pod = Pod::of(&globals.root(), &spec, &mut spaces)?;
     if pod.is_none() {
         spaces.warn_of_unshared();
+    }
+    if shares_network && pod.is_none() && globals.network == network::Mode::Sandbox {
+        log::warn(&format!(
+            "container {id} has no network namespace of its own and gets lo alone; --network=host gives it the host's network"
+        ));
     }
     let saved = Saved {
         id: id.clone(),

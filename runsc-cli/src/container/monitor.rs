@@ -180,7 +180,10 @@ fn make(
     }
     // Those that were made for the container and hold nothing are the sentry's as well: making them costs time.
     beside.fresh = parts.spaces.new & (Namespaces::IPC | Namespaces::UTS);
-    if beside.network.interfaces.is_empty() && network::is_own(parts.network_of_command) {
+    if beside.network.host {
+        // The one that the configuration names, or the command's.
+        beside.fresh |= Namespaces::NET;
+    } else if beside.network.interfaces.is_empty() && network::is_own(parts.network_of_command) {
         beside.fresh |= parts.spaces.new & Namespaces::NET;
     }
     let mut of_caller = parts.terminal;

@@ -24,6 +24,8 @@ pub(crate) enum Mode {
     /// The interfaces of the container's network namespace
     #[default]
     Sandbox,
+    /// The host's: sockets of the sandbox are the host's own, in the network namespace of the configuration or the caller
+    Host,
     /// Connections that a helper process of the caller's opens outside; needs no privileges
     User,
     /// Nothing
@@ -37,7 +39,7 @@ pub(crate) fn of_user(globals: &Globals, plan: &mut Plan, cgroups: &[OwnedFd]) -
         if !globals.publish.is_empty() || globals.host_loopback {
             bail!("{given} needs --network=user");
         }
-        return Ok(NetworkSpec::default());
+        return Ok(NetworkSpec { host: globals.network == Mode::Host, ..NetworkSpec::default() });
     }
     let options = user::Options { publish: &globals.publish, host_loopback: globals.host_loopback };
     let spec = user::start(&options, cgroups)?;

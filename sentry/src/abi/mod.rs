@@ -17,7 +17,7 @@ pub use fs::{FOwnerEx, Flock, Iovec, MountAttr, OpenHow, Ustat, Utimbuf, XattrAr
 pub use ipc::{IpcPerm, MqAttr, Msginfo, MsqidDs, Sembuf, SemidDs, Seminfo, ShmUse, ShmidDs, Shminfo};
 pub use poll::{EpollEvent, PollFd};
 pub use process::{CloneArgsAbi, Rusage, SCHED_ATTR_SIZE_VER0, SchedAttr, read_extensible};
-pub use socket::{Cmsghdr, Mmsghdr, Msghdr};
+pub use socket::{Cmsghdr, Ifconf, Ifreq, Mmsghdr, Msghdr};
 pub use stat::{Stat, Statfs, Statx, StatxTimestamp};
 pub use termios::{NCCS, Termio, Termios, Termios2, Winsize};
 pub use time::{Timespec, Timeval, Timex};

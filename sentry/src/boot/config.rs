@@ -302,6 +302,8 @@ pub struct NetworkSpec {
     /// Sockets of the host, each connected to port 53 of a resolver that only the host reaches
     /// ([`RESOLVER`](Self::RESOLVER)); a datagram sent over one is a query of a guest.
     pub resolver: Vec<OwnedFd>,
+    /// In place of all that: sockets are the host's, of the network namespace that the sentry is started in.
+    pub host: bool,
 }
 
 impl NetworkSpec {

@@ -20,7 +20,7 @@ use config::{PlatformKind, SandboxConfig, SeccompMode};
 use container::Host;
 use handle::Handle;
 use platform::FastPath;
-use platform::host::FilterAction;
+use platform::host::{FilterAction, Reach};
 use platform::notify::{NotifyPlatform, selftest, spawner};
 use protocol::Reply;
 use std::sync::Arc;
@@ -141,8 +141,13 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let host = Host { platform: Arc::new(platform), first: None };
     let mut furnished = host.furnish(config.container)?;
     let (listener, terminal) = (furnished.listener.take(), furnished.terminal());
-    net::stack::start(config.network).map_err(|e| failed("cannot serve the network", e))?;
-    confine(config.seccomp)?;
+    let reach = if config.network.host { Reach::Network } else { Reach::Handed };
+    match reach {
+        Reach::Network => net::host::start(),
+        Reach::Handed => net::stack::start(config.network),
+    }
+    .map_err(|e| failed("cannot serve the network", e))?;
+    confine(config.seccomp, reach)?;
     mark("files and network are there");
     let (control, running) = furnished.load(&host, Box::new(|status| end(Ok(status))))?;
     control::start(&control, config.control, listener).map_err(|e| failed("cannot serve commands", e))?;
@@ -155,12 +160,13 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
 }
 
 /// The sentry's own filter, on all its threads and those they will start.
-fn confine(mode: SeccompMode) -> Result<(), Failure> {
+fn confine(mode: SeccompMode, reach: Reach) -> Result<(), Failure> {
     let action = match mode {
         SeccompMode::Kill => FilterAction::Kill,
         SeccompMode::Errno => FilterAction::Errno,
         SeccompMode::Off => return Ok(()),
     };
-    let filter = platform::host::sentry_filter(action).map_err(|e| failed("cannot build the sentry's filter", e))?;
+    let filter =
+        platform::host::sentry_filter(action, reach).map_err(|e| failed("cannot build the sentry's filter", e))?;
     platform::host::install_filter(&filter).map_err(|e| failed("cannot install the sentry's filter", e))
 }

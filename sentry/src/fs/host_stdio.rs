@@ -1,10 +1,11 @@
 //! Descriptors that the caller of the sandbox handed in: pipes, files, terminals, sockets of the host.
 //!
 //! The host's open descriptions are shared with processes outside: their flags and modes are left as they are,
-//! and nothing here may sleep in the host. Readiness comes from one thread ([`HostEvents`]) that waits for all.
+//! and nothing here may sleep in the host. Readiness is [`host_events`](super::host_events)'.
 
 use super::attr::{Attr, FileKind, makedev};
 use super::file::{File, FileOps, OFFSET_APPEND, Written};
+use super::host_events::Watched;
 use super::inode::Caller;
 use crate::abi::{Termios, Termios2, Timespec, Winsize};
 use crate::errno::{Errno, SysResult};
@@ -12,24 +13,20 @@ use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::sync::Mutex;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec as HostTimespec, poll};
 use rustix::fs::{SeekFrom, fstat};
 use rustix::io::ReadWriteFlags;
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
 use std::any::Any;
-use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 /// Most bytes in one write to a terminal: what it takes for certain when it says that it is writable.
 const TERMINAL_CHUNK: usize = 256;
 
 /// A host descriptor as a file of the sandbox.
 pub struct HostStdio {
-    shared: Arc<Shared>,
+    shared: Arc<Watched>,
     kind: FileKind,
     is_terminal: bool,
     /// Regular files: where the last read or write through here ended.
@@ -42,24 +39,6 @@ impl std::fmt::Debug for HostStdio {
     }
 }
 
-struct Shared {
-    fd: OwnedFd,
-    queue: WaitQueue,
-    /// By which its readiness is told, if it is.
-    key: OnceLock<u64>,
-}
-
-impl Drop for Shared {
-    /// Others may have it open: then closing it does not end the watch, and a later descriptor of the same number
-    /// could not be watched.
-    fn drop(&mut self) {
-        if let (Some(key), Ok(events)) = (self.key.get(), HostEvents::get()) {
-            let _ = epoll::delete(&events.epoll, &self.fd);
-            events.watched.lock().remove(key);
-        }
-    }
-}
-
 impl HostStdio {
     /// An open description of `fd`, with the flags that it has on the host.
     pub fn open(fd: OwnedFd) -> SysResult<Arc<File>> {
@@ -68,9 +47,9 @@ impl HostStdio {
         let kind = FileKind::from_mode(fstat(&fd)?.st_mode).unwrap_or(FileKind::CharDevice);
         let is_terminal = kind == FileKind::CharDevice && tcgetattr(&fd).is_ok();
         let start = rustix::fs::tell(&fd).unwrap_or(0);
-        let shared = Arc::new(Shared { fd, queue: WaitQueue::new(), key: OnceLock::new() });
+        let shared = Arc::new(Watched::new(fd));
         if kind != FileKind::Regular {
-            HostEvents::get()?.watch(&shared)?;
+            shared.watch(Watched::ALL)?;
         }
         let file = File::anonymous(HostStdio { shared, kind, is_terminal, end: Mutex::new(start) }, flags & kept);
         *file.pos.lock() = start;
@@ -82,14 +61,7 @@ impl HostStdio {
     }
 
     fn ready(&self) -> Events {
-        let asked = PollFlags::IN | PollFlags::OUT | PollFlags::PRI | PollFlags::RDHUP;
-        let mut fds = [PollFd::new(&self.shared.fd, asked)];
-        let now = HostTimespec { tv_sec: 0, tv_nsec: 0 };
-        if poll(&mut fds, Some(&now)).is_err() {
-            return Events::ERR;
-        }
-        let found = fds.first().map_or(0, |fd| fd.revents().bits());
-        Events::from_bits_truncate(found.into())
+        self.shared.ready()
     }
 
     /// Reads what is there, from a stream.
@@ -181,10 +153,7 @@ impl FileOps for HostStdio {
         if self.is_regular() {
             return Events::IN | Events::OUT | Events::RDNORM | Events::WRNORM;
         }
-        let mut ready = self.ready();
-        ready.set(Events::RDNORM, ready.contains(Events::IN));
-        ready.set(Events::WRNORM, ready.contains(Events::OUT));
-        ready
+        self.ready()
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -304,66 +273,6 @@ impl HostStdio {
     fn readable(&self, t: &Task, arg: Addr) -> SysResult {
         let count = i32::try_from(rustix::io::ioctl_fionread(&self.shared.fd)?).unwrap_or(i32::MAX);
         t.mem().write(arg, &count).map(|()| 0)
-    }
-}
-
-/// The thread that waits for readiness of host descriptors.
-struct HostEvents {
-    epoll: OwnedFd,
-    next: AtomicU64,
-    watched: Mutex<HashMap<u64, Weak<Shared>>>,
-}
-
-impl HostEvents {
-    /// The one of this process; the first call starts its thread.
-    fn get() -> SysResult<&'static HostEvents> {
-        static EVENTS: OnceLock<SysResult<HostEvents>> = OnceLock::new();
-        let make = || {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            std::thread::Builder::new().name("host-io".into()).spawn(|| {
-                if let Ok(events) = HostEvents::get() {
-                    events.run();
-                }
-            })?;
-            Ok(HostEvents { epoll, next: AtomicU64::new(0), watched: Mutex::default() })
-        };
-        EVENTS.get_or_init(make).as_ref().map_err(|e| *e)
-    }
-
-    fn watch(&self, shared: &Arc<Shared>) -> SysResult<()> {
-        let key = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = shared.key.set(key);
-        self.watched.lock().insert(key, Arc::downgrade(shared));
-        // Edge-triggered: whoever waits has looked after registering, and is woken by what comes later.
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
-        match epoll::add(&self.epoll, &shared.fd, EventData::new_u64(key), flags) {
-            // Something that is always ready, such as /dev/null.
-            Err(rustix::io::Errno::PERM) => Ok(()),
-            done => Ok(done?),
-        }
-    }
-
-    fn run(&self) {
-        let mut buffer = Vec::with_capacity(16);
-        loop {
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut buffer), None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => {
-                    tracing::error!(%e, "no more readiness of host descriptors");
-                    return;
-                }
-            }
-            for event in buffer.drain(..) {
-                let (data, flags) = (event.data, event.flags);
-                let (key, flags) = (data.u64(), flags.bits());
-                let shared = self.watched.lock().get(&key).and_then(Weak::upgrade);
-                match shared {
-                    Some(shared) => shared.queue.notify(Events::from_bits_truncate(flags)),
-                    // Closed here but still open outside, or the host would not report it.
-                    None => drop(self.watched.lock().remove(&key)),
-                }
-            }
-        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod fasync;
 pub mod fd_table;
 pub mod file;
 pub mod host;
+pub mod host_events;
 pub mod host_stdio;
 pub mod inode;
 pub mod inotify;

@@ -64,6 +64,17 @@ impl Input for View<'_> {
     }
 }
 
+/// The program that a guest's `struct sock_fprog` describes, checked.
+pub fn read(t: &Task, value: &[u8]) -> SysResult<Program> {
+    let fprog = Fprog::read_from_bytes(value).map_err(|_| Errno::INVAL)?;
+    let count = usize::from(fprog.len);
+    if count == 0 || count > INSTRUCTIONS_MAX {
+        return Err(Errno::INVAL);
+    }
+    let code: Vec<Instruction> = t.mem().read_array(Addr(fprog.filter), count)?;
+    Program::for_packets(code)
+}
+
 /// A socket's filter, if it has one.
 #[derive(Debug, Default)]
 pub struct Filter {
@@ -73,15 +84,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Takes over the program that a guest's `struct sock_fprog` describes.
+    /// Takes over the program of a guest.
     pub fn attach(&self, t: &Task, value: &[u8]) -> SysResult<()> {
-        let fprog = Fprog::read_from_bytes(value).map_err(|_| Errno::INVAL)?;
-        let count = usize::from(fprog.len);
-        if count == 0 || count > INSTRUCTIONS_MAX {
-            return Err(Errno::INVAL);
-        }
-        let code: Vec<Instruction> = t.mem().read_array(Addr(fprog.filter), count)?;
-        let program = Program::for_packets(code)?;
+        let program = read(t, value)?;
         *self.program.lock() = Some(Arc::new(program));
         self.is_set.store(true, Ordering::Release);
         Ok(())

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod devices;
 pub mod diag;
 pub mod filter;
+pub mod host;
 pub mod inet;
 pub mod message;
 pub mod netlink;
@@ -39,6 +40,8 @@ pub fn create(t: &Task, family: i32, kind: i32, protocol: i32, flags: i32) -> Sy
         libc::AF_UNIX => unix::create(t, kind, protocol)?,
         libc::AF_INET | libc::AF_INET6 => inet::create(t, family, kind, protocol)?,
         libc::AF_NETLINK => netlink::create(t, kind, protocol)?,
+        // Frames of the host's interfaces are not for guests to read.
+        libc::AF_PACKET if host::is_on() => return Err(Errno::AFNOSUPPORT),
         libc::AF_PACKET => packet::create(t, kind, protocol)?,
         _ => return Err(Errno::AFNOSUPPORT),
     };

@@ -84,6 +84,12 @@ pub trait SocketOps: Send + Sync + Any {
         Err(Errno::OPNOTSUPP)
     }
 
+    /// Whether an option of level `SOL_SOCKET` is the family's own, to be read and set as those of other levels.
+    fn has_option(&self, name: i32) -> bool {
+        let _ = name;
+        false
+    }
+
     /// An option of level `SOL_SOCKET` has changed.
     fn retune(&self) {}
 

@@ -13,7 +13,7 @@ pub async fn getsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, l
     let file = t.file(fd)?;
     let socket = Socket::of(&file)?;
     let room = usize::try_from(t.mem().read::<i32>(len)?).map_err(|_| Errno::INVAL)?;
-    let got = if level == libc::SOL_SOCKET {
+    let got = if level == libc::SOL_SOCKET && !socket.ops.has_option(name) {
         socket.options.get(socket, name)?
     } else {
         socket.ops.get_option(t, level, name, room)?
@@ -30,7 +30,7 @@ pub async fn setsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, l
     let socket = Socket::of(&file)?;
     let mut bytes = vec![0; len.min(VALUE_MAX)];
     t.mem().read_bytes(value, &mut bytes)?;
-    if level == libc::SOL_SOCKET {
+    if level == libc::SOL_SOCKET && !socket.ops.has_option(name) {
         socket.options.set(t, socket, name, &bytes)?;
         socket.ops.retune();
         Ok(())

@@ -1,24 +1,26 @@
 //! `/proc/PID/net`: interfaces, routes, sockets and counters of the one network that a sandbox has.
 
+use super::host;
 use crate::errno::SysResult;
 use crate::fs::pseudo::{Fixed, Reader};
+use crate::net::host as network_host;
 use crate::net::show;
 use crate::net::stack::show as links;
 
 /// The directory.
 pub(super) const ENTRIES: &[(&str, Fixed)] = &[
     ("anycast6", Fixed::Text("")),
-    ("arp", Fixed::File(0o444, |_| Ok(links::arp()))),
-    ("dev", Fixed::File(0o444, |_| Ok(links::dev()))),
+    ("arp", Fixed::File(0o444, |_| or_host("self/net/arp", links::arp))),
+    ("dev", Fixed::File(0o444, |_| or_host("self/net/dev", links::dev))),
     ("dev_mcast", Fixed::Text("")),
     ("icmp", Fixed::File(0o444, |_| Ok(show::datagrams(V4, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)))),
     ("icmp6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6)))),
-    ("if_inet6", Fixed::File(0o444, |_| Ok(links::if_inet6()))),
+    ("if_inet6", Fixed::File(0o444, |_| or_host("self/net/if_inet6", links::if_inet6))),
     ("igmp", Fixed::File(0o444, igmp)),
     ("igmp6", Fixed::File(0o444, igmp6)),
-    ("ipv6_route", Fixed::Text(IPV6_ROUTE)),
+    ("ipv6_route", Fixed::File(0o444, |_| or_host("self/net/ipv6_route", || IPV6_ROUTE.into()))),
     ("netlink", Fixed::File(0o444, |_| Ok(show::netlink()))),
-    ("netstat", Fixed::File(0o444, |_| Ok(show::netstat()))),
+    ("netstat", Fixed::File(0o444, |_| or_host("self/net/netstat", show::netstat))),
     ("packet", Fixed::File(0o444, |_| Ok(show::packet()))),
     ("protocols", Fixed::Text(PROTOCOLS)),
     ("psched", Fixed::Text("000003e8 00000040 000f4240 3b9aca00\n")),
@@ -28,9 +30,9 @@ pub(super) const ENTRIES: &[(&str, Fixed)] = &[
     ),
     ("raw", Fixed::File(0o444, |_| Ok(show::datagrams(V4, libc::SOCK_RAW, 0)))),
     ("raw6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_RAW, 0)))),
-    ("route", Fixed::File(0o444, |_| Ok(links::route()))),
-    ("snmp", Fixed::File(0o444, |_| Ok(show::snmp()))),
-    ("snmp6", Fixed::File(0o444, |_| Ok(show::snmp6()))),
+    ("route", Fixed::File(0o444, |_| or_host("self/net/route", links::route))),
+    ("snmp", Fixed::File(0o444, |_| or_host("self/net/snmp", show::snmp))),
+    ("snmp6", Fixed::File(0o444, |_| or_host("self/net/snmp6", show::snmp6))),
     ("sockstat", Fixed::File(0o444, |_| Ok(show::sockstat()))),
     ("sockstat6", Fixed::File(0o444, |_| Ok(show::sockstat6()))),
     ("tcp", Fixed::File(0o444, |_| Ok(show::tcp(V4)))),
@@ -39,6 +41,11 @@ pub(super) const ENTRIES: &[(&str, Fixed)] = &[
     ("udp6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_DGRAM, libc::IPPROTO_UDP)))),
     ("unix", Fixed::File(0o444, |_| Ok(show::unix()))),
 ];
+
+/// What the host says with `--network=host`, else the sentry.
+fn or_host(name: &'static str, own: impl FnOnce() -> Vec<u8>) -> SysResult<Vec<u8>> {
+    if network_host::is_on() { host::read(name) } else { Ok(own()) }
+}
 
 const V4: i32 = libc::AF_INET;
 const V6: i32 = libc::AF_INET6;
@@ -84,6 +91,8 @@ fn igmp6(_: &Reader) -> SysResult<Vec<u8>> {
 }
 
 fn interfaces() -> impl Iterator<Item = (u32, String)> {
+    let host = network_host::get().and_then(|view| view.interfaces().ok()).unwrap_or_default();
+    let host = host.into_iter().filter(|link| link.index != 1).map(|link| (link.index, link.name));
     let stack = crate::net::stack::get().into_iter().flat_map(|stack| stack.links());
-    std::iter::once((1, "lo".to_owned())).chain(stack.map(|link| (link.index, link.name.clone())))
+    std::iter::once((1, "lo".to_owned())).chain(stack.map(|link| (link.index, link.name.clone()))).chain(host)
 }

@@ -6,6 +6,7 @@ use crate::fs::attr::FileKind;
 use crate::fs::pseudo::{Body, Directory, Listed, Node, Reader};
 use crate::net::counters;
 use crate::net::devices;
+use crate::net::host;
 use crate::net::stack::{self, link::Mac};
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,9 @@ struct Interface {
 }
 
 fn all() -> Vec<Interface> {
+    if let Some(view) = host::get() {
+        return view.interfaces().unwrap_or_default().into_iter().map(of_host).collect();
+    }
     let (bytes, packets) = (counters::LO_BYTES.get(), counters::LO_PACKETS.get());
     let own = devices::all().into_iter().map(|device| Interface {
         loopback: device.is_loopback(),
@@ -50,6 +54,21 @@ fn all() -> Vec<Interface> {
         }
     });
     own.chain(given).collect()
+}
+
+/// One of the host's.
+fn of_host(interface: host::view::Interface) -> Interface {
+    let is = |flag: i32| interface.flags & flag as u32 != 0;
+    Interface {
+        up: is(libc::IFF_UP),
+        loopback: is(libc::IFF_LOOPBACK),
+        mac: interface.mac.as_slice().try_into().unwrap_or_default(),
+        index: interface.index,
+        name: interface.name,
+        mtu: interface.mtu,
+        txqlen: interface.txqlen,
+        passed: interface.passed,
+    }
 }
 
 impl Interface {

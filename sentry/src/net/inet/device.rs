@@ -1,29 +1,14 @@
 //! The `ioctl`s on network devices (`netdevice(7)`): there are `lo` and the interfaces of the stack.
 
+use crate::abi::{Ifconf, Ifreq};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 use crate::net::devices::{self, Device};
+use crate::net::host;
 use crate::net::stack::{self, Stack, link::Link, route};
 use std::net::IpAddr;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// `struct ifreq`: a name and a union.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Ifreq {
-    name: [u8; 16],
-    value: [u8; 24],
-}
-
-/// `struct ifconf`.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Ifconf {
-    len: i32,
-    pad: u32,
-    buf: u64,
-}
+use zerocopy::IntoBytes;
 
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCGIFCONF: u32 = 0x8912;
@@ -54,6 +39,9 @@ const ARPHRD_LOOPBACK: u16 = 772;
 
 /// `ioctl(2)` on any socket.
 pub fn ioctl(t: &Task, cmd: u32, arg: Addr) -> SysResult {
+    if let Some(view) = host::get() {
+        return host::device::ioctl(view, t, cmd, arg);
+    }
     if cmd == SIOCGIFCONF {
         return list(t, arg);
     }
@@ -66,10 +54,10 @@ pub fn ioctl(t: &Task, cmd: u32, arg: Addr) -> SysResult {
         let index = request.value.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
         let link = links().find(|link| link.index as i32 == index);
         request.name = match link {
-            Some(link) => name(&link.name),
+            Some(link) => Ifreq::name_of(&link.name),
             None => {
                 let mut all = devices::all().into_iter();
-                name(&all.find(|device| device.index as i32 == index).ok_or(Errno::NODEV)?.name)
+                Ifreq::name_of(&all.find(|device| device.index as i32 == index).ok_or(Errno::NODEV)?.name)
             }
         };
     } else {
@@ -167,15 +155,6 @@ fn links() -> impl Iterator<Item = &'static Link> {
     stack::get().into_iter().flat_map(Stack::links)
 }
 
-fn name(text: &str) -> [u8; 16] {
-    let mut name = [0; 16];
-    // The last byte stays zero.
-    for (to, from) in name.iter_mut().take(15).zip(text.bytes()) {
-        *to = from;
-    }
-    name
-}
-
 /// What an interface of the stack answers to a question: `EADDRNOTAVAIL` if it has no address to tell.
 fn property_of(link: &Link, cmd: u32) -> SysResult<[u8; 24]> {
     /// `IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST`.
@@ -235,10 +214,11 @@ fn list(t: &Task, arg: Addr) -> SysResult {
     let mut conf: Ifconf = t.mem().read(arg)?;
     let size = size_of::<Ifreq>();
     let of_own = |device: Device| {
-        property_of_own(&device, SIOCGIFADDR).ok().map(|value| Ifreq { name: name(&device.name), value })
+        property_of_own(&device, SIOCGIFADDR).ok().map(|value| Ifreq { name: Ifreq::name_of(&device.name), value })
     };
-    let of_link =
-        |link: &Link| property_of(link, SIOCGIFADDR).ok().map(|value| Ifreq { name: name(&link.name), value });
+    let of_link = |link: &Link| {
+        property_of(link, SIOCGIFADDR).ok().map(|value| Ifreq { name: Ifreq::name_of(&link.name), value })
+    };
     let mut all: Vec<Ifreq> =
         devices::all().into_iter().filter_map(of_own).chain(links().filter_map(of_link)).collect();
     if conf.buf != 0 {

@@ -14,6 +14,7 @@ pub(super) mod raw;
 pub(super) mod tcp;
 pub(super) mod udp;
 
+use super::host;
 use super::socket::Socket;
 use super::stack::icmp::Quoted;
 use super::stack::packet;
@@ -33,6 +34,9 @@ const UNPRIVILEGED_PORT: i64 = 1024;
 pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
     if !(0..PROTOCOL_MAX).contains(&protocol) {
         return Err(Errno::INVAL);
+    }
+    if host::is_on() {
+        return host::create(t, family, kind, protocol);
     }
     let creds = t.creds();
     match (kind, protocol) {

@@ -2,6 +2,7 @@
 
 mod address;
 mod change;
+mod host;
 mod link;
 mod routes;
 mod tables;
@@ -43,6 +44,9 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, is_admin: bool, reply: &
     }
     if (BASE..=MAX).contains(&kind) && !asks && !is_admin {
         return Err(Errno::PERM.into());
+    }
+    if let Some(view) = crate::net::host::get() {
+        return host::answer(view, request, dump, reply);
     }
     match kind {
         libc::RTM_GETLINK => link::get(request, dump, reply),
