@@ -51,6 +51,13 @@ d 'limits, names, parameters' 0 '^100 hh 1.2.3.4.a nameserver 9.9.9.9' run --rm 
 	--add-host a:1.2.3.4 --dns 9.9.9.9 bb sh -c 'ulimit -n; hostname; grep 1.2.3.4 /etc/hosts; cat /etc/resolv.conf'
 d 'no network' 0 'lo' run --rm --network none bb ip a
 d 'out of memory kills one process' 0 'rc=137' run --rm --memory 32m bb sh -c 'tail /dev/zero; echo rc=$?'
+d 'an init that is killed for memory' 137 '' run --name oom --memory 32m bb tail /dev/zero
+d 'is shown as that' 0 '^true 137' inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' oom
+d 'start again on failure' 0 '^[0-9a-f]{64}' run -d --name again --restart on-failure:2 bb sh -c 'exit 3'
+check 'twice' 0 '^exited 2 3' bash -c "for i in \$(seq 50); do D inspect -f '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}' again | grep '^exited 2' && exit; sleep 0.2; done"
+d 'remove both' 0 '' rm -f oom again
+echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' >"$WORK/seccomp.json"
+d 'a seccomp profile' 0 'not permitted.*refused' run --rm --security-opt "seccomp=$WORK/seccomp.json" bb sh -c 'mkdir /x || echo refused'
 d 'privileged may mount' 0 'mounted' run --rm --privileged bb sh -c 'mount -t tmpfs t /mnt && echo mounted'
 d 'a missing program is 127' 127 'no such file or directory' run --rm bb /nonexistent
 d 'one that cannot run is 126' 126 'permission denied' run --rm bb /etc/passwd

@@ -219,6 +219,22 @@ fn statistics_count_what_was_called() -> Result<()> {
 }
 
 #[test]
+fn completions_and_manual_pages_are_written() -> Result<()> {
+    let scratch = Scratch::new("man")?;
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(runsc()?).args(["completion", shell]).output()?;
+        assert!(output.status.success() && stdout(&output).contains("checkpoint"), "{shell}");
+    }
+    let output = Command::new(runsc()?).arg("man").arg(scratch.path()).output()?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    for page in ["runsc.1", "runsc-create.1", "runsc-exec.1"] {
+        let text = fs::read_to_string(scratch.path().join(page))?;
+        assert!(text.contains(".TH"), "{page}");
+    }
+    Ok(())
+}
+
+#[test]
 fn timings_tell_the_stages_in_their_order() -> Result<()> {
     let output = runsc_do(&["--timings", "true"])?;
     let said = stderr(&output);

@@ -13,7 +13,11 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::container::Container;
 use crate::kernel::{Cap, Creds, Task, ThreadGroup};
 use crate::sync::Mutex;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Seconds of the wall clock, as the `time` fields have them.
@@ -21,9 +25,17 @@ pub(crate) fn now() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
 }
 
-/// All objects that a container has of these kinds (`ipc_namespaces(7)`).
+/// Most namespaces of a sandbox (`max_ipc_namespaces`): each may have objects up to the limits of its kinds.
+const MAX_NAMESPACES: usize = 1024;
+
+/// How many there are.
+static NAMESPACES: AtomicUsize = AtomicUsize::new(0);
+
+/// All objects of these kinds that some processes share (`ipc_namespaces(7)`): at first, those of a container.
 #[derive(Debug)]
 pub struct IpcNamespace {
+    /// Unique number, for `/proc/PID/ns/ipc`.
+    pub id: u64,
     /// Semaphores.
     pub sets: Table<sem::SemSet>,
     /// Message queues.
@@ -31,7 +43,8 @@ pub struct IpcNamespace {
     /// Shared memory.
     pub segments: Table<shm::Segment>,
     pub(crate) undo: Mutex<sem::Undo>,
-    pub(crate) attached: Mutex<shm::Attached>,
+    /// What processes have attached, whatever namespace they are in now.
+    pub(crate) attached: Arc<Mutex<shm::Attached>>,
     /// POSIX message queues, by name.
     pub(crate) names: Mutex<mqueue::Names>,
     /// The directory that shows these.
@@ -39,22 +52,88 @@ pub struct IpcNamespace {
 }
 
 impl Default for IpcNamespace {
+    /// A container's first.
     fn default() -> IpcNamespace {
+        /// `PROC_IPC_INIT_INO`.
+        const FIRST: u64 = 0xefff_ffff;
+        IpcNamespace::with(FIRST, Arc::default())
+    }
+}
+
+impl IpcNamespace {
+    fn with(id: u64, attached: Arc<Mutex<shm::Attached>>) -> IpcNamespace {
+        NAMESPACES.fetch_add(1, Ordering::Relaxed);
         IpcNamespace {
+            id,
             sets: Table::new(sem::MAX_SETS),
             queues: Table::new(msg::MAX_QUEUES),
             segments: Table::new(shm::MAX_SEGMENTS),
             undo: Mutex::default(),
-            attached: Mutex::default(),
+            attached,
             names: Mutex::default(),
             root: OnceLock::new(),
         }
     }
+
+    /// A new one without objects (`CLONE_NEWIPC`).
+    pub fn another(&self) -> SysResult<Arc<IpcNamespace>> {
+        /// Apart from the numbers of other kinds.
+        static NEXT: AtomicU64 = AtomicU64::new(0xf900_0000);
+        if NAMESPACES.load(Ordering::Relaxed) >= MAX_NAMESPACES {
+            return Err(Errno::NOSPC);
+        }
+        SEVERAL.store(true, Ordering::Relaxed);
+        Ok(Arc::new(IpcNamespace::with(NEXT.fetch_add(1, Ordering::Relaxed), self.attached.clone())))
+    }
 }
 
-/// Those of the container that the running task is of.
+impl Drop for IpcNamespace {
+    fn drop(&mut self) {
+        NAMESPACES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// There has been one that is not a container's first.
+static SEVERAL: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// That of the task that this thread runs.
+    static CURRENT: RefCell<Option<Arc<IpcNamespace>>> = const { RefCell::new(None) };
+}
+
+/// That of the task that this thread runs; the container's first where there is none.
 pub fn own() -> Arc<IpcNamespace> {
-    Container::current().ipc.clone()
+    let entered = SEVERAL.load(Ordering::Relaxed).then(|| CURRENT.with_borrow(Clone::clone)).flatten();
+    entered.unwrap_or_else(|| Container::current().ipc.clone())
+}
+
+/// Has the namespace of `t` be the current one whenever its future runs.
+pub async fn scope<T>(t: &Task, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // A task may have others run: what was current is so again.
+        let before = SEVERAL.load(Ordering::Relaxed).then(|| CURRENT.replace(Some(t.ipc())));
+        let polled = future.as_mut().poll(cx);
+        if SEVERAL.load(Ordering::Relaxed) {
+            CURRENT.set(before.flatten());
+        }
+        polled
+    })
+    .await
+}
+
+/// `t`, which is running, goes to another namespace. What it was to undo is undone; what it has attached stays.
+pub fn enter(t: &Task, namespace: Arc<IpcNamespace>) {
+    leave_undo(t);
+    CURRENT.set(Some(namespace.clone()));
+    t.set_ipc(namespace);
+}
+
+/// Has `t` share what is to be undone with nobody (`CLONE_SYSVSEM` of `unshare`): it is undone, if it is its own.
+pub fn leave_undo(t: &Task) {
+    if t.group.tasks().len() <= 1 {
+        sem::undo_all(Who::of(&t.group));
+    }
 }
 
 /// A process as IPC knows it: by its id, and by a number that no other has, for containers with ids of their own may

@@ -1,16 +1,21 @@
 //! Shared memory segments (`shmop(2)`): memory files of the host that guests map.
 
-use super::{Object, Perm, Who, now, own};
+use super::{IpcNamespace, Object, Perm, Who, now, own};
 use crate::abi::{IpcPerm, ShmidDs};
 use crate::errno::{Errno, SysResult};
 use crate::sync::Mutex;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
-/// `SHMMNI`. Each segment is a descriptor of the sentry.
+/// `SHMMNI`, in all namespaces together: each segment is a descriptor of the sentry.
 pub(super) const MAX_SEGMENTS: usize = 4096;
+
+/// How many there are.
+static SEGMENTS: AtomicUsize = AtomicUsize::new(0);
+
 /// `SHMMAX`: pages are the guests' own, charged to who touches them.
 pub const MAX_SIZE: usize = 1 << 40;
 
@@ -27,7 +32,15 @@ struct State {
 #[derive(Debug)]
 pub struct Segment {
     file: OwnedFd,
+    /// Where it can be found.
+    namespace: Weak<IpcNamespace>,
     state: Mutex<State>,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        SEGMENTS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Object for Segment {
@@ -41,8 +54,13 @@ impl Segment {
     pub fn new(perm: Perm, size: usize, pid: i32) -> SysResult<Segment> {
         let file = memfd_create("sysv", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, size as u64)?;
+        if SEGMENTS.fetch_add(1, Ordering::Relaxed) >= MAX_SEGMENTS {
+            SEGMENTS.fetch_sub(1, Ordering::Relaxed);
+            return Err(Errno::NOSPC);
+        }
         let ds = ShmidDs { segsz: size as u64, ctime: now(), cpid: pid, ..ShmidDs::default() };
-        Ok(Segment { file, state: Mutex::new(State { perm, ds }) })
+        let namespace = Arc::downgrade(&own());
+        Ok(Segment { file, namespace, state: Mutex::new(State { perm, ds }) })
     }
 
     /// What to map.
@@ -133,8 +151,8 @@ fn left(pid: i32, id: i32, segment: &Arc<Segment>) {
         state.perm.mode & SHM_DEST != 0
     };
     if doomed && attachments(segment) == 0 {
-        // Another may have been as late.
-        let _ = own().segments.remove(id);
+        // Another may have been as late, and the namespace is gone if nobody else is in it.
+        let _ = segment.namespace.upgrade().map(|namespace| namespace.segments.remove(id));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `clone(2)` and its kin.
 
+use super::namespaces::CgroupNamespace;
 use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
 use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
@@ -46,6 +47,10 @@ const IO: u64 = libc::CLONE_IO as u64;
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
+const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+/// Namespaces that a child may have of its own.
+const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP;
 
 const SUPPORTED: u64 = VM
     | FS
@@ -65,8 +70,7 @@ const SUPPORTED: u64 = VM
     | UNTRACED
     | IO
     | CLEAR_SIGHAND
-    | NEWNS
-    | NEWUTS;
+    | NAMESPACES;
 
 /// Creates a thread or process. The result is the child's id; the calling thread is left stopped.
 pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
@@ -79,6 +83,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         () if flags & NEWNS != 0 => t.fs().fork_namespace()?,
         () => t.fs().fork(),
     };
+    let ipc = if flags & NEWIPC != 0 { t.ipc().another()? } else { t.ipc() };
     let pidfd = (flags & PIDFD != 0).then(|| Reserved::new(t, args.pidfd)).transpose()?;
     let child_tid = {
         let mut tree = t.kernel.tree.lock();
@@ -110,6 +115,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         }
     };
     let child = new_task(t, &args, child_tid, host_child, fs);
+    child.set_ipc(ipc);
     if let Some(pidfd) = pidfd {
         pidfd.give(t, &child, flags & FILES != 0);
     }
@@ -188,8 +194,12 @@ fn check(t: &Task, args: &CloneArgs) -> SysResult<()> {
         // Nested namespaces are not there yet; without the capability Linux would say EPERM, as we do to all.
         return Err(Errno::PERM);
     }
-    if flags & (NEWNS | NEWUTS) != 0 && !t.creds().has(Cap::SysAdmin) {
+    if flags & NAMESPACES != 0 && !t.creds().has(Cap::SysAdmin) {
         return Err(Errno::PERM);
+    }
+    // What is to be undone in one namespace is nothing to the other.
+    if has(NEWIPC) && has(SYSVSEM) {
+        return Err(Errno::INVAL);
     }
     Ok(())
 }
@@ -248,6 +258,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
     let parts = TaskParts { tid, thread, creds: t.creds(), files, fs, comm: t.comm(), signals };
     let child = Task::new(&t.kernel, &group, parts);
     child.set_uts(if has(NEWUTS) { t.uts().copy() } else { t.uts() });
+    child.set_cgroup(if has(NEWCGROUP) { CgroupNamespace::another() } else { t.cgroup() });
     *child.keys.lock() = t.keys.lock().fork();
     child.seccomp.inherit(&t.seccomp);
     child.personality.store(t.personality.load(Ordering::Relaxed), Ordering::Relaxed);

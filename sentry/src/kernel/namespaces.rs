@@ -1,8 +1,9 @@
-//! Namespaces (`namespaces(7)`) that a sandbox has more than one of: those of the machine's names, and of mounts
-//! (see [`MountNamespace`]). There is one of each other kind.
+//! Namespaces (`namespaces(7)`) that a sandbox has more than one of: those of the machine's names, of mounts
+//! (see [`MountNamespace`]), of IPC ([`IpcNamespace`]) and of control groups. There is one of each other kind.
 
 use super::{Task, Uts};
 use crate::fs::mount::MountNamespace;
+use crate::ipc::IpcNamespace;
 use crate::sync::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,31 @@ impl UtsNamespace {
         static NEXT: AtomicU64 = AtomicU64::new(0xf800_0000);
         let names = RwLock::new(self.names.read().clone());
         Arc::new(UtsNamespace { id: NEXT.fetch_add(1, Ordering::Relaxed), names })
+    }
+}
+
+/// Where the tree of control groups begins for those that share it (`cgroup_namespaces(7)`). There is one group, the
+/// container's own, so all begin alike.
+#[derive(Debug)]
+pub struct CgroupNamespace {
+    /// Unique number, for `/proc/PID/ns/cgroup`.
+    pub id: u64,
+}
+
+impl CgroupNamespace {
+    /// The first one.
+    pub fn first() -> Arc<CgroupNamespace> {
+        /// `PROC_CGROUP_INIT_INO`.
+        const FIRST: u64 = 0xefff_fffb;
+        Arc::new(CgroupNamespace { id: FIRST })
+    }
+
+    /// Another (`CLONE_NEWCGROUP`).
+    #[must_use]
+    pub fn another() -> Arc<CgroupNamespace> {
+        /// Apart from the numbers of other kinds.
+        static NEXT: AtomicU64 = AtomicU64::new(0xfa00_0000);
+        Arc::new(CgroupNamespace { id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 }
 
@@ -75,6 +101,10 @@ pub enum Namespace {
     Mount(Arc<MountNamespace>),
     /// Of names.
     Uts(Arc<UtsNamespace>),
+    /// Of IPC.
+    Ipc(Arc<IpcNamespace>),
+    /// Of control groups.
+    Cgroup(Arc<CgroupNamespace>),
     /// The only one of its kind.
     Only(Kind),
 }
@@ -85,6 +115,8 @@ impl Namespace {
         match kind.name {
             "mnt" => Namespace::Mount(t.fs().namespace()),
             "uts" => Namespace::Uts(t.uts()),
+            "ipc" => Namespace::Ipc(t.ipc()),
+            "cgroup" => Namespace::Cgroup(t.cgroup()),
             _ => Namespace::Only(kind),
         }
     }
@@ -94,6 +126,8 @@ impl Namespace {
         match self {
             Namespace::Mount(namespace) => namespace.id,
             Namespace::Uts(namespace) => namespace.id,
+            Namespace::Ipc(namespace) => namespace.id,
+            Namespace::Cgroup(namespace) => namespace.id,
             Namespace::Only(kind) => kind.first,
         }
     }
@@ -103,6 +137,8 @@ impl Namespace {
         match self {
             Namespace::Mount(_) => libc::CLONE_NEWNS as u64,
             Namespace::Uts(_) => libc::CLONE_NEWUTS as u64,
+            Namespace::Ipc(_) => libc::CLONE_NEWIPC as u64,
+            Namespace::Cgroup(_) => libc::CLONE_NEWCGROUP as u64,
             Namespace::Only(kind) => kind.flag,
         }
     }
@@ -112,6 +148,8 @@ impl Namespace {
         let kind = match self {
             Namespace::Mount(_) => "mnt",
             Namespace::Uts(_) => "uts",
+            Namespace::Ipc(_) => "ipc",
+            Namespace::Cgroup(_) => "cgroup",
             Namespace::Only(kind) => kind.shown,
         };
         format!("{kind}:[{}]", self.id())

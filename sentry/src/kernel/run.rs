@@ -5,7 +5,7 @@ use super::{Outcome, Task, Work};
 use crate::errno::SysResult;
 use crate::seccomp::listener::Listener;
 use crate::seccomp::{self, Verdict};
-use crate::{executor, stats, strace, syscalls};
+use crate::{executor, ipc, stats, strace, syscalls};
 use platform::{Event, Gone, Known, Syscall};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,12 +17,12 @@ use std::task::Poll;
 pub(crate) fn start(t: Arc<Task>) {
     let container = t.kernel.container.clone();
     executor::spawn(container.scope(async move {
-        let survived = guarded(&t, live(&t)).await;
+        let survived = guarded(&t, ipc::scope(&t, live(&t))).await;
         if survived.is_none() {
             tracing::error!(task = ?t, call = t.current_call_name(), "the sentry panicked; the process is killed");
             t.group.kill(libc::SIGKILL);
         }
-        t.exit();
+        ipc::scope(&t, async { t.exit() }).await;
     }));
 }
 

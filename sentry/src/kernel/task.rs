@@ -1,6 +1,6 @@
 //! A task: the sentry's side of one guest thread.
 
-use super::namespaces::UtsNamespace;
+use super::namespaces::{CgroupNamespace, UtsNamespace};
 use super::signal::{SigInfo, SigSet, TaskSignals};
 use super::traits::{TIMER_SLACK, Traits};
 use super::{Creds, Kernel, ThreadGroup};
@@ -8,6 +8,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, Timers, WaitKey, WaitQueue};
 use crate::fs::path::FsContext;
 use crate::fs::{FdTable, File};
+use crate::ipc::IpcNamespace;
 use crate::mm::UserMemory;
 use crate::sync::{Mutex, RwLock};
 use bitflags::bitflags;
@@ -65,6 +66,8 @@ pub struct Task {
     files: RwLock<Arc<FdTable>>,
     fs: RwLock<Arc<FsContext>>,
     uts: RwLock<Arc<UtsNamespace>>,
+    ipc: RwLock<Arc<IpcNamespace>>,
+    cgroup: RwLock<Arc<CgroupNamespace>>,
     mem: RwLock<UserMemory>,
     waker: RwLock<Option<Arc<dyn Observer>>>,
     pub(super) signals: Mutex<TaskSignals>,
@@ -162,6 +165,8 @@ impl Task {
             files: RwLock::new(parts.files),
             fs: RwLock::new(parts.fs),
             uts: RwLock::new(kernel.uts.clone()),
+            ipc: RwLock::new(kernel.container.ipc.clone()),
+            cgroup: RwLock::new(CgroupNamespace::first()),
             waker: RwLock::new(None),
             signals: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
@@ -260,6 +265,26 @@ impl Task {
     /// The names of the machine that it sees.
     pub fn uts(&self) -> Arc<UtsNamespace> {
         self.uts.read().clone()
+    }
+
+    /// Its IPC objects.
+    pub fn ipc(&self) -> Arc<IpcNamespace> {
+        self.ipc.read().clone()
+    }
+
+    /// Has it have others (`CLONE_NEWIPC`). For the running task, see [`crate::ipc::enter`].
+    pub fn set_ipc(&self, ipc: Arc<IpcNamespace>) {
+        *self.ipc.write() = ipc;
+    }
+
+    /// Its view of control groups.
+    pub fn cgroup(&self) -> Arc<CgroupNamespace> {
+        self.cgroup.read().clone()
+    }
+
+    /// Has it have another (`CLONE_NEWCGROUP`).
+    pub fn set_cgroup(&self, cgroup: Arc<CgroupNamespace>) {
+        *self.cgroup.write() = cgroup;
     }
 
     /// Has it see other names (`CLONE_NEWUTS`).

@@ -188,12 +188,14 @@ impl Tree {
     /// Whether no member of the process group has a parent in another group of the same session: then nobody is
     /// left who could continue its stopped members (POSIX's orphaned process group).
     pub fn is_orphaned(&self, pgid: i32, without: Option<i32>) -> bool {
+        // A process 1 that is the sentry's own continues nobody; one of a container may be a shell.
+        let could_continue = |p: &Node| p.group.process().host_pid() != 0;
         !self.nodes.iter().any(|(tgid, n)| {
             let parent = self.nodes.get(&n.parent);
             n.pgid == pgid
                 && Some(*tgid) != without
                 && !n.group.state.lock().is_zombie()
-                && parent.is_some_and(|p| p.pgid != pgid && p.sid == n.sid && n.parent != 1)
+                && parent.is_some_and(|p| p.pgid != pgid && p.sid == n.sid && could_continue(p))
         })
     }
 

@@ -3,8 +3,9 @@
 use crate::errno::{Errno, SysResult};
 use crate::fs::nsfs;
 use crate::fs::pidfd::PidFd;
+use crate::ipc;
 use crate::kernel::inspect::{Ids, may_inspect};
-use crate::kernel::namespaces::{KINDS, Namespace};
+use crate::kernel::namespaces::{CgroupNamespace, KINDS, Namespace};
 use crate::kernel::{Cap, Task};
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ const FS: u64 = libc::CLONE_FS as u64;
 const FILES: u64 = libc::CLONE_FILES as u64;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
+const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+/// Namespaces that can be unshared.
+const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP;
 const SYSVSEM: u64 = libc::CLONE_SYSVSEM as u64;
 /// What a process with one thread does not share anyway.
 const THREADS: u64 = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as u64;
@@ -19,17 +24,18 @@ const THREADS: u64 = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM)
 /// `unshare(2)`.
 ///
 /// # Differences from Linux
-/// Of namespaces only those of mounts and names can be unshared; the others fail as on a kernel built without them.
+/// Of namespaces only those of mounts, names, IPC and control groups can be unshared; the others fail as on a kernel built without them.
 pub async fn unshare(t: &Task, flags: u64) -> SysResult<()> {
-    if flags & !(FS | FILES | NEWNS | NEWUTS | SYSVSEM | THREADS) != 0 {
+    if flags & !(FS | FILES | NAMESPACES | SYSVSEM | THREADS) != 0 {
         return Err(Errno::INVAL);
     }
     if flags & THREADS != 0 && t.group.tasks().len() > 1 {
         return Err(Errno::INVAL);
     }
-    if flags & (NEWNS | NEWUTS) != 0 && !t.creds().has(Cap::SysAdmin) {
+    if flags & NAMESPACES != 0 && !t.creds().has(Cap::SysAdmin) {
         return Err(Errno::PERM);
     }
+    let new_ipc = (flags & NEWIPC != 0).then(|| t.ipc().another()).transpose()?;
     if flags & NEWNS != 0 {
         t.set_fs(t.fs().fork_namespace()?);
     } else if flags & FS != 0 {
@@ -38,8 +44,16 @@ pub async fn unshare(t: &Task, flags: u64) -> SysResult<()> {
     if flags & NEWUTS != 0 {
         t.set_uts(t.uts().copy());
     }
+    if flags & NEWCGROUP != 0 {
+        t.set_cgroup(CgroupNamespace::another());
+    }
     if flags & FILES != 0 {
         t.unshare_files();
+    }
+    match new_ipc {
+        Some(namespace) => ipc::enter(t, namespace),
+        None if flags & SYSVSEM != 0 => ipc::leave_undo(t),
+        None => {}
     }
     Ok(())
 }
@@ -100,6 +114,8 @@ fn enter(t: &Task, namespace: Namespace) {
             t.set_fs(fs);
         }
         Namespace::Uts(namespace) => t.set_uts(namespace),
+        Namespace::Ipc(namespace) => ipc::enter(t, namespace),
+        Namespace::Cgroup(namespace) => t.set_cgroup(namespace),
         Namespace::Only(_) => {}
     }
 }

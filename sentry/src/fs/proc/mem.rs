@@ -27,7 +27,7 @@ impl Memory {
         match done {
             Err(Errno::FAULT) if self.mem.is_gone() => Ok(0),
             // The host may not have taken it away yet.
-            Ok(_) if self.subject.group.state.lock().is_zombie() => Ok(0),
+            Ok(_) | Err(Errno::FAULT) if self.subject.group.state.lock().is_zombie() => Ok(0),
             Err(Errno::FAULT) => Err(Errno::IO),
             done => done,
         }
