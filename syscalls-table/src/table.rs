@@ -65,7 +65,7 @@ macro_rules! for_each_syscall {
             53 socketpair [SocketFamily SocketType Int FdPair] Full (socket::socketpair) "";
             54 setsockopt [Fd SockLevel Int Ptr Uint] Full (socket_opt::setsockopt) "";
             55 getsockopt [Fd SockLevel Int Ptr Ptr] Full (socket_opt::getsockopt) "";
-            56 clone [CloneFlags Ptr Ptr Ptr Ptr] Partial (process::clone) "of namespaces only those of mounts and names (UTS); no set_tid or CLONE_INTO_CGROUP";
+            56 clone [CloneFlags Ptr Ptr Ptr Ptr] Partial (process::clone) "of namespaces only those of mounts, names (UTS), IPC and control groups; no set_tid or CLONE_INTO_CGROUP";
             57 fork [] Full (process::fork) "";
             58 vfork [] Full (process::vfork) "";
             59 execve [Path Argv Envp] Full (process::execve) "";
@@ -281,7 +281,7 @@ macro_rules! for_each_syscall {
             269 faccessat [DirFd Path AccessMode] Full (stat::faccessat) "";
             270 pselect6 [Int FdSet FdSet FdSet Timespec Ptr] Full (select::pselect6) "";
             271 ppoll [PollFds Uint Timespec Sigset Size] Full (poll::ppoll) "";
-            272 unshare [CloneFlags] Partial (unshare::unshare) "of namespaces only those of mounts and names (UTS)";
+            272 unshare [CloneFlags] Partial (unshare::unshare) "of namespaces only those of mounts, names (UTS), IPC and control groups";
             273 set_robust_list [Ptr Size] Partial (futex::set_robust_list) "a process that is killed wakes no waiters in others";
             274 get_robust_list [Pid Ptr Ptr] Full (futex::get_robust_list) "";
             275 splice [Fd Ptr Fd Ptr Size SpliceFlags] Full (splice::splice) "";
@@ -357,7 +357,7 @@ macro_rules! for_each_syscall {
             432 fsmount [Fd Uint Hex] Full (mount_fd::fsmount) "";
             433 fspick [DirFd Path Uint] Full (mount_fd::fspick) "";
             434 pidfd_open [Pid OpenFlags] Full (signal::pidfd_open) "";
-            435 clone3 [CloneArgs Size] Partial (process::clone3) "of namespaces only those of mounts and names (UTS); no set_tid or CLONE_INTO_CGROUP";
+            435 clone3 [CloneArgs Size] Partial (process::clone3) "of namespaces only those of mounts, names (UTS), IPC and control groups; no set_tid or CLONE_INTO_CGROUP";
             436 close_range [Uint Uint CloseRangeFlags] Full (fd::close_range) "";
             437 openat2 [DirFd Path OpenHow Size] Full (open::openat2) "";
             438 pidfd_getfd [Fd Fd Uint] Full (inspect::pidfd_getfd) "";

@@ -111,6 +111,18 @@ fn a_failing_hook_ends_the_container() -> Result<()> {
 }
 
 #[test]
+fn a_hook_that_takes_too_long_is_ended() -> Result<()> {
+    let mut bundle = oci_bundle("slowhook")?;
+    let slow = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 30"], "timeout": 1}]);
+    bundle.config["hooks"] = json!({"createRuntime": slow});
+    let start = std::time::Instant::now();
+    assert!(!bundle.run(&["create", &bundle.id])?.status.success());
+    assert!(start.elapsed() < std::time::Duration::from_secs(10));
+    assert_eq!(bundle.ok(&["list", "-q"])?, "");
+    Ok(())
+}
+
+#[test]
 fn errors_of_the_program_come_from_create() -> Result<()> {
     let mut bundle = oci_bundle("program")?;
     let id = bundle.id.clone();

@@ -98,6 +98,19 @@ fn devices_are_made() -> Result<()> {
 }
 
 #[test]
+fn the_score_for_want_of_memory_is_adjusted() -> Result<()> {
+    let mut bundle = oci_bundle("oomscore")?;
+    bundle.config["process"]["oomScoreAdj"] = json!(300);
+    bundle.script("exec sleep 60");
+    bundle.ok(&["create", "--pid-file", "pid", &bundle.id])?;
+    bundle.ok(&["start", &bundle.id])?;
+    let pid = fs::read_to_string(bundle.path().join("pid"))?;
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?, "300\n");
+    assert_eq!(bundle.ok(&["exec", &bundle.id, "cat", "/proc/1/oom_score_adj"])?, "300\n");
+    Ok(())
+}
+
+#[test]
 fn parameters_are_set() -> Result<()> {
     let mut bundle = oci_bundle("sysctl")?;
     bundle.config["linux"]["sysctl"] = json!({"kernel.shmmax": "654321", "net.ipv4.ip_unprivileged_port_start": "80"});

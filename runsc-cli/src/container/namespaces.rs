@@ -59,10 +59,7 @@ impl Spaces {
         if has_maps && !seen.contains(Namespaces::USER) {
             bail!("user namespace mappings specified, but user namespace isn't enabled in the config");
         }
-        let joins_network = spaces.joined.iter().any(|(kind, _)| *kind == Namespaces::NET);
-        spaces.unshared = (Namespaces::PID | Namespaces::IPC | Namespaces::NET) - spaces.new;
-        // Interfaces of a given network are taken over.
-        spaces.unshared.set(Namespaces::NET, spaces.unshared.contains(Namespaces::NET) && !joins_network);
+        spaces.unshared = (Namespaces::PID | Namespaces::IPC) - spaces.new;
         Ok(spaces)
     }
 
