@@ -57,7 +57,7 @@ d 'start again on failure' 0 '^[0-9a-f]{64}' run -d --name again --restart on-fa
 check 'twice' 0 '^exited 2 3' bash -c "for i in \$(seq 50); do D inspect -f '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}' again | grep '^exited 2' && exit; sleep 0.2; done"
 d 'remove both' 0 '' rm -f oom again
 echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' >"$WORK/seccomp.json"
-d 'a seccomp profile' 0 'not permitted.*refused' run --rm --security-opt "seccomp=$WORK/seccomp.json" bb sh -c 'mkdir /x || echo refused'
+d 'a seccomp profile' 0 'not permitted.*refused' run --rm --security-opt "seccomp=$WORK/seccomp.json" bb sh -c 'mkdir /x 2>&1 || echo refused'
 d 'privileged may mount' 0 'mounted' run --rm --privileged bb sh -c 'mount -t tmpfs t /mnt && echo mounted'
 d 'a missing program is 127' 127 'no such file or directory' run --rm bb /nonexistent
 d 'one that cannot run is 126' 126 'permission denied' run --rm bb /etc/passwd

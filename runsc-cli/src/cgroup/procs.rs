@@ -9,8 +9,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long guests may take to stop: each comes to a point where the host can stop it within a few milliseconds.
-const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long guests may take to stop: each comes to a point where the host can stop it within a few milliseconds of
+/// running, for which it may have to wait on a busy host, the more if its processor time is limited.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the killed may take to be gone; a large address space takes its time.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
