@@ -113,7 +113,7 @@ fn a_failing_hook_ends_the_container() -> Result<()> {
 #[test]
 fn a_hook_that_takes_too_long_is_ended() -> Result<()> {
     let mut bundle = oci_bundle("slowhook")?;
-    let slow = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 30"], "timeout": 1}]);
+    let slow = json!([{"path": "/bin/sh", "args": ["sh", "-c", "exec sleep 30"], "timeout": 1}]);
     bundle.config["hooks"] = json!({"createRuntime": slow});
     let start = std::time::Instant::now();
     assert!(!bundle.run(&["create", &bundle.id])?.status.success());

@@ -1,5 +1,6 @@
 //! `linux` of a configuration.
 
+use crate::log::warn;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, LinuxPersonality,
@@ -134,7 +135,25 @@ pub(super) fn sysctls(linux: &Linux) -> Result<Vec<(String, String)>> {
 
 /// Devices in the guest's `/dev`.
 pub(super) fn devices(linux: &Linux) -> Result<Vec<DeviceSpec>> {
-    linux.devices().iter().flatten().map(device).collect()
+    /// As many are named when many do not open, as in a privileged container, which has all of the host's.
+    const NAMED: usize = 5;
+    let devices: Vec<DeviceSpec> = linux.devices().iter().flatten().map(device).collect::<Result<_>>()?;
+    let closed: Vec<_> = devices.iter().filter(|device| !opens(device)).map(|d| d.path.escape_ascii()).collect();
+    if !closed.is_empty() {
+        let names: Vec<String> = closed.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = if closed.len() > NAMED { format!(" and {} more", closed.len() - NAMED) } else { String::new() };
+        warn(&format!("a sandbox has no such devices, which are there and do not open: {}{more}", names.join(", ")));
+    }
+    Ok(devices)
+}
+
+/// Whether a sandbox has a device of that number: memory's `null`, `zero`, `full`, `random`, `urandom`, terminals.
+fn opens(device: &DeviceSpec) -> bool {
+    let is_terminal_or_memory = matches!(device.rdev, (1, 3 | 5 | 7 | 8 | 9) | (5, 0..=2) | (136, _));
+    match device.mode & libc::S_IFMT {
+        libc::S_IFCHR => is_terminal_or_memory,
+        kind => kind == libc::S_IFIFO,
+    }
 }
 
 fn device(device: &LinuxDevice) -> Result<DeviceSpec> {
