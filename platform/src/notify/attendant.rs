@@ -10,7 +10,7 @@ use super::process::CopyMark;
 use super::slots::Channel;
 use super::thread::NotifyThread;
 use super::{Family, Shared, process, receiver};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,9 +37,14 @@ const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
 
+/// How many threads it keeps off its core: whoever else it has gone on stays behind it otherwise.
+const KEPT_MAX: usize = 64;
+
 thread_local! {
     /// Number of the attendance that the calling receiver is to begin; 0 if none.
     static MINE: Cell<u64> = const { Cell::new(0) };
+    /// The calling receiver attends.
+    static ATTENDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Who is attended.
@@ -67,10 +72,12 @@ struct Inner {
     pause: Duration,
 }
 
+/// A thread that is kept off the attendant's core.
 #[derive(Debug)]
 struct Guest {
     thread: Arc<NotifyThread>,
-    channel: Channel,
+    /// What the attendant looks at, if there is room for one more.
+    channel: Option<Channel>,
     _kept: Kept,
 }
 
@@ -85,6 +92,24 @@ impl Attendants {
     /// Whether there can be an attendant at all.
     pub(super) fn is_possible(&self) -> bool {
         self.cores > 1
+    }
+
+    fn add(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        thread: &Arc<NotifyThread>,
+        channel: Option<&Channel>,
+    ) -> Attention {
+        let has_room = inner.guests.iter().filter(|guest| guest.channel.is_some()).count() < GUESTS_MAX;
+        let channel = channel.filter(|_| has_room).cloned();
+        if inner.guests.len() >= KEPT_MAX {
+            return Attention::None;
+        }
+        let Some(kept) = placement::keep_off(&thread.host, thread.tid, inner.cpu) else { return Attention::None };
+        let attention = if channel.is_some() { Attention::Full } else { Attention::Kept };
+        inner.guests.push(Guest { thread: thread.clone(), channel, _kept: kept });
+        self.version.fetch_add(1, Ordering::Release);
+        attention
     }
 
     /// No longer attends a thread.
@@ -107,7 +132,8 @@ impl Attendants {
         if self.version.load(Ordering::Acquire) != *version {
             let inner = self.inner.lock();
             *version = self.version.load(Ordering::Acquire);
-            *channels = inner.guests.iter().map(|guest| (guest.thread.clone(), guest.channel.clone())).collect();
+            let attended = |guest: &Guest| Some((guest.thread.clone(), guest.channel.clone()?));
+            *channels = inner.guests.iter().filter_map(attended).collect();
         }
     }
 
@@ -141,14 +167,25 @@ impl Attendants {
 const AT_HWCAP2: u64 = 26;
 const HWCAP2_FSGSBASE: u64 = 1 << 1;
 
-/// A busy `thread` is in a call, with the calling receiver: whether it is attended from now on. Without an attendant the
+/// How a thread stands to the attendant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Attention {
+    #[default]
+    None,
+    /// It is kept off the attendant's core.
+    Kept,
+    /// Its calls are looked for in its channel too.
+    Full,
+}
+
+/// A busy `thread` is in a call, with the calling receiver: how it is attended from now on. Without an attendant the
 /// caller becomes one.
-pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: &Channel) -> bool {
+pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: &Channel) -> Attention {
     let attendants = &shared.attendants;
     let mut inner = attendants.inner.lock();
     let now = Instant::now();
-    if !attendants.is_possible() || inner.guests.len() >= GUESTS_MAX || inner.not_before.is_some_and(|at| now < at) {
-        return false;
+    if !attendants.is_possible() || inner.not_before.is_some_and(|at| now < at) {
+        return Attention::None;
     }
     if inner.current == 0 {
         inner.last += 1;
@@ -156,10 +193,19 @@ pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: 
         inner.cpu = placement::current_cpu();
         MINE.set(inner.current);
     }
-    let Some(kept) = placement::keep_off(&thread.host, thread.tid, inner.cpu) else { return false };
-    inner.guests.push(Guest { thread: thread.clone(), channel: channel.clone(), _kept: kept });
-    attendants.version.fetch_add(1, Ordering::Release);
-    true
+    attendants.add(inner, thread, Some(channel))
+}
+
+/// The calling receiver is about to let `thread` go on, which is not attended. If it is the attendant the thread is
+/// from now on: on the attendant's core it would wait until that has gone.
+pub(super) fn make_room(shared: &Shared, thread: &Arc<NotifyThread>, channel: Option<&Channel>) -> Attention {
+    let inner = shared.attendants.inner.lock();
+    if inner.current == 0 { Attention::None } else { shared.attendants.add(inner, thread, channel) }
+}
+
+/// Whether the calling receiver attends.
+pub(super) fn attends() -> bool {
+    ATTENDS.get()
 }
 
 /// How many threads of the host run or want to.
@@ -176,7 +222,9 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
         return;
     }
     mark.attendance.store(number, Ordering::Relaxed);
+    ATTENDS.set(true);
     let was_useful = look(shared, family, mark);
+    ATTENDS.set(false);
     shared.attendants.end(number, was_useful);
     mark.attendance.store(0, Ordering::Relaxed);
     (shared.run_ready)();

@@ -3,6 +3,7 @@
 //! Every notification is checked against the phase; one that the phase does not allow kills the process (M10).
 //! Answers of the host kernel (`ENOENT` for a caller that died or was interrupted) are normal everywhere.
 
+use super::attendant::Attention;
 use super::local::Window;
 use super::process::{BootFacts, HostProcess, Slots};
 use super::slots::Channel;
@@ -89,8 +90,8 @@ pub(super) struct State {
     window: Window,
     /// What GS is to be when it goes on.
     pub(super) gs: Option<u64>,
-    /// Somebody looks at the channel.
-    pub(super) is_attended: bool,
+    /// Whether somebody looks at the channel.
+    pub(super) attention: Attention,
     /// How many calls have come one shortly after the other.
     pub(super) streak: u32,
     /// The notification of a `close` that the host is to run too: of this call only, for no other may run there.
@@ -176,7 +177,7 @@ impl NotifyThread {
                 channel: None,
                 window: Window::default(),
                 gs: None,
-                is_attended: false,
+                attention: Attention::None,
                 streak: 0,
                 closes: None,
                 last: (0, 0),

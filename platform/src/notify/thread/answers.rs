@@ -236,6 +236,7 @@ impl Thread for NotifyThread {
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
+            self.leave_core(&mut st);
             self.listen(&st);
             if ret == 0 && st.closes.is_some() && st.closes == st.id {
                 st.closes = None;

@@ -3,7 +3,7 @@
 //! The state of such a call is the thread's phase, as with any other; the channel's word only hands it over. Where a
 //! thread that is stopped in the channel's code is in terms of its program is decided here (the code says how).
 
-use super::super::attendant;
+use super::super::attendant::{self, Attention};
 use super::super::frame;
 use super::super::local::{self, Moved, Window};
 use super::super::process::Slots;
@@ -76,7 +76,7 @@ impl NotifyThread {
 
     /// The next call need not be a notification.
     fn may_listen(&self, st: &State) -> bool {
-        st.is_attended && self.host.stale_fds.lock().is_empty()
+        st.attention == Attention::Full && self.host.stale_fds.lock().is_empty()
     }
 
     /// Before a call is answered that came the other way: the next one may come through the channel.
@@ -271,7 +271,7 @@ impl NotifyThread {
 
     /// Nobody will look at it again.
     pub(super) fn close_channel(&self, st: &mut State) {
-        if std::mem::take(&mut st.is_attended) {
+        if std::mem::take(&mut st.attention) != Attention::None {
             self.shared.attendants.forget(self);
         }
         if let Some(channel) = st.channel.take() {
@@ -283,15 +283,30 @@ impl NotifyThread {
 
     /// A busy thread made a call the slow way for want of attention.
     pub(super) fn seek_attention(self: &Arc<Self>, st: &mut State) {
-        let Some(channel) = st.channel.as_ref().filter(|_| !st.is_attended && !self.host.is_filtered()) else { return };
-        st.is_attended = attendant::invite(&self.shared, self, channel);
+        let is_new = st.attention == Attention::None;
+        let Some(channel) = st.channel.as_ref().filter(|_| is_new && !self.host.is_filtered()) else { return };
+        st.attention = attendant::invite(&self.shared, self, channel);
         st.streak = 0;
+    }
+
+    /// The thread is about to go on. If that is the attendant's doing it is to do so elsewhere.
+    pub(super) fn leave_core(&self, st: &mut State) {
+        if st.attention == Attention::None
+            && attendant::attends()
+            && let Some(this) = self.me.upgrade()
+        {
+            let channel = st.channel.as_ref().filter(|_| !self.host.is_filtered());
+            st.attention = attendant::make_room(&self.shared, &this, channel);
+        }
     }
 
     /// From now on calls come the slow way; one that is there already is taken.
     pub(in super::super) fn end_attention(&self, st: &mut State) {
-        if std::mem::take(&mut st.is_attended) {
+        let before = std::mem::take(&mut st.attention);
+        if before != Attention::None {
             self.shared.attendants.forget(self);
+        }
+        if before == Attention::Full {
             // It has made many calls, and may be attended again at once.
             (st.since, st.streak) = (Instant::now(), BUSY);
             let is_quiet = st.channel.as_ref().is_none_or(Channel::stop_listening);
