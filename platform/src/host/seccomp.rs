@@ -42,6 +42,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
     libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_sigaltstack,

@@ -5,6 +5,7 @@
 //! its first hypercall would bring it anyway), and a program dies elsewhere, out of the way of its parent.
 
 use super::process::HostProcess;
+use super::sys;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::sync::atomic::{AtomicI32, AtomicIsize, Ordering};
@@ -31,12 +32,17 @@ pub(super) fn keep_here(host: &Arc<HostProcess>, tid: i32) -> Option<Kept> {
     keep(host, tid, |_| only(sched_getcpu()))
 }
 
-/// Keeps a thread of `host` off a core until the guard is dropped. `None` if it may run nowhere else.
+/// Keeps a thread of `host` off a core until the guard is dropped. `None` if it may run nowhere else. Until then it takes
+/// no core from others like it when it wakes, but waits until they sleep: who wakes it on another core need not interrupt
+/// that one, which takes as long as some calls, and what they have for one another comes together.
 pub(super) fn keep_off(host: &Arc<HostProcess>, tid: i32, cpu: usize) -> Option<Kept> {
-    keep(host, tid, |mut cores| {
+    let mut kept = keep(host, tid, |mut cores| {
         cores.unset(cpu);
         cores
-    })
+    })?;
+    host.with_pid(|_| sys::set_policy(tid, libc::SCHED_BATCH));
+    kept.is_batch = true;
+    Some(kept)
 }
 
 fn keep(host: &Arc<HostProcess>, tid: i32, place: impl FnOnce(CpuSet) -> CpuSet) -> Option<Kept> {
@@ -48,7 +54,7 @@ fn keep(host: &Arc<HostProcess>, tid: i32, place: impl FnOnce(CpuSet) -> CpuSet)
         Some((before, here))
     });
     let (before, here) = before??;
-    Some(Kept { host: host.clone(), tid, before, here })
+    Some(Kept { host: host.clone(), tid, before, here, is_batch: false })
 }
 
 fn only(cpu: usize) -> CpuSet {
@@ -64,6 +70,7 @@ pub(super) struct Kept {
     tid: i32,
     before: CpuSet,
     here: CpuSet,
+    is_batch: bool,
 }
 
 impl Kept {
@@ -81,6 +88,9 @@ impl Drop for Kept {
         let is_here = |_| sched_getaffinity(Pid::from_raw(self.tid)).is_ok_and(|now| now == self.here);
         if self.host.with_pid(is_here) == Some(true) {
             self.release(&self.host, self.tid);
+        }
+        if self.is_batch {
+            self.host.with_pid(|_| sys::set_policy(self.tid, libc::SCHED_OTHER));
         }
     }
 }

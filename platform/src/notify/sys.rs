@@ -165,3 +165,10 @@ pub(super) fn random() -> u64 {
     unsafe { libc::getrandom(value.as_mut_ptr().cast(), 8, 0) };
     u64::from_ne_bytes(value)
 }
+
+/// Has the host schedule a thread by `policy`, one of those without priorities.
+pub(super) fn set_policy(tid: i32, policy: libc::c_int) {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads one sched_param. The thread may be gone.
+    unsafe { libc::sched_setscheduler(tid, policy, &raw const param) };
+}
