@@ -235,24 +235,12 @@ struct Exit(u8);
 
 fn main() -> ExitCode {
     let start = std::time::Instant::now();
-    // What is said later wins: a file's options come first.
-    let mut command = Cli::command().args_override_self(true);
-    command.build();
-    let given = match settings::with_file(std::env::args_os().collect()) {
-        Ok(given) => given,
-        Err(e) => {
-            log::error(&format!("{e:#}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut ignored = Vec::new();
-    let given = args::normalize(&command, given.into_iter(), &mut ignored);
-    let matches = command.clone().try_get_matches_from(given);
-    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let (cli, matches, ignored) = match parse() {
         Ok(parsed) => parsed,
-        Err(e) => return usage::report(&e),
+        Err(code) => return code,
     };
+    // The definitions of all options are of no use to a sandbox, which would have a copy.
+    platform::host::trim();
     if cli.globals.timings {
         sentry::timings::start(start);
         mark("options are read");
@@ -285,6 +273,24 @@ fn main() -> ExitCode {
             ExitCode::from(exit.unwrap_or(1))
         }
     }
+}
+
+/// Reads the command line and the file of options, and says which of them have no effect; the exit status if that is all
+/// there is to do.
+fn parse() -> Result<(Cli, ArgMatches, Vec<String>), ExitCode> {
+    // What is said later wins: a file's options come first.
+    let mut command = Cli::command().args_override_self(true);
+    command.build();
+    let given = settings::with_file(std::env::args_os().collect()).map_err(|e| {
+        log::error(&format!("{e:#}"));
+        ExitCode::FAILURE
+    })?;
+    let mut ignored = Vec::new();
+    let args = args::normalize(&command, given.into_iter(), &mut ignored);
+    let matches = command.try_get_matches_from(args);
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = parsed.map_err(|e| usage::report(&e))?;
+    Ok((cli, matches, ignored))
 }
 
 fn run(cli: Cli, sub: Option<&ArgMatches>) -> anyhow::Result<u8> {

@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// Exit status after `--timeout`, as of timeout(1).
 const TIMED_OUT: u8 = 124;
 
+/// A sandbox that lives for so long may live on for days: what its start took is given back.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// Signals that are the first process's business, not ours.
 const FORWARDED: [Signal; 9] = [
     Signal::SIGINT,
@@ -270,10 +273,15 @@ impl Sandbox {
     /// Passes signals on until the sandbox ends or its time is up.
     pub(crate) fn wait(&self, signals: &SignalFd, timeout: Option<Duration>) -> Result<End> {
         let deadline = timeout.map(|t| Instant::now() + t);
+        let mut quiet = Some(Instant::now() + QUIET);
         let mut last = None;
         let mut is_open = true;
         loop {
-            let [ended, signalled, told] = self.poll(signals, deadline, is_open)?;
+            let wake_at = deadline.into_iter().chain(quiet).min();
+            let [ended, signalled, told] = self.poll(signals, wake_at, is_open)?;
+            if quiet.take_if(|quiet| *quiet <= Instant::now()).is_some() {
+                host::give_back();
+            }
             if signalled {
                 forward_signals(signals, &self.control)?;
             }

@@ -6,7 +6,8 @@ use super::receiver::{self, phase_name};
 use super::thread::State;
 use super::{Family, NotifyThread, Phase, Shared};
 use crate::Process;
-use parking_lot::{Condvar, Mutex};
+use crate::host::give_back;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use stub::abi;
 
 /// How often it looks while something happens.
 const TICK: Duration = Duration::from_millis(2);
+/// A sandbox in which nothing has happened for so long is idle, and gives back memory.
+const QUIET: Duration = Duration::from_millis(250);
 /// How long a call may stay in its listener before it is parked.
 const PARK_AFTER: Duration = Duration::from_millis(4);
 /// After this long in the stub, a thread that has used [`ENTRY_CPU`] or sleeps where it should run is killed.
@@ -78,7 +81,13 @@ pub(super) fn run(shared: Arc<Shared>) {
             let now = shared.received.load(Ordering::Relaxed);
             if inner.threads.is_empty() && now == received {
                 watch.awake.store(false, Ordering::Relaxed);
-                watch.wanted.wait(&mut inner);
+                if watch.wanted.wait_for(&mut inner, QUIET).timed_out() {
+                    MutexGuard::unlocked(&mut inner, give_back);
+                    // Somebody may have come meanwhile, whom nobody told.
+                    if !watch.awake.load(Ordering::Relaxed) {
+                        watch.wanted.wait(&mut inner);
+                    }
+                }
             }
             received = shared.received.load(Ordering::Relaxed);
         }
