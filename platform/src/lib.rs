@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 mod auxv;
 mod context;
+pub mod counters;
 mod filter;
 pub mod host;
 pub mod notify;

@@ -3,8 +3,11 @@
 //! What guests answer themselves, and what the host kernel does for them natively, comes by nobody and is not counted.
 //! Off, it costs one test per call.
 
+use crate::fs::counters::FILES;
 use crate::sync::Mutex;
+use platform::counters::{self, PLATFORM};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -43,6 +46,7 @@ static STATS: OnceLock<Box<Stats>> = OnceLock::new();
 /// From now on calls are counted, for a table and as JSON.
 pub fn start(table: Option<OwnedFd>, json: Option<OwnedFd>) {
     let outputs = Mutex::new((table.map(File::from), json.map(File::from)));
+    counters::start();
     let _ = STATS.set(Box::new(Stats { calls: [const { OnceLock::new() }; CALLS], start: Instant::now(), outputs }));
 }
 
@@ -141,6 +145,8 @@ struct Report {
     /// How often a thread of the sentry went to sleep, and how often it was made to wait.
     voluntary_switches: i64,
     involuntary_switches: i64,
+    /// How often the host was asked for what, and what the sentry knew by itself.
+    counts: BTreeMap<&'static str, u64>,
     calls: Vec<Line>,
 }
 
@@ -166,6 +172,7 @@ impl Stats {
             system_ns: time(usage.map(|u| u.system_time())),
             voluntary_switches: usage.map_or(0, |u| u.voluntary_context_switches()),
             involuntary_switches: usage.map_or(0, |u| u.involuntary_context_switches()),
+            counts: PLATFORM.iter().chain(&FILES).map(|counter| (counter.name, counter.get())).collect(),
             calls,
         }
     }
@@ -204,6 +211,9 @@ impl Report {
             self.voluntary_switches,
             self.involuntary_switches
         );
+        for (name, count) in &self.counts {
+            let _ = writeln!(out, "{name:40} {count:>9}");
+        }
         out
     }
 }

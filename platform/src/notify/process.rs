@@ -5,6 +5,7 @@ use super::local::Local;
 use super::slots::{CHANNELS, SLOTS, SlotFile};
 use super::thread::NotifyThread;
 use super::{placement, sys};
+use crate::counters::COPIES;
 use crate::{Fact, Known, Layout, Process, Registers, Usage};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -250,6 +251,7 @@ impl HostProcess {
 
     /// Writes two things at once.
     pub(super) fn write_pieces(&self, pieces: &[(u64, &[u8]); 2]) -> bool {
+        COPIES.add();
         let _copy = Copying::begin();
         self.with_pid(|pid| sys::write_pieces(pid, pieces)).unwrap_or(false)
     }
@@ -319,11 +321,13 @@ fn parse_usage(stat: &str, status: &str, total: u64) -> Usage {
 
 impl Process for HostProcess {
     fn read(&self, addr: u64, dst: &mut [u8]) -> usize {
+        COPIES.add();
         let _copy = Copying::begin();
         self.with_pid(|pid| sys::read_memory(pid, addr, dst)).unwrap_or(0)
     }
 
     fn write(&self, addr: u64, src: &[u8]) -> usize {
+        COPIES.add();
         let _copy = Copying::begin();
         self.with_pid(|pid| sys::write_memory(pid, addr, src)).unwrap_or(0)
     }

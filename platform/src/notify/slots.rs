@@ -5,6 +5,7 @@
 
 use super::local::has_more_args;
 use super::sys;
+use crate::counters::WAKES;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -98,6 +99,7 @@ impl Atomic for AtomicU64 {}
 
 /// Wakes who waits for a word in a slot file.
 fn futex_wake(word: &AtomicU32) {
+    WAKES.add();
     // SAFETY: FUTEX_WAKE does not access the word; waking all is harmless, there is one waiter at most.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0, 0, 0) };
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant kept here: every pointer handed to the kernel is to a live, initialised object of the size it expects.
 
+use crate::counters::{ANSWERED, RECEIVED};
 use libc::{seccomp_notif, seccomp_notif_addfd, seccomp_notif_resp};
 use std::io;
 use std::mem::zeroed;
@@ -28,10 +29,12 @@ pub(super) fn recv(listener: BorrowedFd<'_>) -> io::Result<seccomp_notif> {
     let mut notif: seccomp_notif = unsafe { zeroed() };
     // SAFETY: the request fills in one seccomp_notif.
     check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notif) })?;
+    RECEIVED.add();
     Ok(notif)
 }
 
 fn send_response(listener: BorrowedFd<'_>, mut resp: seccomp_notif_resp) -> bool {
+    ANSWERED.add();
     // SAFETY: the request reads one seccomp_notif_resp.
     unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut resp) == 0 }
 }

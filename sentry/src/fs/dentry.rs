@@ -5,6 +5,7 @@
 //! in the file system, so that the two agree. Locks of several directories are taken from ancestor to
 //! descendant, or under [`SuperBlock::rename`] in the order of addresses.
 
+use super::counters::{NAMES_FOUND, NAMES_KNOWN};
 use super::inode::{Caller, Inode};
 use super::superblock::SuperBlock;
 use crate::errno::{Errno, SysResult};
@@ -127,12 +128,14 @@ impl Dentry {
         let cached = self.children.read().get(name);
         if let Some(child) = cached {
             if self.sb.exclusive {
+                NAMES_KNOWN.add();
                 child.used.store(true, Ordering::Relaxed);
                 return Ok(child.inode.is_some().then_some(child));
             }
             if let Some(inode) = &child.inode
                 && self.inode()?.revalidate(caller, name, &**inode)
             {
+                NAMES_KNOWN.add();
                 return Ok(Some(child));
             }
         }
@@ -157,6 +160,7 @@ impl Dentry {
         if self.is_unlinked() {
             return Ok(None);
         }
+        NAMES_FOUND.add();
         match dir.lookup(caller, name) {
             Ok(inode) => Ok(Some(self.add(children, name, Some(inode)))),
             Err(Errno::NOENT) => {

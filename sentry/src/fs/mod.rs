@@ -9,6 +9,7 @@ pub mod attr;
 pub mod boot;
 pub mod budget;
 mod cgroupfs;
+pub(crate) mod counters;
 pub mod dentry;
 pub mod dev;
 pub mod devpts;

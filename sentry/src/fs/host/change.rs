@@ -4,6 +4,7 @@ use super::inode::{HostInode, component, statx_fd};
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{FileKind, NewNode, SetAttr, SetTime};
 use crate::fs::budget::{self, Share};
+use crate::fs::counters::HOST_OPENS;
 use crate::fs::inode::{Inode, Landing, Moving, Rename};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use std::os::fd::OwnedFd;
@@ -62,6 +63,7 @@ impl HostInode {
     /// Makes a regular file, and keeps its descriptor for the one who opens it next.
     fn make_regular(&self, dir: &OwnedFd, name: &[u8], new: &NewNode) -> SysResult<Arc<HostInode>> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
+        HOST_OPENS.add();
         let fd = rustix::fs::openat2(dir, name, flags, Mode::from_raw_mode(new.mode), ResolveFlags::BENEATH)?;
         unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid))))?;
         let mut stat = statx_fd(&fd)?;
@@ -80,6 +82,7 @@ impl HostInode {
     pub(super) fn make_unnamed(&self, new: &NewNode) -> SysResult<Arc<HostInode>> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let dir = self.writable_dir()?;
+        HOST_OPENS.add();
         let fd = rustix::fs::openat2(&*dir, c".", flags, Mode::from_raw_mode(new.mode), ResolveFlags::BENEATH)?;
         unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid))))?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(new.mode))?;

@@ -2,6 +2,7 @@
 
 use super::inode::HostInode;
 use crate::errno::{Errno, SysResult};
+use crate::fs::counters::{HOST_LISTS, HOST_READS, HOST_WRITES};
 use crate::fs::file::{Emit, File, FileOps, OFFSET_APPEND, Written};
 use crate::fs::inode::Inode;
 use crate::sync::Mutex;
@@ -40,10 +41,12 @@ impl HostFile {
 
 impl FileOps for HostFile {
     fn read(&self, _: &File, buf: &mut [u8], offset: u64) -> SysResult<usize> {
+        HOST_READS.add();
         Ok(rustix::io::pread(&self.fd, buf, offset)?)
     }
 
     fn write(&self, _: &File, buf: &[u8], offset: u64) -> SysResult<Written> {
+        HOST_WRITES.add();
         if offset != OFFSET_APPEND {
             let count = rustix::io::pwrite(&self.fd, buf, offset)?;
             return Ok(Written { count, end: offset + count as u64 });
@@ -124,6 +127,7 @@ impl FileOps for HostDir {
     }
 
     fn readdir(&self, _: &File, pos: &mut u64, emit: &mut Emit<'_>) -> SysResult<()> {
+        HOST_LISTS.add();
         let fd = self.fd.lock();
         rustix::fs::seek(&**fd, SeekFrom::Start(*pos))?;
         let mut space = [MaybeUninit::uninit(); LIST_BUFFER];

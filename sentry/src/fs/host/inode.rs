@@ -9,6 +9,7 @@ use crate::abi::Timespec;
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::{Attr, FileKind, NewNode, Perm, SetAttr};
 use crate::fs::budget::{self, Share};
+use crate::fs::counters::{HOST_OPENS, HOST_STATS};
 use crate::fs::file::FileOps;
 use crate::fs::inode::{Caller, Inode, InodeExt, Landing, Moving, Rename};
 use crate::sync::{Mutex, RwLock};
@@ -59,10 +60,12 @@ pub(super) fn device(stat: &Statx) -> u64 {
 }
 
 pub(super) fn statx_fd(fd: impl AsFd) -> SysResult<Statx> {
+    HOST_STATS.add();
     Ok(rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED)?)
 }
 
 fn statx_at(dir: impl AsFd, name: &[u8]) -> SysResult<Statx> {
+    HOST_STATS.add();
     Ok(rustix::fs::statx(dir, component(name)?, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, WANTED)?)
 }
 
@@ -249,6 +252,7 @@ impl HostInode {
         let opened = match self.place() {
             _ if self.kind == FileKind::Directory => {
                 let dir = self.dir()?;
+                HOST_OPENS.add();
                 Ok(rustix::fs::openat2(&*dir, c".", flags, Mode::empty(), CONFINED)?)
             }
             Some((parent, name)) => open_host(&*parent.dir()?, &name, flags).and_then(|fd| self.checked(fd)),
@@ -289,6 +293,7 @@ impl HostInode {
 }
 
 fn open_host(dir: &OwnedFd, name: &[u8], flags: OFlags) -> SysResult<OwnedFd> {
+    HOST_OPENS.add();
     match rustix::fs::openat2(dir, component(name)?, flags, Mode::empty(), CONFINED) {
         Ok(fd) => budget::within(Share::Host, fd, Errno::NFILE),
         Err(rustix::io::Errno::MFILE) => Err(Errno::NFILE),

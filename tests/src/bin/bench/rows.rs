@@ -130,7 +130,8 @@ fn whole(place: &Place, cores: Cores, times: usize, script: &str, dir: &Path) ->
 
 /// PSS of all processes of one of `count` sandboxes that sleep, in KiB.
 fn idle_memory(count: usize) -> Result<f64> {
-    let start = || Command::new(tests::runsc()?).args(["do", "--", "sleep", "60"]).spawn().context("cannot start runsc");
+    let start =
+        || Command::new(tests::runsc()?).args(["do", "--", "sleep", "60"]).spawn().context("cannot start runsc");
     let mut sandboxes: Vec<Child> = (0..count).map(|_| start()).collect::<Result<_>>()?;
     std::thread::sleep(SETTLE + Duration::from_millis(20) * count as u32);
     let pids = sandboxes.iter().flat_map(|sandbox| descendants(sandbox.id()));
