@@ -213,6 +213,11 @@ fn statistics_count_what_was_called() -> Result<()> {
     // The shell waits for `sleep`, which waits for the clock.
     assert!(count("clock_nanosleep", "blocked")? == 1 && count("clock_nanosleep", "p50_ns")? > 150_000_000, "{report}");
     assert!(count("wait4", "total_ns")? > 150_000_000, "{report}");
+    // The shell and `sleep` came from the host, and every word of a path once.
+    let counted = |what: &str| report["counts"][what].as_u64().with_context(|| format!("no {what:?}: {report}"));
+    assert!(counted("files opened on the host")? >= 2 && counted("names remembered")? > 0);
+    assert!(counted("notifications answered")? > 10 && counted("copies from and to guests")? > 10);
+    assert_eq!(counted("writes of host files")?, 0);
     let table = stderr(&output);
     assert!(table.lines().any(|line| line.starts_with("write ")) && table.contains("the sentry: "), "{table}");
     Ok(())
