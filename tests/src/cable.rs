@@ -1,8 +1,9 @@
 //! Two network namespaces with a cable between them: one for a container, the other a host of its own.
 
-use crate::{Bundle, Scratch, compile, here};
+use crate::{Bundle, Scratch, compile, here, runsc};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use std::path::Path;
 use std::process::{Child, Command};
 
 /// The container's end is 10.77.0.2 and fd77::2, the other 10.77.0.1 and fd77::1.
@@ -105,7 +106,12 @@ impl Cable {
 
     /// A container on this end.
     pub fn bundle(&self, name: &str, script: &str) -> Result<Bundle> {
-        let mut bundle = Bundle::new(name, script)?;
+        self.bundle_for(&runsc()?, name, script)
+    }
+
+    /// The same for another runtime.
+    fn bundle_for(&self, runtime: &Path, name: &str, script: &str) -> Result<Bundle> {
+        let mut bundle = Bundle::for_runtime(runtime, name, script)?;
         for space in bundle.config["linux"]["namespaces"].as_array_mut().context("namespaces")? {
             if space["type"] == "network" {
                 space["path"] = json!(format!("/run/netns/{}", self.container));
@@ -113,6 +119,41 @@ impl Cable {
         }
         let caps = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW"]);
         bundle.config["process"]["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+        Ok(bundle)
+    }
+
+    /// A container on this end that has the programs of this machine: its files, which it cannot change, and some
+    /// directories of its own. `/srv` inside is the bundle's directory of that name.
+    pub fn whole_bundle(&self, name: &str, script: &str) -> Result<Bundle> {
+        self.whole_bundle_for(&runsc()?, name, script)
+    }
+
+    /// The same for another runtime.
+    pub fn whole_bundle_for(&self, runtime: &Path, name: &str, script: &str) -> Result<Bundle> {
+        let mut bundle = self.bundle_for(runtime, name, script)?;
+        let srv = bundle.path().join("srv");
+        std::fs::create_dir_all(&srv)?;
+        bundle.config["root"] = json!({ "path": "/", "readonly": true });
+        let all = bundle.config["mounts"].as_array_mut().context("mounts")?;
+        for dir in ["/tmp", "/run", "/var/log", "/var/lib", "/root"] {
+            all.push(json!({ "destination": dir, "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"] }));
+        }
+        all.push(json!({ "destination": "/srv", "type": "bind", "source": srv, "options": ["rbind", "rw"] }));
+        let caps = json!([
+            "CAP_CHOWN",
+            "CAP_DAC_OVERRIDE",
+            "CAP_FOWNER",
+            "CAP_KILL",
+            "CAP_NET_BIND_SERVICE",
+            "CAP_NET_RAW",
+            "CAP_SETGID",
+            "CAP_SETUID",
+            "CAP_SYS_CHROOT",
+        ]);
+        let process = &mut bundle.config["process"];
+        process["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+        process["env"] =
+            json!(["PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/root", "LANG=C.UTF-8"]);
         Ok(bundle)
     }
 }

@@ -81,6 +81,8 @@ pub struct Incoming {
     pub rights: Vec<Arc<File>>,
     /// Credentials, if the receiver asked for them.
     pub creds: Option<Ucred>,
+    /// The process that sent it, if the receiver asked for a descriptor of it.
+    pub pidfd: Option<i32>,
     /// Other ancillary data.
     pub control: Vec<Control>,
     /// `MSG_TRUNC`, `MSG_EOR`, `MSG_OOB`.

@@ -43,6 +43,7 @@ const SWITCHES: &[i32] = &[
     libc::SO_NOFCS,
     libc::SO_SELECT_ERR_QUEUE,
     libc::SO_LOCK_FILTER,
+    SO_PASSPIDFD,
 ];
 
 /// Options that are numbers which only the guest looks at: with default, least and most.
@@ -61,7 +62,8 @@ const SO_PREFER_BUSY_POLL: i32 = 69;
 const SO_BUF_LOCK: i32 = 72;
 const SO_TXREHASH: i32 = 74;
 const SO_RCVMARK: i32 = 75;
-const SO_PASSPIDFD: i32 = 76;
+/// `SO_PASSPIDFD`.
+pub const SO_PASSPIDFD: i32 = 76;
 const SO_DETACH_REUSEPORT_BPF: i32 = 68;
 /// Only sockets that can carry credentials know these.
 const PASSES: [i32; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
@@ -97,6 +99,8 @@ pub struct Options {
     stamp: AtomicI32,
     /// What of packets is received.
     pub filter: Filter,
+    /// What was sent with `MSG_ZEROCOPY` and not yet told.
+    completed: Mutex<Completed>,
     /// Of [`NUMBERS`], and `SO_BINDTODEVICE`'s name.
     rest: Mutex<Rest>,
 }
@@ -105,6 +109,14 @@ pub struct Options {
 struct Rest {
     numbers: BTreeMap<i32, i32>,
     device: Vec<u8>,
+}
+
+/// Messages with `MSG_ZEROCOPY`, which are numbered from 0 on: since all are copied, each is done when its call returns.
+#[derive(Debug, Default)]
+struct Completed {
+    next: u32,
+    /// First of those that nobody was told of.
+    first: u32,
 }
 
 impl Options {
@@ -124,6 +136,7 @@ impl Options {
             sndtimeo: Mutex::new(None),
             stamp: AtomicI32::new(0),
             filter: Filter::default(),
+            completed: Mutex::default(),
             rest: Mutex::default(),
         }
     }
@@ -144,6 +157,7 @@ impl Options {
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
             stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
             filter: self.filter.inherit(),
+            completed: Mutex::default(),
             rest: Mutex::new(self.rest.lock().clone()),
         }
     }
@@ -151,6 +165,11 @@ impl Options {
     /// Whether a switch (`SO_REUSEADDR`…) is on.
     pub fn is_on(&self, name: i32) -> bool {
         self.switches.load(Ordering::Relaxed) & bit(name) != 0
+    }
+
+    /// Whether messages carry credentials.
+    pub fn passes_creds(&self) -> bool {
+        self.is_on(libc::SO_PASSCRED) || self.is_on(SO_PASSPIDFD)
     }
 
     fn switch(&self, name: i32, on: bool) {
@@ -227,6 +246,30 @@ impl Options {
         }
     }
 
+    /// A message was sent with these flags; whether its sender is to be told when the data is free again.
+    pub fn complete(&self, flags: i32) -> bool {
+        let counts = flags & libc::MSG_ZEROCOPY != 0 && self.rest.lock().numbers.get(&libc::SO_ZEROCOPY) == Some(&1);
+        if counts {
+            let mut completed = self.completed.lock();
+            completed.next = completed.next.wrapping_add(1);
+        }
+        counts
+    }
+
+    /// Whether there is something that [`take_completed`](Self::take_completed) tells.
+    pub fn has_completed(&self) -> bool {
+        let completed = self.completed.lock();
+        completed.first != completed.next
+    }
+
+    /// First and last number of the messages that were sent since somebody asked.
+    pub fn take_completed(&self) -> Option<(u32, u32)> {
+        let mut completed = self.completed.lock();
+        let (first, next) = (completed.first, completed.next);
+        completed.first = next;
+        (first != next).then(|| (first, next.wrapping_sub(1)))
+    }
+
     /// `getsockopt(2)` with `SOL_SOCKET`.
     pub fn get(&self, socket: &Socket, name: i32) -> SysResult<Value> {
         refuse_passing(socket, name)?;
@@ -291,7 +334,7 @@ impl Options {
         match name {
             libc::SO_LOCK_FILTER if self.is_on(name) && int == 0 => return Err(Errno::PERM),
             libc::SO_REUSEPORT if int != 0 && !is_inet(socket) => return Err(Errno::OPNOTSUPP),
-            libc::SO_ZEROCOPY if !is_inet(socket) => return Err(Errno::OPNOTSUPP),
+            libc::SO_ZEROCOPY if !is_inet(socket) || !carries_zerocopy(socket) => return Err(Errno::OPNOTSUPP),
             libc::SO_PEEK_OFF if may_peek_at(socket) => self.peek_off.store(int, Ordering::Relaxed),
             libc::SO_PEEK_OFF => return Err(Errno::OPNOTSUPP),
             SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
@@ -396,7 +439,7 @@ const SO_RCVTIMEO_NEW: i32 = 66;
 /// `SO_SNDTIMEO_NEW`.
 const SO_SNDTIMEO_NEW: i32 = 67;
 
-/// The bit of a switch: names are below 64.
+/// The bit of a switch: of those that there are no two numbers are equal modulo 64.
 fn bit(name: i32) -> u64 {
     1 << (name & 63)
 }
@@ -432,6 +475,11 @@ fn may_peek_at(socket: &Socket) -> bool {
 
 fn number_of(name: i32) -> Option<&'static (i32, i32, i32, i32)> {
     NUMBERS.iter().find(|(known, ..)| *known == name)
+}
+
+/// Whether senders may ask to be told when their data is free again.
+fn carries_zerocopy(socket: &Socket) -> bool {
+    matches!(socket.protocol, libc::IPPROTO_TCP | libc::IPPROTO_UDP) && socket.kind != libc::SOCK_RAW
 }
 
 fn is_inet(socket: &Socket) -> bool {

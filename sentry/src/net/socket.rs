@@ -2,6 +2,7 @@
 
 use super::address::SockAddr;
 use super::diag::Diag;
+use super::inet::errors;
 use super::message::{Incoming, Outgoing, Ucred};
 use super::options::{Options, Value};
 use super::registry;
@@ -13,6 +14,7 @@ use crate::fs::{File, FileOps, Written, anon};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// What a family does. Nothing waits: what would block returns `EAGAIN`, and is tried again when
@@ -76,6 +78,18 @@ pub trait SocketOps: Send + Sync + Any {
     fn get_option(&self, t: &Task, level: i32, name: i32, len: usize) -> SysResult<Value> {
         let _ = (t, level, name, len);
         Err(Errno::OPNOTSUPP)
+    }
+
+    /// `getsockopt(2)` of an option of which the guest's value asks for something, a number that `question` reads; `None`
+    /// if it is none.
+    fn answer_option(&self, level: i32, name: i32, question: &dyn Fn() -> SysResult<i32>) -> Option<SysResult<Value>> {
+        let _ = (level, name, question);
+        None
+    }
+
+    /// Memory that guests may map; `ENODEV` if there is none.
+    fn mmap(&self) -> SysResult<Arc<OwnedFd>> {
+        Err(Errno::NODEV)
     }
 
     /// `setsockopt(2)` of a level other than `SOL_SOCKET`.
@@ -173,6 +187,21 @@ impl Socket {
         self.kind == libc::SOCK_STREAM
     }
 
+    /// A message was sent with these flags: tells its sender if it wants to know when the data is free again.
+    pub fn sent(&self, flags: i32) {
+        if self.options.complete(flags) {
+            self.ops.wait_queue().notify(Events::ERR);
+        }
+    }
+
+    /// Takes something off the error queue (`MSG_ERRQUEUE`).
+    pub fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        match self.options.take_completed() {
+            Some(range) => Ok(errors::completed(self.family, range)),
+            None => self.ops.receive_error(buf),
+        }
+    }
+
     /// Whose it is.
     pub fn uid(&self) -> u32 {
         self.owner.0
@@ -209,8 +238,13 @@ impl FileOps for Socket {
         }
     }
 
+    fn mmap(&self, _: &File, _: bool, _: bool) -> SysResult<Arc<OwnedFd>> {
+        self.ops.mmap()
+    }
+
     fn poll(&self, _: &File) -> Events {
-        self.ops.poll()
+        let error = if self.options.has_completed() { Events::ERR } else { Events::empty() };
+        self.ops.poll() | error
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

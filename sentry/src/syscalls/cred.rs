@@ -251,7 +251,9 @@ pub async fn setgroups(t: &Task, size: i32, list: Addr) -> SysResult<()> {
         return Err(Errno::PERM);
     }
     let size = usize::try_from(size).ok().filter(|n| *n <= GROUPS_MAX).ok_or(Errno::INVAL)?;
-    let groups: Vec<u32> = t.mem().read_array(list, size)?;
+    let mut groups: Vec<u32> = t.mem().read_array(list, size)?;
+    // In order, as Linux keeps them.
+    groups.sort_unstable();
     t.set_creds(Creds { groups: groups.into(), ..(*old).clone() });
     Ok(())
 }

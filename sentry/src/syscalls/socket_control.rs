@@ -2,7 +2,7 @@
 
 use crate::abi::Cmsghdr;
 use crate::errno::{Errno, SysResult};
-use crate::fs::File;
+use crate::fs::{File, pidfd};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 use crate::net::message::{Control, Ucred};
@@ -106,6 +106,19 @@ impl ControlOut {
         if !files.is_empty() {
             self.put_files(t, files, cloexec);
         }
+    }
+
+    /// Adds a descriptor of the process that sent a message (`SO_PASSPIDFD`); an error in its place if it is gone.
+    pub(super) fn put_pidfd(&mut self, t: &Task, pid: i32) {
+        /// `SCM_PIDFD`.
+        const SCM_PIDFD: i32 = 4;
+        if self.left() < HEADER + size_of::<i32>() {
+            self.truncated = true;
+            return;
+        }
+        let group = t.kernel.group(pid).ok_or(Errno::SRCH);
+        let fd = group.and_then(|group| pidfd::open(t, &group)).unwrap_or_else(|errno| -errno.raw());
+        self.put(libc::SOL_SOCKET, SCM_PIDFD, fd.as_bytes());
     }
 
     fn left(&self) -> usize {

@@ -124,6 +124,9 @@ pub(super) async fn receive_message(t: &Task, file: &File, header: &mut Msghdr, 
     let count = returned(&got, flags);
     let mut control = ControlOut::new(Addr(header.control), header.controllen);
     control.fill(t, got.creds, std::mem::take(&mut got.rights), &got.control, flags & libc::MSG_CMSG_CLOEXEC != 0);
+    if let Some(pid) = got.pidfd {
+        control.put_pidfd(t, pid);
+    }
     header.flags = got.flags | control.flags() | flags & libc::MSG_CMSG_CLOEXEC;
     header.controllen = control.finish(t)?;
     Ok(count)
@@ -170,7 +173,12 @@ pub(super) async fn send(
             attempt()
         };
         match sent {
-            Ok(count) => done += count,
+            Ok(count) => {
+                if done == 0 && count > 0 {
+                    socket.sent(flags);
+                }
+                done += count;
+            }
             Err(_) if done > 0 => return Ok(done),
             Err(error) => {
                 if error == Errno::PIPE && socket.is_stream() && flags & libc::MSG_NOSIGNAL == 0 {
@@ -191,7 +199,7 @@ pub(super) async fn receive(t: &Task, file: &File, to: &Buffers, flags: i32) -> 
     if flags & libc::MSG_ERRQUEUE != 0 {
         // Never waits.
         let mut buf = IoBuffer::new(to.len().min(MESSAGE_MAX));
-        let got = socket.ops.receive_error(&mut buf)?;
+        let got = socket.receive_error(&mut buf)?;
         let bytes = buf.get(..got.count).unwrap_or_default();
         return if to.copy_out(t, 0, bytes)? < bytes.len() { Err(Errno::FAULT) } else { Ok(got) };
     }

@@ -5,6 +5,7 @@ use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::socket::Socket;
 
+const SO_PEERGROUPS: i32 = 59;
 /// Longest value of an option that means anything here.
 const VALUE_MAX: usize = 4096;
 
@@ -13,11 +14,19 @@ pub async fn getsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, l
     let file = t.file(fd)?;
     let socket = Socket::of(&file)?;
     let room = usize::try_from(t.mem().read::<i32>(len)?).map_err(|_| Errno::INVAL)?;
-    let got = if level == libc::SOL_SOCKET && !socket.ops.has_option(name) {
+    let question = || if room < size_of::<i32>() { Err(Errno::INVAL) } else { t.mem().read::<i32>(value) };
+    let got = if let Some(answer) = socket.ops.answer_option(level, name, &question) {
+        answer?
+    } else if level == libc::SOL_SOCKET && !socket.ops.has_option(name) {
         socket.options.get(socket, name)?
     } else {
         socket.ops.get_option(t, level, name, room)?
     };
+    if (level, name) == (libc::SOL_SOCKET, SO_PEERGROUPS) && got.len() > room {
+        // Who asks with too little room is told how much there must be.
+        t.mem().write(len, &(got.len() as i32))?;
+        return Err(Errno::RANGE);
+    }
     let got = got.get(..room.min(got.len())).unwrap_or_default();
     t.mem().write_bytes(value, got)?;
     t.mem().write(len, &(got.len() as i32))

@@ -5,6 +5,7 @@ use crate::abi::Ifreq;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
+use crate::net::inet::ethtool;
 use crate::net::stack::route::mask;
 use std::net::IpAddr;
 use zerocopy::IntoBytes;
@@ -28,6 +29,10 @@ const SETTERS: [u32; 10] = [0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x89
 pub fn ioctl(view: &View, t: &Task, cmd: u32, arg: Addr) -> SysResult {
     if cmd == SIOCGIFCONF {
         return list(view, t, arg);
+    }
+    if cmd == ethtool::SIOCETHTOOL {
+        let all = view.interfaces()?;
+        return ethtool::ioctl(t, arg, |asked| all.iter().any(|interface| interface.name.as_bytes() == asked));
     }
     if !(SIOCGIFNAME..=SIOCGIFTXQLEN + 1).contains(&cmd) {
         return Err(Errno::NOTTY);

@@ -1,5 +1,6 @@
 //! The `ioctl`s on network devices (`netdevice(7)`): there are `lo` and the interfaces of the stack.
 
+use super::ethtool;
 use crate::abi::{Ifconf, Ifreq};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
@@ -46,6 +47,13 @@ pub fn ioctl(t: &Task, cmd: u32, arg: Addr) -> SysResult {
         return list(t, arg);
     }
     let known = (SIOCGIFNAME..=SIOCGIFTXQLEN + 1).contains(&cmd);
+    if cmd == ethtool::SIOCETHTOOL {
+        let exists = |asked: &[u8]| {
+            devices::all().iter().any(|device| device.name.as_bytes() == asked)
+                || links().any(|link| link.name.as_bytes() == asked)
+        };
+        return ethtool::ioctl(t, arg, exists);
+    }
     if !known {
         return Err(Errno::NOTTY);
     }

@@ -16,6 +16,31 @@ const OVERHEAD: usize = 512;
 const ORIGIN_ICMP: u8 = 2;
 const ORIGIN_ICMP6: u8 = 3;
 
+/// `SO_EE_ORIGIN_ZEROCOPY` and `SO_EE_CODE_ZEROCOPY_COPIED`.
+const ORIGIN_ZEROCOPY: u8 = 5;
+const ZEROCOPY_COPIED: u8 = 1;
+
+/// Tells of messages that were sent with `MSG_ZEROCOPY`, by their first and last number: their data was copied.
+pub(in crate::net) fn completed(family: i32, (first, last): (u32, u32)) -> Incoming {
+    let mut data = vec![0; 4];
+    data.extend([ORIGIN_ZEROCOPY, 0, ZEROCOPY_COPIED, 0]);
+    data.extend_from_slice([first, last].as_bytes());
+    // Nobody complains.
+    data.resize(data.len() + if family == libc::AF_INET { 16 } else { 28 }, 0);
+    let control = vec![told(family, data)];
+    Incoming { control, flags: libc::MSG_ERRQUEUE, ends: true, ..Incoming::default() }
+}
+
+/// `struct sock_extended_err` and an address as ancillary data.
+fn told(family: i32, data: Vec<u8>) -> Control {
+    let (level, kind) = if family == libc::AF_INET {
+        (libc::IPPROTO_IP, libc::IP_RECVERR)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+    };
+    Control { level, kind, data }
+}
+
 /// A message of ICMP about a datagram.
 #[derive(Debug, Clone)]
 pub(super) struct Failed {
@@ -87,11 +112,6 @@ impl Failed {
         data.extend([origin, kind, code, 0]);
         data.extend([0; 8]);
         data.extend_from_slice(addr::to_guest(family, SocketAddr::new(self.from, 0)).as_bytes());
-        let (level, kind) = if family == libc::AF_INET {
-            (libc::IPPROTO_IP, libc::IP_RECVERR)
-        } else {
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
-        };
-        Control { level, kind, data }
+        told(family, data)
     }
 }

@@ -6,7 +6,8 @@
 
 mod addr;
 pub mod device;
-mod errors;
+pub(super) mod errors;
+pub(super) mod ethtool;
 mod multicast;
 mod options;
 mod ports;

@@ -3,6 +3,7 @@
 //! Frames pass here as they go over an interface ([`passed`]) or, as far as there are packets on it, over the loopback
 //! one ([`looped`]). Without such sockets that costs one look at a counter.
 
+mod ring;
 mod socket;
 
 use super::devices;
@@ -15,6 +16,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::{Cap, Task};
 use crate::sync::Mutex;
+use ring::Ring;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
@@ -88,6 +90,10 @@ struct State {
     auxdata: bool,
     ignores_outgoing: bool,
     version: i32,
+    /// `PACKET_RESERVE`.
+    reserve: u32,
+    /// Where frames go in place of the inbox.
+    ring: Option<Ring>,
 }
 
 /// One socket.
@@ -168,14 +174,23 @@ impl Tap {
         if is_out && state.ignores_outgoing {
             return;
         }
-        if state.used + data.len() + OVERHEAD > self.options.rcvbuf() as usize {
+        let frame = Frame { data: data.to_vec(), len, protocol, interface, kind, from, time: SystemTime::now() };
+        let link = if self.cooked { 0 } else { ETHERNET_LEN };
+        let has_room = state.used + frame.data.len() + OVERHEAD <= self.options.rcvbuf() as usize;
+        let losing = state.lost > 0;
+        let is_taken = match &mut state.ring {
+            Some(ring) => ring.put(&frame, socket::address_of(&frame).as_bytes(), link, losing),
+            None => has_room,
+        };
+        if !is_taken {
             state.lost = state.lost.wrapping_add(1);
             return;
         }
         state.seen = state.seen.wrapping_add(1);
-        state.used += data.len() + OVERHEAD;
-        let data = data.to_vec();
-        state.inbox.push_back(Frame { data, len, protocol, interface, kind, from, time: SystemTime::now() });
+        if state.ring.is_none() {
+            state.used += frame.data.len() + OVERHEAD;
+            state.inbox.push_back(frame);
+        }
         drop(state);
         self.queue.notify(Events::IN | Events::RDNORM);
     }

@@ -1,5 +1,6 @@
 //! The socket operations of `AF_PACKET`.
 
+use super::ring::{self, Ring};
 use super::{Frame, MEMBERSHIPS_MAX, OVERHEAD, State, Tap, looped_frame};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -13,6 +14,7 @@ use crate::net::socket::SocketOps;
 use crate::net::stack::packet::{ETHERNET_LEN, u16_at};
 use crate::net::stack::{self, link::Mac};
 use std::any::Any;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -104,6 +106,17 @@ impl PacketSocket {
         Control { level: libc::SOL_PACKET, kind: libc::PACKET_AUXDATA, data }
     }
 
+    /// `PACKET_RX_RING`: `EBUSY` if there is one already.
+    fn set_ring(&self, value: &[u8]) -> SysResult<()> {
+        let mut state = self.0.state.lock();
+        let ring = Ring::new(value, state.version, state.reserve)?;
+        if ring.is_some() && state.ring.is_some() {
+            return Err(Errno::BUSY);
+        }
+        state.ring = ring;
+        Ok(())
+    }
+
     fn membership(&self, value: &[u8], joins: bool) -> SysResult<()> {
         let request = value.get(..MREQ_LEN).ok_or(Errno::INVAL)?;
         let index = u32::read_from_prefix(request).map_err(|_| Errno::INVAL)?.0;
@@ -124,6 +137,20 @@ impl PacketSocket {
         }
         Ok(())
     }
+}
+
+/// Whom a frame came from.
+pub(super) fn address_of(frame: &Frame) -> SockAddr {
+    let [a, b, c, d, e, f] = frame.from;
+    let place = Place {
+        protocol: frame.protocol.to_be_bytes(),
+        interface: frame.interface,
+        hatype: interface(frame.interface).map_or(libc::ARPHRD_ETHER, |device| device.hatype),
+        kind: frame.kind,
+        halen: 6,
+        address: [a, b, c, d, e, f, 0, 0],
+    };
+    place.address()
 }
 
 /// Sends a whole frame over an interface.
@@ -192,22 +219,13 @@ impl SocketOps for PacketSocket {
         if let (Some(to), Some(from)) = (buf.get_mut(..count), frame.data.get(..count)) {
             to.copy_from_slice(from);
         }
-        let [a, b, c, d, e, f] = frame.from;
-        let place = Place {
-            protocol: frame.protocol.to_be_bytes(),
-            interface: frame.interface,
-            hatype: interface(frame.interface).map_or(libc::ARPHRD_ETHER, |device| device.hatype),
-            kind: frame.kind,
-            halen: 6,
-            address: [a, b, c, d, e, f, 0, 0],
-        };
         let mut control: Vec<Control> = self.0.options.stamp(Some(frame.time)).into_iter().collect();
         if auxdata {
             control.push(self.auxdata(&frame));
         }
         let full = frame.data.len();
         let flags = if count < full { libc::MSG_TRUNC } else { 0 };
-        Ok(Incoming { count, full, from: Some(place.address()), control, flags, ends: true, ..Incoming::default() })
+        Ok(Incoming { count, full, from: Some(address_of(&frame)), control, flags, ends: true, ..Incoming::default() })
     }
 
     fn shutdown(&self, _: i32) -> SysResult<()> {
@@ -243,6 +261,7 @@ impl SocketOps for PacketSocket {
             }
             libc::PACKET_AUXDATA => i32::from(state.auxdata),
             libc::PACKET_VERSION => state.version,
+            PACKET_RESERVE => state.reserve as i32,
             PACKET_IGNORE_OUTGOING => i32::from(state.ignores_outgoing),
             _ => return Err(Errno::NOPROTOOPT),
         };
@@ -257,8 +276,9 @@ impl SocketOps for PacketSocket {
             libc::PACKET_ADD_MEMBERSHIP | libc::PACKET_DROP_MEMBERSHIP => {
                 return self.membership(value, name == libc::PACKET_ADD_MEMBERSHIP);
             }
-            // There is no memory that is shared with the guest: rings are refused as by a kernel without them.
-            PACKET_RX_RING | PACKET_TX_RING | PACKET_HDRLEN | PACKET_RESERVE => return Err(Errno::NOPROTOOPT),
+            PACKET_RX_RING => return self.set_ring(value),
+            // Sending by rings is refused as by a kernel without them.
+            PACKET_TX_RING => return Err(Errno::NOPROTOOPT),
             _ => {}
         }
         let number = int(value)?;
@@ -267,11 +287,24 @@ impl SocketOps for PacketSocket {
             libc::PACKET_AUXDATA => state.auxdata = number != 0,
             PACKET_IGNORE_OUTGOING if !(0..=1).contains(&number) => return Err(Errno::INVAL),
             PACKET_IGNORE_OUTGOING => state.ignores_outgoing = number != 0,
-            libc::PACKET_VERSION if (0..=2).contains(&number) => state.version = number,
-            libc::PACKET_VERSION => return Err(Errno::INVAL),
+            libc::PACKET_VERSION | PACKET_RESERVE if state.ring.is_some() => return Err(Errno::BUSY),
+            libc::PACKET_VERSION => {
+                ring::header_len(number)?;
+                state.version = number;
+            }
+            PACKET_RESERVE => state.reserve = u32::try_from(number).map_err(|_| Errno::INVAL)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
         Ok(())
+    }
+
+    fn answer_option(&self, level: i32, name: i32, question: &dyn Fn() -> SysResult<i32>) -> Option<SysResult<Value>> {
+        let asks = (level, name) == (libc::SOL_PACKET, PACKET_HDRLEN);
+        asks.then(|| ring::header_len(question()?).map(|len| len.as_bytes().into()))
+    }
+
+    fn mmap(&self) -> SysResult<Arc<OwnedFd>> {
+        self.0.state.lock().ring.as_ref().map(Ring::memory).ok_or(Errno::INVAL)
     }
 
     fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
@@ -284,7 +317,9 @@ impl SocketOps for PacketSocket {
     }
 
     fn poll(&self) -> Events {
-        Events::of_datagrams(!self.0.state.lock().inbox.is_empty(), self.0.options.has_error())
+        let state = self.0.state.lock();
+        let has_input = !state.inbox.is_empty() || state.ring.as_ref().is_some_and(Ring::is_readable);
+        Events::of_datagrams(has_input, self.0.options.has_error())
     }
 
     fn wait_queue(&self) -> &WaitQueue {

@@ -1,14 +1,13 @@
 //! Names, connections and their end.
 
-use super::Kind;
 use super::endpoint::{Endpoint, RCV, Role, SND, State, tell};
 use super::inbox::Inbox;
 use super::name::{self, Name};
+use super::{Identity, Kind};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::kernel::Task;
 use crate::net::address::SockAddr;
-use crate::net::message::Ucred;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -52,7 +51,7 @@ impl Endpoint {
             Role::Listening { backlog: old, .. } => *old = backlog,
             Role::Connecting | Role::Connected => return Err(Errno::INVAL),
         }
-        state.listener_creds = Some(Ucred::effective(t));
+        state.listener_creds = Some(Identity::of(t));
         let blocked = state.unblock();
         tell(blocked);
         Ok(())
@@ -106,10 +105,10 @@ impl Endpoint {
                 state.block(self);
                 return Err(Errno::AGAIN);
             }
-            server.join(self, Some(Ucred::effective(t)));
+            server.join(self, Some(Identity::of(t)));
             server.state.lock().name.clone_from(name);
             pending.push_back(server.clone());
-            *listener_creds
+            listener_creds.clone()
         };
         self.join(&server, peer_creds);
         listener.queue.notify(Events::IN | Events::RDNORM);

@@ -1,8 +1,8 @@
 //! One socket's state.
 
-use super::Kind;
 use super::inbox::Inbox;
 use super::name::Name;
+use super::{Identity, Kind};
 use crate::executor::{Events, WaitQueue};
 use crate::net::message::Ucred;
 use crate::net::options::{BUFFER_DEFAULT, Options};
@@ -51,8 +51,8 @@ pub(super) struct State {
     /// Its socket was closed.
     pub(super) dead: bool,
     /// Who called `listen`.
-    pub(super) listener_creds: Option<Ucred>,
-    pub(super) peer_creds: Option<Ucred>,
+    pub(super) listener_creds: Option<Identity>,
+    pub(super) peer_creds: Option<Identity>,
     /// Who found the inbox or the backlog full, and wants to be told of room.
     blocked: BTreeMap<usize, Weak<Endpoint>>,
 }
@@ -111,7 +111,7 @@ impl Endpoint {
     }
 
     /// Makes `peer` the peer.
-    pub(super) fn join(&self, peer: &Arc<Endpoint>, peer_creds: Option<Ucred>) {
+    pub(super) fn join(&self, peer: &Arc<Endpoint>, peer_creds: Option<Identity>) {
         let mut state = self.state.lock();
         state.peer = Some(peer.clone());
         state.peer_creds = peer_creds;

@@ -16,11 +16,11 @@ mod socket;
 use super::message::Ucred;
 use super::socket::Socket;
 use crate::errno::{Errno, SysResult};
-use crate::kernel::Task;
+use crate::kernel::{Task, ThreadGroup};
 use endpoint::Endpoint;
 use socket::UnixSocket;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// What a kind of socket does with boundaries and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +57,21 @@ impl Kind {
     }
 }
 
+/// Who is at the other end, as `SO_PEERCRED`, `SO_PEERGROUPS` and `SO_PEERPIDFD` tell it.
+#[derive(Debug, Clone)]
+struct Identity {
+    creds: Ucred,
+    groups: Arc<[u32]>,
+    process: Weak<ThreadGroup>,
+}
+
+impl Identity {
+    fn of(t: &Task) -> Identity {
+        let (creds, process) = (Ucred::effective(t), Arc::downgrade(&t.group));
+        Identity { creds, groups: t.creds().groups.clone(), process }
+    }
+}
+
 /// A new socket.
 pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
     let kind = Kind::new(kind, protocol)?;
@@ -66,14 +81,14 @@ pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
 /// Two new sockets connected to each other.
 pub fn pair(t: &Task, kind: i32, protocol: i32) -> SysResult<(Socket, Socket)> {
     let kind = Kind::new(kind, protocol)?;
-    let (a, b) = pair_of(kind, Ucred::of(t), Ucred::effective(t));
+    let (a, b) = pair_of(kind, Ucred::of(t), &Identity::of(t));
     Ok((wrap(a), wrap(b)))
 }
 
-fn pair_of(kind: Kind, creds: Ucred, peer_creds: Ucred) -> (Arc<Endpoint>, Arc<Endpoint>) {
+fn pair_of(kind: Kind, creds: Ucred, peer: &Identity) -> (Arc<Endpoint>, Arc<Endpoint>) {
     let (a, b) = (Endpoint::new(kind, creds), Endpoint::new(kind, creds));
-    a.join(&b, Some(peer_creds));
-    b.join(&a, Some(peer_creds));
+    a.join(&b, Some(peer.clone()));
+    b.join(&a, Some(peer.clone()));
     (a, b)
 }
 

@@ -7,6 +7,7 @@ use super::name::Name;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::message::{Incoming, Ucred};
+use crate::net::options::SO_PASSPIDFD;
 
 impl Endpoint {
     pub(super) fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
@@ -46,6 +47,7 @@ impl Endpoint {
                 .flatten(),
             rights: taken.rights,
             creds: wants_creds.then(|| taken.creds.unwrap_or(Ucred::UNKNOWN)),
+            pidfd: self.options.is_on(SO_PASSPIDFD).then(|| taken.creds.unwrap_or(Ucred::UNKNOWN).pid),
             flags: if truncated { libc::MSG_TRUNC } else { 0 },
             ends: taken.ends,
             ..Incoming::default()
@@ -65,7 +67,7 @@ impl Endpoint {
             self.options.take_error()?;
             return if state.shut & RCV != 0 { Ok(None) } else { Err(Errno::AGAIN) };
         }
-        let by_creds = self.options.is_on(libc::SO_PASSCRED);
+        let by_creds = self.options.passes_creds();
         let mut taken = state.inbox.pop_stream(buf, peek, by_creds);
         taken.sender = state.peer.clone();
         Ok(Some(taken))

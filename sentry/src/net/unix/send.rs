@@ -148,7 +148,7 @@ impl Endpoint {
     /// The credentials to send along: only if one of the two wants them.
     fn creds_for(&self, peer: &Endpoint, message: &Outgoing<'_>) -> Option<Ucred> {
         message.creds.or_else(|| {
-            let wanted = self.options.is_on(libc::SO_PASSCRED) || peer.options.is_on(libc::SO_PASSCRED);
+            let wanted = self.options.passes_creds() || peer.options.passes_creds();
             wanted.then(|| message.task.map_or(self.creator, Ucred::of))
         })
     }

@@ -5,15 +5,18 @@ use super::name::Name;
 use super::{Kind, wrap};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
+use crate::fs::pidfd;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, UnixDiag, state};
 use crate::net::message::{Incoming, Outgoing, Ucred};
+use crate::net::options::Value;
 use crate::net::socket::{Socket, SocketOps};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use zerocopy::IntoBytes;
 
 /// An `AF_UNIX` socket: closes its endpoint when it goes.
 #[derive(Debug)]
@@ -70,6 +73,8 @@ impl UnixSocket {
     }
 }
 
+const SO_PEERGROUPS: i32 = 59;
+const SO_PEERPIDFD: i32 = 77;
 /// `SS_UNCONNECTED`, `SS_CONNECTING`, `SS_CONNECTED`.
 const UNCONNECTED: u8 = 1;
 const CONNECTING: u8 = 2;
@@ -134,7 +139,34 @@ impl SocketOps for UnixSocket {
 
     fn peer_creds(&self) -> Option<Ucred> {
         let state = self.end.state.lock();
-        state.peer_creds.or(state.listener_creds)
+        state.peer_creds.as_ref().or(state.listener_creds.as_ref()).map(|peer| peer.creds)
+    }
+
+    fn has_option(&self, name: i32) -> bool {
+        matches!(name, SO_PEERGROUPS | SO_PEERPIDFD)
+    }
+
+    fn get_option(&self, t: &Task, level: i32, name: i32, _: usize) -> SysResult<Value> {
+        let state = self.end.state.lock();
+        let peer = state.peer_creds.as_ref().or(state.listener_creds.as_ref()).cloned();
+        drop(state);
+        let peer = peer.ok_or(Errno::from_raw(libc::ENODATA));
+        match (level, name) {
+            (libc::SOL_SOCKET, SO_PEERGROUPS) => Ok(peer?.groups.as_bytes().into()),
+            (libc::SOL_SOCKET, SO_PEERPIDFD) => {
+                let process = peer?.process.upgrade().ok_or(Errno::SRCH)?;
+                Ok(pidfd::open(t, &process)?.as_bytes().into())
+            }
+            _ => Err(Errno::OPNOTSUPP),
+        }
+    }
+
+    fn set_option(&self, _: &Task, level: i32, _: i32, value: &[u8]) -> SysResult<()> {
+        match level {
+            libc::SOL_SOCKET if value.len() < size_of::<i32>() => Err(Errno::INVAL),
+            libc::SOL_SOCKET => Err(Errno::NOPROTOOPT),
+            _ => Err(Errno::OPNOTSUPP),
+        }
     }
 
     fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {

@@ -7,7 +7,7 @@ use crate::net::rights::Rights;
 const ME: Ucred = Ucred { pid: 7, uid: 1, gid: 2 };
 
 fn joined(kind: Kind) -> (Arc<Endpoint>, Arc<Endpoint>) {
-    pair_of(kind, ME, ME)
+    pair_of(kind, ME, &Identity { creds: ME, groups: Arc::new([]), process: Weak::new() })
 }
 
 fn send(end: &Arc<Endpoint>, data: &[u8]) -> SysResult<usize> {

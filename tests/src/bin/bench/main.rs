@@ -5,6 +5,7 @@
 mod place;
 mod rows;
 mod table;
+mod veth;
 
 use anyhow::{Context, Result, bail};
 use place::{Cores, Place};

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use crate::place::{Cores, Files, Place};
+use crate::veth;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -99,6 +100,9 @@ pub(crate) fn measure(place: &Place, cores: Cores, only: &str, dir: &Path) -> Re
     for (_, script) in SAID.iter().filter(|(name, _)| wanted(name)) {
         rows.extend(said(place.command(cores, Files::Kept, &["sh", "-c", script].map(OsStr::new), dir)?)?);
     }
+    if cores == Cores::All && *place != Place::Slow && wanted("veth") && tests::may_make_namespaces() {
+        rows.extend(veth::measure(place)?);
+    }
     if *place == Place::Ours && cores == Cores::All {
         for count in IDLE.into_iter().filter(|_| wanted("idle")) {
             rows.push((format!("idle sandbox, one of {count}, KiB (PSS)"), idle_memory(count)?));
@@ -143,13 +147,13 @@ fn idle_memory(count: usize) -> Result<f64> {
     Ok(total as f64 / count as f64)
 }
 
-fn pss(pid: u32) -> u64 {
+pub(crate) fn pss(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
     pss.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-fn descendants(root: u32) -> Vec<u32> {
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
     while let Some(pid) = found.get(at) {

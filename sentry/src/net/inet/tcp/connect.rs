@@ -5,7 +5,7 @@ use super::super::ports::Claim;
 use super::PORTS;
 use super::endpoint::{Phase, Tcp, abandon};
 use super::flow::{Flow, Key};
-use super::flows;
+use super::{defer, flows};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::counters;
@@ -188,8 +188,15 @@ impl Tcp {
         end
     }
 
+    /// There is a connection: it is to be accepted, at once or when there is data.
+    pub(super) fn arrived(self: &Arc<Self>, end: Arc<Tcp>) {
+        if let Some(end) = defer::until_data(self, end) {
+            self.offer(end);
+        }
+    }
+
     /// Puts a connection into the queue of those to be accepted.
-    pub(super) fn arrived(&self, end: Arc<Tcp>) {
+    pub(super) fn offer(&self, end: Arc<Tcp>) {
         let mut state = self.state.lock();
         if let Phase::Listening { pending, .. } = &mut state.phase {
             pending.push_back(end);
@@ -261,15 +268,7 @@ impl Tcp {
             }
         }
         let server = self.establish(listener);
-        let mut state = listener.state.lock();
-        if let Phase::Listening { pending, .. } = &mut state.phase {
-            pending.push_back(server);
-            drop(state);
-            listener.queue.notify(Events::IN | Events::RDNORM);
-        } else {
-            drop(state);
-            self.reset();
-        }
+        listener.arrived(server);
         self.queue.notify(Events::OUT | Events::WRNORM);
     }
 

@@ -12,6 +12,7 @@ use crate::net::options::Options;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 /// Bytes that may wait at a receiver if neither side has set its buffers. Linux lets them grow to megabytes;
@@ -78,6 +79,8 @@ pub(super) struct Tcp {
     pub(super) options: Arc<Options>,
     pub(super) ints: IntOptions,
     pub(super) queue: WaitQueue,
+    /// Of a listener: connections that nobody is told of until there is data (`TCP_DEFER_ACCEPT`).
+    pub(super) deferred: AtomicUsize,
     pub(super) state: Mutex<State>,
 }
 
@@ -89,7 +92,8 @@ impl Holder for Tcp {
 
 impl Tcp {
     pub(super) fn new(family: i32, uid: u32, options: Arc<Options>, ints: IntOptions) -> Arc<Tcp> {
-        Arc::new(Tcp { family, uid, options, ints, queue: WaitQueue::new(), state: Mutex::default() })
+        let (queue, deferred) = (WaitQueue::new(), AtomicUsize::new(0));
+        Arc::new(Tcp { family, uid, options, ints, queue, deferred, state: Mutex::default() })
     }
 
     /// Its connection over an interface.

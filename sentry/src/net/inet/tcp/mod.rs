@@ -6,6 +6,7 @@
 //! flows, then a flow; no endpoint's lock with a flow's.
 
 mod connect;
+mod defer;
 mod endpoint;
 mod flow;
 mod flows;

@@ -206,7 +206,9 @@ impl SocketOps for TcpSocket {
                 Ok(self.end.flow().map_or(LOOPBACK_MTU, |flow| flow.mtu() as i32).as_bytes().into())
             }
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
-            (libc::IPPROTO_UDP, _) => Err(not_ours(self.end.family)),
+            _ if !matches!(level, libc::IPPROTO_IP | libc::IPPROTO_IPV6 | libc::IPPROTO_TCP) => {
+                Err(not_ours(self.end.family))
+            }
             _ if options::may_get(level, name).is_err() => Err(Errno::INVAL),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
             _ if Groups::knows(level, name) => Groups::default().get(level, name, room),

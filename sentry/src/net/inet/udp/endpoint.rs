@@ -7,6 +7,7 @@ use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
 use super::super::raw;
 use super::PORTS;
+use super::way::Way;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
@@ -168,7 +169,13 @@ impl Udp {
     }
 
     /// Sends `data` to `to`, or to where the socket is connected.
-    pub(super) fn send(self: &Arc<Self>, data: &[u8], to: Option<SocketAddr>, marks: Marks) -> SysResult<usize> {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        data: &[u8],
+        to: Option<SocketAddr>,
+        marks: Marks,
+        way: Way,
+    ) -> SysResult<usize> {
         if data.len() > MAX_LEN {
             return Err(Errno::MSGSIZE);
         }
@@ -181,13 +188,15 @@ impl Udp {
         if snd_shut {
             return Err(Errno::PIPE);
         }
-        let out = self.groups.out().filter(|_| to.ip().is_multicast());
+        let asked = way.interface.map(|index| (index, None)).or_else(|| self.groups.out());
+        let out = asked.filter(|_| to.ip().is_multicast());
         let to = if out.is_some() { to } else { addr::route(to)? };
         if addr::is_broadcast(to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
         let local = self.autobind()?;
         let ip = match out {
+            _ if let Some(source) = way.source.filter(|ip| ip.is_ipv4() == to.is_ipv4()) => source,
             _ if !local.ip().is_unspecified() && !local.ip().is_multicast() => local.ip(),
             Some((interface, address)) => addr::address_of(interface, address, to.ip())?,
             None => addr::source_for(to.ip())?,

@@ -4,6 +4,7 @@
 mod endpoint;
 mod remote;
 mod socket;
+mod way;
 
 use super::ports::Ports;
 use crate::net::options::{BUFFER_DEFAULT, Options};

@@ -3,6 +3,7 @@
 use super::super::multicast::Groups;
 use super::super::{addr, may_bind, not_ours, options};
 use super::endpoint::{Envelope, Marks, Udp};
+use super::way::Way;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
@@ -49,7 +50,7 @@ impl UdpSocket {
     }
 
     /// What a datagram is sent with: as the options say, or as ancillary data says for this one.
-    fn marks(&self, control: &[Control]) -> SysResult<Marks> {
+    fn marks(&self, control: &[Control]) -> SysResult<(Marks, Way)> {
         let v4 = self.end.family == libc::AF_INET;
         let value = |four: i32, six: i32| {
             let (level, name) = if v4 { (libc::IPPROTO_IP, four) } else { (libc::IPPROTO_IPV6, six) };
@@ -57,6 +58,7 @@ impl UdpSocket {
         };
         let mut marks =
             Marks { hops: value(libc::IP_TTL, libc::IPV6_UNICAST_HOPS), class: value(libc::IP_TOS, libc::IPV6_TCLASS) };
+        let mut way = Way::default();
         for Control { level, kind, data } in control {
             match (*level, *kind) {
                 (libc::IPPROTO_IP, libc::IP_TTL) => marks.hops = byte(data, 1, marks.hops)?,
@@ -64,13 +66,13 @@ impl UdpSocket {
                 (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     marks.class = byte(data, 0, marks.class)?;
                 }
-                // The route says over which interface, and from which address.
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) | (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {}
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if v4 => way = Way::of_v4(data)?,
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => way = Way::of_v6(data)?,
                 (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => return Err(Errno::INVAL),
                 _ => {}
             }
         }
-        Ok(marks)
+        Ok((marks, way))
     }
 
     fn incoming(&self, count: usize, envelope: Envelope) -> Incoming {
@@ -185,7 +187,8 @@ impl SocketOps for UdpSocket {
         if to.is_some_and(|to| to.port() == 0) {
             return Err(Errno::INVAL);
         }
-        self.end.send(message.data, to, self.marks(message.control)?)
+        let (marks, way) = self.marks(message.control)?;
+        self.end.send(message.data, to, marks, way)
     }
 
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
@@ -224,7 +227,7 @@ impl SocketOps for UdpSocket {
             (libc::IPPROTO_UDP, UDP_CORK) => Ok(self.end.ints.value(level, name).as_bytes().into()),
             (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
             _ if options::may_get(level, name).is_err() => Err(Errno::INVAL),
-            (libc::IPPROTO_TCP, _) => Err(not_ours(self.end.family)),
+            _ if !matches!(level, libc::IPPROTO_IP | libc::IPPROTO_IPV6) => Err(not_ours(self.end.family)),
             _ if Groups::knows(level, name) && fits(self.end.family, level) => self.end.groups.get(level, name, room),
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::OPNOTSUPP),
             _ => self.end.ints.get(level, name, room),
