@@ -3,10 +3,13 @@
 #include "common.h"
 #include <grp.h>
 #include <linux/errqueue.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -216,6 +219,58 @@ static void ways(void)
 	close(r), close(s);
 }
 
+static void stamping(void)
+{
+	struct sockaddr_in a;
+	int r = bound(&a, INADDR_LOOPBACK), flags = 0x18, invalid = 1 << 30;
+	socklen_t len = 64;
+	char value[64];
+	SHOW(setsockopt(r, SOL_SOCKET, SO_TIMESTAMPING, &invalid, sizeof invalid));
+	SHOW(setsockopt(r, SOL_SOCKET, SO_TIMESTAMPING, &flags, 3));
+	SHOW(setsockopt(r, SOL_SOCKET, SO_TIMESTAMPING, &flags, sizeof flags));
+	SHOW(getsockopt(r, SOL_SOCKET, SO_TIMESTAMPING, value, &len));
+	memcpy(&flags, value, sizeof flags);
+	printf("%u bytes: %#x\n", len, flags);
+	for (int i = 0; i < 2; i++) {
+		char control[256], byte;
+		struct iovec iov = { &byte, 1 };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+		sendto(r, "x", 1, 0, (struct sockaddr *)&a, sizeof a);
+		SHOW(recvmsg(r, &m, 0));
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+			struct timespec t[3] = { 0 }, now;
+			memcpy(t, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0) < sizeof t ? c->cmsg_len - CMSG_LEN(0) : sizeof t);
+			clock_gettime(CLOCK_REALTIME, &now);
+			printf("level %d type %d len %zu, now %d, others %ld %ld\n", c->cmsg_level, c->cmsg_type, (size_t)c->cmsg_len,
+			       now.tv_sec - t[0].tv_sec < 10, (long)t[1].tv_sec, (long)t[2].tv_sec);
+		}
+		int on = 1;
+		setsockopt(r, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+	}
+	close(r);
+}
+
+static void hardware(void)
+{
+	int s = socket(AF_INET, SOCK_DGRAM, 0);
+	struct ifreq r = { 0 };
+	struct { uint32_t cmd, data[16]; } e = { 0x0a, { 0 } };
+	strcpy(r.ifr_name, "lo");
+	r.ifr_data = (void *)&e;
+	CHECK("link", ioctl(s, SIOCETHTOOL, &r));
+	printf("connected %u\n", e.data[0]);
+	e.cmd = 0x41;
+	CHECK("stamps", ioctl(s, SIOCETHTOOL, &r));
+	printf("software %d, clock %d\n", (e.data[0] & 0x18) == 0x18, (int)e.data[1]);
+	e.cmd = 0x7777;
+	CHECK("unknown", ioctl(s, SIOCETHTOOL, &r));
+	r.ifr_data = (void *)8;
+	CHECK("nowhere", ioctl(s, SIOCETHTOOL, &r));
+	strcpy(r.ifr_name, "nosuch");
+	CHECK("no interface", ioctl(s, SIOCETHTOOL, &r));
+	close(s);
+}
+
 static void levels(void)
 {
 	static const int families[] = { AF_INET, AF_INET6, AF_UNIX }, kinds[] = { SOCK_STREAM, SOCK_DGRAM };
@@ -240,6 +295,8 @@ int main(void)
 	zerocopy();
 	deferred();
 	ways();
+	stamping();
+	hardware();
 	levels();
 	return 0;
 }

@@ -71,6 +71,15 @@ const PASSES: [i32; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
 const STAMPS: [i32; 4] = [libc::SO_TIMESTAMP, libc::SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW];
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
+/// Flags of `SO_TIMESTAMPING`.
+mod stamping {
+    pub(super) const RX_SOFTWARE: u32 = 1 << 3;
+    pub(super) const SOFTWARE: u32 = 1 << 4;
+    pub(super) const OPT_ID: u32 = 1 << 7;
+    pub(super) const OPT_ID_TCP: u32 = 1 << 16;
+    /// All that there are.
+    pub(super) const MASK: u32 = (1 << 19) - 1;
+}
 /// `SO_BPF_EXTENSIONS`: how far classic BPF reaches (`SKF_AD_MAX`).
 const SO_BPF_EXTENSIONS: i32 = 48;
 const BPF_EXTENSIONS: i32 = 64;
@@ -97,6 +106,8 @@ pub struct Options {
     sndtimeo: Mutex<Option<Duration>>,
     /// Which of [`STAMPS`] is wanted; 0 if none.
     stamp: AtomicI32,
+    /// `SO_TIMESTAMPING`'s flags.
+    stamping: AtomicU32,
     /// What of packets is received.
     pub filter: Filter,
     /// What was sent with `MSG_ZEROCOPY` and not yet told.
@@ -135,6 +146,7 @@ impl Options {
             rcvtimeo: Mutex::new(None),
             sndtimeo: Mutex::new(None),
             stamp: AtomicI32::new(0),
+            stamping: AtomicU32::new(0),
             filter: Filter::default(),
             completed: Mutex::default(),
             rest: Mutex::default(),
@@ -156,6 +168,7 @@ impl Options {
             rcvtimeo: Mutex::new(*self.rcvtimeo.lock()),
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
             stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
+            stamping: AtomicU32::new(self.stamping.load(Ordering::Relaxed)),
             filter: self.filter.inherit(),
             completed: Mutex::default(),
             rest: Mutex::new(self.rest.lock().clone()),
@@ -294,6 +307,10 @@ impl Options {
             _ if let Some((_, default, ..)) = number_of(name) => {
                 self.rest.lock().numbers.get(&name).copied().unwrap_or(*default)
             }
+            libc::SO_TIMESTAMPING => {
+                // With the clock of hardware, of which there is none.
+                return Ok([self.stamping.load(Ordering::Relaxed), 0].as_bytes().into());
+            }
             SO_COOKIE => return Ok(socket.ino().as_bytes().into()),
             SO_PEERGROUPS => return Err(Errno::from_raw(libc::ENODATA)),
             libc::SO_LINGER => return Ok(self.get_linger()),
@@ -343,6 +360,7 @@ impl Options {
             SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
             libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
             _ if STAMPS.contains(&name) => self.set_stamp(name, int != 0),
+            libc::SO_TIMESTAMPING => self.set_stamping(int)?,
             SO_PREFER_BUSY_POLL | SO_RCVMARK => self.set_number(name, i32::from(int != 0)),
             SO_TXREHASH if int == -1 => self.set_number(name, 1),
             _ if let Some((_, _, least, most)) = number_of(name) => {
@@ -396,18 +414,43 @@ impl Options {
         self.stamp.store(if on { name } else { 0 }, Ordering::Relaxed);
     }
 
+    /// `SO_TIMESTAMPING`: what is asked of hardware and of senders' times is taken, as by drivers that have none.
+    fn set_stamping(&self, flags: i32) -> SysResult<()> {
+        let flags = flags.cast_unsigned();
+        if flags & !stamping::MASK != 0 || flags & stamping::OPT_ID_TCP != 0 && flags & stamping::OPT_ID == 0 {
+            return Err(Errno::INVAL);
+        }
+        self.stamping.store(flags, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether `SO_TIMESTAMPING` asks when messages came.
+    fn is_stamping(&self) -> bool {
+        const BOTH: u32 = stamping::RX_SOFTWARE | stamping::SOFTWARE;
+        self.stamping.load(Ordering::Relaxed) & BOTH == BOTH
+    }
+
     /// Whether messages are to have the time of their arrival.
     pub fn wants_stamps(&self) -> bool {
-        self.stamp.load(Ordering::Relaxed) != 0
+        self.stamp.load(Ordering::Relaxed) != 0 || self.is_stamping()
     }
 
     /// The ancillary data that tells when a message came.
-    pub fn stamp(&self, time: Option<SystemTime>) -> Option<Control> {
+    pub fn stamps(&self, time: Option<SystemTime>) -> impl Iterator<Item = Control> {
+        let time = time.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let all = self.is_stamping().then(|| {
+            // Of the three times there is the software's.
+            let data = [time.as_secs() as i64, i64::from(time.subsec_nanos()), 0, 0, 0, 0].as_bytes().to_vec();
+            Control { level: libc::SOL_SOCKET, kind: libc::SO_TIMESTAMPING, data }
+        });
+        self.stamp(time).into_iter().chain(all)
+    }
+
+    fn stamp(&self, time: Duration) -> Option<Control> {
         let kind = self.stamp.load(Ordering::Relaxed);
         if kind == 0 {
             return None;
         }
-        let time = time.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
         let part = if matches!(kind, libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW) {
             i64::from(time.subsec_micros())
         } else {

@@ -31,10 +31,10 @@ struct TsInfo {
 pub(in crate::net) fn ioctl(t: &Task, arg: Addr, exists: impl FnOnce(&[u8]) -> bool) -> SysResult {
     let request: Ifreq = t.mem().read(arg)?;
     let data = Addr(request.value.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)));
+    let cmd: u32 = t.mem().read(data)?;
     if !exists(request.name.split(|byte| *byte == 0).next().unwrap_or_default()) {
         return Err(Errno::NODEV);
     }
-    let cmd: u32 = t.mem().read(data)?;
     match cmd {
         ETHTOOL_GLINK => t.mem().write(data, &[cmd, 1])?,
         ETHTOOL_GET_TS_INFO => {

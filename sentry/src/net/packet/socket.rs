@@ -219,7 +219,7 @@ impl SocketOps for PacketSocket {
         if let (Some(to), Some(from)) = (buf.get_mut(..count), frame.data.get(..count)) {
             to.copy_from_slice(from);
         }
-        let mut control: Vec<Control> = self.0.options.stamp(Some(frame.time)).into_iter().collect();
+        let mut control: Vec<Control> = self.0.options.stamps(Some(frame.time)).collect();
         if auxdata {
             control.push(self.auxdata(&frame));
         }

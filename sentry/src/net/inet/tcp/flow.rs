@@ -81,6 +81,16 @@ impl std::fmt::Debug for Flow {
     }
 }
 
+impl Drop for Flow {
+    /// What waits for its time would keep its memory until then: of a flood that is much.
+    fn drop(&mut self) {
+        let timer = self.inner.lock().timer.take();
+        if let Some((id, _)) = timer {
+            Timers::get().cancel(id);
+        }
+    }
+}
+
 impl Flow {
     /// A connection of `owner`, or one that its listener may get.
     pub(super) fn new(key: Key, owner: &Arc<Tcp>, embryo: bool) -> SysResult<Arc<Flow>> {

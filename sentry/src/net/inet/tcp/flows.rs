@@ -56,11 +56,19 @@ pub(super) fn remove(flow: &Arc<Flow>) {
 /// A connection is over but for late packets.
 pub(super) fn linger(flow: &Arc<Flow>) {
     let mut table = TABLE.lock();
+    forget_dead(&mut table.lingering);
     table.lingering.push_back(Arc::downgrade(flow));
     let surplus = if table.lingering.len() > LINGERING_MAX { table.lingering.pop_front() } else { None };
     drop(table);
     if let Some(flow) = surplus.and_then(|flow| flow.upgrade()) {
         remove(&flow);
+    }
+}
+
+/// Lets go of the memory of those at the front that are gone.
+fn forget_dead(all: &mut VecDeque<Weak<Flow>>) {
+    while all.front().is_some_and(|flow| flow.strong_count() == 0) {
+        all.pop_front();
     }
 }
 
@@ -121,6 +129,7 @@ fn open(segment: &Segment<'_>) -> Option<Arc<Flow>> {
     flow.listen();
     let mut table = TABLE.lock();
     table.flows.insert(key(segment), flow.clone());
+    forget_dead(&mut table.embryos);
     table.embryos.push_back(Arc::downgrade(&flow));
     let surplus = table.embryos.len().saturating_sub(EMBRYOS_MAX);
     let oldest: Vec<_> = table.embryos.drain(..surplus).filter_map(|flow| flow.upgrade()).collect();

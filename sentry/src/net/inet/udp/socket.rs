@@ -90,7 +90,7 @@ impl UdpSocket {
     /// What options ask to be told with each datagram.
     fn control(&self, envelope: Envelope) -> Vec<Control> {
         let Envelope { to, marks, time, .. } = envelope;
-        let mut out = Vec::from_iter(self.end.options.stamp(time));
+        let mut out = Vec::from_iter(self.end.options.stamps(time));
         let lost = self.end.state.lock().lost;
         if lost > 0 && self.end.options.is_on(libc::SO_RXQ_OVFL) {
             let data = lost.to_ne_bytes().to_vec();
