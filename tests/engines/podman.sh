@@ -77,6 +77,10 @@ p 'a server' 0 '' run -d --name alone --network none bb sh -c 'while :; do echo 
 p 'the network of a container' 0 'of-the-server' run --rm --network container:alone bb \
 	sh -c 'for i in $(seq 50); do nc 127.0.0.1 777 </dev/null && exit; sleep 0.1; done'
 p 'remove the server' 0 '' rm -f -t 0 alone
+daemon of-the-host busybox sh -c 'while :; do echo of-the-host | busybox nc -l -p 778; done'
+p 'the network of the host' 0 'of-the-host' --runtime-flag network=host run --rm --network host bb \
+	sh -c 'for i in $(seq 50); do nc 127.0.0.1 778 </dev/null && exit; sleep 0.1; done'
+p 'not without being asked' 0 'refused' run --rm --network host bb sh -c 'nc 127.0.0.1 778 </dev/null || echo refused'
 
 # The same as an ordinary user, who has subordinate ids, and then has none.
 SOMEBODY=runsc-test-$$

@@ -231,6 +231,8 @@ static void stamping(void)
 	SHOW(getsockopt(r, SOL_SOCKET, SO_TIMESTAMPING, value, &len));
 	memcpy(&flags, value, sizeof flags);
 	printf("%u bytes: %#x\n", len, flags);
+	/* Linux begins to stamp a little later. */
+	usleep(200000);
 	for (int i = 0; i < 2; i++) {
 		char control[256], byte;
 		struct iovec iov = { &byte, 1 };
