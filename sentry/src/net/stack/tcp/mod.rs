@@ -8,6 +8,7 @@
 mod congestion;
 mod flight;
 mod input;
+mod numbers;
 mod output;
 mod receiver;
 pub mod segment;
@@ -302,6 +303,10 @@ impl Machine {
     /// Begins to connect.
     pub fn connect(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
         (self.local, self.remote) = (local, remote);
+        let first = ORIGIN + u64::from(numbers::first(local, remote, now.saturating_duration_since(*START)));
+        (self.base, self.first, self.una, self.next) = (first + 1, first, first, first);
+        (self.edge, self.peak, self.small) = (first, (0, first), first);
+        self.stamp_offset = numbers::stamps(local.ip(), remote.ip());
         self.state = State::SynSent;
         self.stuck = now;
         self.opens = true;
