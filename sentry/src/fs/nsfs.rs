@@ -56,6 +56,13 @@ pub fn place(namespace: Namespace) -> PathRef {
     PathRef { mount, dentry }
 }
 
+/// An open file of a namespace, and where it stands.
+pub fn open(t: &Task, namespace: Namespace) -> SysResult<(Box<dyn FileOps>, PathRef)> {
+    let place = place(namespace);
+    let ops = place.inode()?.clone().open(&Caller::of(t), libc::O_RDONLY)?;
+    Ok((ops, place))
+}
+
 /// The namespace that a file refers to.
 pub fn opened(file: &File) -> Option<&Namespace> {
     file.downcast::<OpenNamespace>().map(|open| &open.namespace)
@@ -118,8 +125,7 @@ impl FileOps for OpenNamespace {
             NS_GET_USERNS if self.namespace.flag() == user => Err(Errno::PERM),
             NS_GET_USERNS => {
                 let kind = KINDS.into_iter().find(|kind| kind.flag == user).ok_or(Errno::INVAL)?;
-                let place = place(Namespace::Only(kind));
-                let ops = place.inode()?.clone().open(&Caller::of(t), libc::O_RDONLY)?;
+                let (ops, place) = open(t, Namespace::Only(kind))?;
                 t.install(File::new(ops, Some(place), libc::O_RDONLY), true).map(i64::from)
             }
             NS_GET_PARENT if has_parents => Err(Errno::PERM),

@@ -10,6 +10,7 @@ use crate::fs::pidfd::{self, PidFd};
 use crate::fs::{FdTable, File};
 use crate::ipc::Who;
 use crate::mm::Addr;
+use crate::net::namespace::Net;
 use platform::{CloneKind, CloneSpec, Thread};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,9 +49,10 @@ const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+const NEWNET: u64 = libc::CLONE_NEWNET as u64;
 const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 /// Namespaces that a child may have of its own.
-const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP;
+const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP | NEWNET;
 
 const SUPPORTED: u64 = VM
     | FS
@@ -84,6 +86,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         () => t.fs().fork(),
     };
     let ipc = if flags & NEWIPC != 0 { t.ipc().another()? } else { t.ipc() };
+    let net = if flags & NEWNET != 0 { Net::create()? } else { t.net() };
     let pidfd = (flags & PIDFD != 0).then(|| Reserved::new(t, args.pidfd)).transpose()?;
     let child_tid = {
         let mut tree = t.kernel.tree.lock();
@@ -116,6 +119,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     };
     let child = new_task(t, &args, child_tid, host_child, fs);
     child.set_ipc(ipc);
+    child.set_net(net);
     if let Some(pidfd) = pidfd {
         pidfd.give(t, &child, flags & FILES != 0);
     }

@@ -1,9 +1,11 @@
-//! Namespaces (`namespaces(7)`) that a sandbox has more than one of: those of the machine's names, of mounts
-//! (see [`MountNamespace`]), of IPC ([`IpcNamespace`]) and of control groups. There is one of each other kind.
+//! Namespaces (`namespaces(7)`) that a sandbox has more than one of: those of the machine's names, of mounts (see
+//! [`MountNamespace`]), of IPC ([`IpcNamespace`]), of networks ([`Net`]) and of control groups. There is one of each
+//! other kind.
 
 use super::{Task, Uts};
 use crate::fs::mount::MountNamespace;
 use crate::ipc::IpcNamespace;
+use crate::net::namespace::Net;
 use crate::sync::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +107,8 @@ pub enum Namespace {
     Ipc(Arc<IpcNamespace>),
     /// Of control groups.
     Cgroup(Arc<CgroupNamespace>),
+    /// Of networks.
+    Net(Arc<Net>),
     /// The only one of its kind.
     Only(Kind),
 }
@@ -117,6 +121,7 @@ impl Namespace {
             "uts" => Namespace::Uts(t.uts()),
             "ipc" => Namespace::Ipc(t.ipc()),
             "cgroup" => Namespace::Cgroup(t.cgroup()),
+            "net" => Namespace::Net(t.net()),
             _ => Namespace::Only(kind),
         }
     }
@@ -128,6 +133,7 @@ impl Namespace {
             Namespace::Uts(namespace) => namespace.id,
             Namespace::Ipc(namespace) => namespace.id,
             Namespace::Cgroup(namespace) => namespace.id,
+            Namespace::Net(net) => net.id,
             Namespace::Only(kind) => kind.first,
         }
     }
@@ -139,6 +145,7 @@ impl Namespace {
             Namespace::Uts(_) => libc::CLONE_NEWUTS as u64,
             Namespace::Ipc(_) => libc::CLONE_NEWIPC as u64,
             Namespace::Cgroup(_) => libc::CLONE_NEWCGROUP as u64,
+            Namespace::Net(_) => libc::CLONE_NEWNET as u64,
             Namespace::Only(kind) => kind.flag,
         }
     }
@@ -150,6 +157,7 @@ impl Namespace {
             Namespace::Uts(_) => "uts",
             Namespace::Ipc(_) => "ipc",
             Namespace::Cgroup(_) => "cgroup",
+            Namespace::Net(_) => "net",
             Namespace::Only(kind) => kind.shown,
         };
         format!("{kind}:[{}]", self.id())

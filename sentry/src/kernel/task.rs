@@ -10,6 +10,7 @@ use crate::fs::path::FsContext;
 use crate::fs::{FdTable, File};
 use crate::ipc::IpcNamespace;
 use crate::mm::UserMemory;
+use crate::net::namespace::Net;
 use crate::sync::{Mutex, RwLock};
 use bitflags::bitflags;
 use platform::Thread;
@@ -68,6 +69,7 @@ pub struct Task {
     uts: RwLock<Arc<UtsNamespace>>,
     ipc: RwLock<Arc<IpcNamespace>>,
     cgroup: RwLock<Arc<CgroupNamespace>>,
+    net: RwLock<Arc<Net>>,
     mem: RwLock<UserMemory>,
     waker: RwLock<Option<Arc<dyn Observer>>>,
     pub(super) signals: Mutex<TaskSignals>,
@@ -167,6 +169,7 @@ impl Task {
             uts: RwLock::new(kernel.uts.clone()),
             ipc: RwLock::new(kernel.container.ipc.clone()),
             cgroup: RwLock::new(CgroupNamespace::first()),
+            net: RwLock::new(Net::first().clone()),
             waker: RwLock::new(None),
             signals: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
@@ -290,6 +293,17 @@ impl Task {
     /// Has it see other names (`CLONE_NEWUTS`).
     pub fn set_uts(&self, uts: Arc<UtsNamespace>) {
         *self.uts.write() = uts;
+    }
+
+    /// The network that it sees.
+    pub fn net(&self) -> Arc<Net> {
+        self.net.read().clone()
+    }
+
+    /// Has it see another network (`CLONE_NEWNET`).
+    pub fn set_net(&self, net: Arc<Net>) {
+        let old = std::mem::replace(&mut *self.net.write(), net);
+        drop(old);
     }
 
     /// The description behind `fd`, for I/O.

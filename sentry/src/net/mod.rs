@@ -5,12 +5,13 @@
 
 pub mod address;
 pub mod counters;
-pub mod devices;
 pub mod diag;
 pub mod filter;
 pub mod host;
 pub mod inet;
+pub mod layout;
 pub mod message;
+pub mod namespace;
 pub mod netlink;
 pub mod options;
 mod packet;
@@ -41,7 +42,7 @@ pub fn create(t: &Task, family: i32, kind: i32, protocol: i32, flags: i32) -> Sy
         libc::AF_INET | libc::AF_INET6 => inet::create(t, family, kind, protocol)?,
         libc::AF_NETLINK => netlink::create(t, kind, protocol)?,
         // Frames of the host's interfaces are not for guests to read.
-        libc::AF_PACKET if host::is_on() => return Err(Errno::AFNOSUPPORT),
+        libc::AF_PACKET if host::of(&t.net()).is_some() => return Err(Errno::AFNOSUPPORT),
         libc::AF_PACKET => packet::create(t, kind, protocol)?,
         _ => return Err(Errno::AFNOSUPPORT),
     };

@@ -1,10 +1,10 @@
 //! The options of level `SOL_SOCKET`, which all families share.
 
-use super::devices;
 use super::filter::Filter;
 use super::message::{Control, Ucred};
+use super::namespace::Net;
 use super::socket::Socket;
-use super::stack;
+use super::stack::route::Query;
 use crate::abi::Timeval;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
@@ -87,6 +87,7 @@ const BPF_EXTENSIONS: i32 = 64;
 const SO_INCOMING_NAPI_ID: i32 = 56;
 const SO_PEERGROUPS: i32 = 59;
 const SO_COOKIE: i32 = 57;
+const SO_NETNS_COOKIE: i32 = 71;
 
 /// Values of the shared options. Each is independent of the others.
 #[derive(Debug)]
@@ -173,6 +174,19 @@ impl Options {
             completed: Mutex::default(),
             rest: Mutex::new(self.rest.lock().clone()),
         }
+    }
+
+    /// What they say of routes (`SO_BINDTODEVICE`, `SO_MARK`).
+    pub fn query(&self, net: &Net) -> Query {
+        let rest = self.rest.lock();
+        let name = rest.device.strip_suffix(&[0]).unwrap_or(&rest.device);
+        let oif = match rest.numbers.get(&libc::SO_BINDTOIFINDEX) {
+            Some(index) if *index > 0 => index.unsigned_abs(),
+            _ if name.is_empty() => 0,
+            // One that is gone leads nowhere.
+            _ => net.layout().link_named(name).map_or(u32::MAX, |link| link.index),
+        };
+        Query { oif, mark: self.mark.load(Ordering::Relaxed), ..Query::default() }
     }
 
     /// Whether a switch (`SO_REUSEADDR`…) is on.
@@ -311,6 +325,7 @@ impl Options {
                 // With the clock of hardware, of which there is none.
                 return Ok([self.stamping.load(Ordering::Relaxed), 0].as_bytes().into());
             }
+            SO_NETNS_COOKIE => return Ok(socket.net.cookie.as_bytes().into()),
             SO_COOKIE => return Ok(socket.ino().as_bytes().into()),
             SO_PEERGROUPS => return Err(Errno::from_raw(libc::ENODATA)),
             libc::SO_LINGER => return Ok(self.get_linger()),
@@ -335,7 +350,7 @@ impl Options {
     /// `setsockopt(2)` with `SOL_SOCKET`.
     pub fn set(&self, t: &Task, socket: &Socket, name: i32, value: &[u8]) -> SysResult<()> {
         if name == libc::SO_BINDTODEVICE {
-            let device = device_of(t, value)?;
+            let device = device_of(t, &socket.net, value)?;
             self.rest.lock().device = device;
             return Ok(());
         }
@@ -539,7 +554,7 @@ fn refuse_passing(socket: &Socket, name: i32) -> SysResult<()> {
 }
 
 /// The interface that `SO_BINDTODEVICE` names, as it is given back; nothing for an empty name.
-fn device_of(t: &Task, value: &[u8]) -> SysResult<Vec<u8>> {
+fn device_of(t: &Task, net: &Net, value: &[u8]) -> SysResult<Vec<u8>> {
     /// `IFNAMSIZ`, with the NUL.
     const NAME_MAX: usize = 16;
     let name = value.get(..value.len().min(NAME_MAX - 1)).unwrap_or_default();
@@ -547,8 +562,7 @@ fn device_of(t: &Task, value: &[u8]) -> SysResult<Vec<u8>> {
     if name.is_empty() {
         return Ok(Vec::new());
     }
-    let is_link = stack::get().is_some_and(|stack| stack.links().iter().any(|link| link.name.as_bytes() == name));
-    if !is_link && !devices::all().iter().any(|device| device.name.as_bytes() == name) {
+    if net.layout().link_named(name).is_none() {
         return Err(Errno::NODEV);
     }
     // As of Linux 5.7 only who is bound already needs a privilege; to be safe, all do.

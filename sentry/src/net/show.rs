@@ -2,6 +2,7 @@
 
 use super::counters as count;
 use super::diag::{Diag, InetDiag, UnixDiag, state};
+use super::namespace::Net;
 use super::registry;
 use super::socket::Socket;
 use std::fmt::Write;
@@ -25,8 +26,8 @@ struct Told {
 }
 
 /// All internet sockets of a family, type and protocol (0: any).
-fn inet(family: i32, kind: i32, protocol: i32) -> Vec<Told> {
-    let files = registry::all();
+fn inet(net: &Net, family: i32, kind: i32, protocol: i32) -> Vec<Told> {
+    let files = registry::all_of(net);
     let sockets = files.iter().filter_map(|file| file.downcast::<Socket>());
     let asked = sockets.filter(|socket| {
         socket.family == family && socket.kind == kind && (protocol == 0 || socket.protocol == protocol)
@@ -67,8 +68,8 @@ fn common(family: i32, diag: &InetDiag, (tx, rx): (usize, usize), uid: u32, ino:
 }
 
 /// `/proc/net/tcp` and `/proc/net/tcp6`: listeners first.
-pub fn tcp(family: i32) -> Vec<u8> {
-    let mut all = inet(family, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+pub fn tcp(net: &Net, family: i32) -> Vec<u8> {
+    let mut all = inet(net, family, libc::SOCK_STREAM, libc::IPPROTO_TCP);
     all.retain(|told| told.diag.state != state::CLOSE);
     all.sort_by_key(|told| told.diag.state != state::LISTEN);
     let pending: Vec<Told> = all
@@ -90,7 +91,7 @@ pub fn tcp(family: i32) -> Vec<u8> {
 }
 
 /// `/proc/net/udp`, `udp6`, `raw`, `raw6`, `icmp`, `icmp6`.
-pub fn datagrams(family: i32, kind: i32, protocol: i32) -> Vec<u8> {
+pub fn datagrams(net: &Net, family: i32, kind: i32, protocol: i32) -> Vec<u8> {
     let v4 = family == libc::AF_INET;
     let is_udp = protocol == libc::IPPROTO_UDP;
     // As on Linux, each file has its own mind about padding.
@@ -98,7 +99,7 @@ pub fn datagrams(family: i32, kind: i32, protocol: i32) -> Vec<u8> {
     let head =
         format!("{}{} ref pointer drops", if v4 && is_udp { " " } else { "" }, if v4 { HEAD_V4 } else { HEAD_V6 });
     let mut text = format!("{head:<width$}\n");
-    for Told { ino, uid, diag, kind } in inet(family, kind, protocol) {
+    for Told { ino, uid, diag, kind } in inet(net, family, kind, protocol) {
         let line = common(family, &diag, (diag.sent, diag.received), uid, ino);
         let slot = diag.local.port();
         let slot = if kind == libc::SOCK_RAW || !is_udp { format!("{slot:4}") } else { format!("{slot:5}") };
@@ -109,9 +110,9 @@ pub fn datagrams(family: i32, kind: i32, protocol: i32) -> Vec<u8> {
 }
 
 /// `/proc/net/unix`.
-pub fn unix() -> Vec<u8> {
+pub fn unix(net: &Net) -> Vec<u8> {
     let mut text = b"Num       RefCount Protocol Flags    Type St Inode Path\n".to_vec();
-    for file in registry::all() {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Unix(UnixDiag { name, state, connection, peer, .. }) = socket.ops.diag() else { continue };
         /// `__SO_ACCEPTCON`.
@@ -142,10 +143,10 @@ pub fn shown_name(name: &[u8]) -> Vec<u8> {
 }
 
 /// `/proc/net/netlink`.
-pub fn netlink() -> Vec<u8> {
+pub fn netlink(net: &Net) -> Vec<u8> {
     let mut text =
         String::from("sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n");
-    for file in registry::all() {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Netlink(id, groups, used) = socket.ops.diag() else { continue };
         let (ino, protocol) = (socket.ino(), socket.protocol);
@@ -159,9 +160,9 @@ pub fn netlink() -> Vec<u8> {
 }
 
 /// `/proc/net/packet`.
-pub fn packet() -> Vec<u8> {
+pub fn packet(net: &Net) -> Vec<u8> {
     let mut text = String::from("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
-    for file in registry::all() {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Packet(protocol, interface, used) = socket.ops.diag() else { continue };
         let (ino, kind, uid) = (socket.ino(), socket.kind, socket.uid());
@@ -176,48 +177,48 @@ pub fn packet() -> Vec<u8> {
 }
 
 /// How many sockets of a kind there are, and how many are connections or listeners.
-fn tally(family: i32, kind: i32, protocol: i32) -> (usize, usize) {
-    let all = inet(family, kind, protocol);
+fn tally(net: &Net, family: i32, kind: i32, protocol: i32) -> (usize, usize) {
+    let all = inet(net, family, kind, protocol);
     (all.iter().filter(|told| told.diag.state != state::CLOSE).count(), all.len())
 }
 
 /// `/proc/net/sockstat`.
-pub fn sockstat() -> Vec<u8> {
-    let (tcp, tcp_all) = tally(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP);
-    let (_, tcp6_all) = tally(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP);
-    let (_, udp) = tally(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
-    let (_, raw) = tally(libc::AF_INET, libc::SOCK_RAW, 0);
+pub fn sockstat(net: &Net) -> Vec<u8> {
+    let (tcp, tcp_all) = tally(net, libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    let (_, tcp6_all) = tally(net, libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    let (_, udp) = tally(net, libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+    let (_, raw) = tally(net, libc::AF_INET, libc::SOCK_RAW, 0);
     format!(
         "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {} mem 0\nUDP: inuse {udp} mem 0\n\
          UDPLITE: inuse 0\nRAW: inuse {raw}\nFRAG: inuse 0 memory 0\n",
-        registry::count(),
+        registry::all_of(net).len(),
         tcp_all + tcp6_all
     )
     .into_bytes()
 }
 
 /// `/proc/net/sockstat6`.
-pub fn sockstat6() -> Vec<u8> {
-    let (tcp, _) = tally(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP);
-    let (_, udp) = tally(libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
-    let (_, raw) = tally(libc::AF_INET6, libc::SOCK_RAW, 0);
+pub fn sockstat6(net: &Net) -> Vec<u8> {
+    let (tcp, _) = tally(net, libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    let (_, udp) = tally(net, libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+    let (_, raw) = tally(net, libc::AF_INET6, libc::SOCK_RAW, 0);
     format!("TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse {raw}\nFRAG6: inuse 0 memory 0\n")
         .into_bytes()
 }
 
 /// `/proc/net/snmp`: what is not counted here is 0.
-pub fn snmp() -> Vec<u8> {
+pub fn snmp(net: &Net) -> Vec<u8> {
     let connections = |family| {
-        let all = inet(family, libc::SOCK_STREAM, libc::IPPROTO_TCP);
+        let all = inet(net, family, libc::SOCK_STREAM, libc::IPPROTO_TCP);
         let is_up = |diag: &InetDiag| matches!(diag.state, state::ESTABLISHED | state::CLOSE_WAIT);
         let open = all.iter().filter(|told| is_up(&told.diag)).count();
         open + all.iter().map(|told| told.diag.pending.len()).sum::<usize>()
     };
     let established = connections(libc::AF_INET) + connections(libc::AF_INET6);
-    let packets = count::LO_PACKETS.get();
-    let forwarding = if super::sysctl::number("net/ipv4/ip_forward", 0) != 0 { 1 } else { 2 };
-    let ttl = super::sysctl::number("net/ipv4/ip_default_ttl", 64);
-    let [udp, _] = [0, 1].map(udp_counters);
+    let packets = net.counters.lo_packets.get();
+    let forwarding = if net.sysctl.number("net/ipv4/ip_forward", 0) != 0 { 1 } else { 2 };
+    let ttl = net.sysctl.number("net/ipv4/ip_default_ttl", 64);
+    let [udp, _] = [0, 1].map(|family| udp_counters(net, family));
     format!(
         "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards \
          InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs ReasmFails FragOKs FragFails \
@@ -232,13 +233,13 @@ pub fn snmp() -> Vec<u8> {
          UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti \
          MemErrors\n\
          UdpLite: 0 0 0 0 0 0 0 0 0\n",
-        count::TCP_ACTIVE.get(),
-        count::TCP_PASSIVE.get(),
-        count::TCP_FAILED.get(),
-        count::TCP_RESET.get(),
-        count::TCP_SEGMENTS.get(),
-        count::TCP_SEGMENTS.get(),
-        count::TCP_RESETS_SENT.get(),
+        net.counters.tcp_active.get(),
+        net.counters.tcp_passive.get(),
+        net.counters.tcp_failed.get(),
+        net.counters.tcp_reset.get(),
+        net.counters.tcp_segments.get(),
+        net.counters.tcp_segments.get(),
+        net.counters.tcp_resets_sent.get(),
         udp.received,
         udp.no_port,
         udp.full,
@@ -263,19 +264,19 @@ struct UdpCounters {
     sent: u64,
 }
 
-fn udp_counters(family: usize) -> UdpCounters {
+fn udp_counters(net: &Net, family: usize) -> UdpCounters {
     let get = |of: &[count::Counter; 2]| of.get(family).map_or(0, count::Counter::get);
     UdpCounters {
-        received: get(&count::UDP_IN),
-        no_port: get(&count::UDP_NO_PORT),
-        full: get(&count::UDP_FULL),
-        sent: get(&count::UDP_OUT),
+        received: get(&net.counters.udp_in),
+        no_port: get(&net.counters.udp_no_port),
+        full: get(&net.counters.udp_full),
+        sent: get(&net.counters.udp_out),
     }
 }
 
 /// `/proc/net/snmp6`.
-pub fn snmp6() -> Vec<u8> {
-    let UdpCounters { received, no_port, full, sent } = udp_counters(1);
+pub fn snmp6(net: &Net) -> Vec<u8> {
+    let UdpCounters { received, no_port, full, sent } = udp_counters(net, 1);
     let rows = [
         ("Udp6InDatagrams", received),
         ("Udp6NoPorts", no_port),
@@ -288,9 +289,9 @@ pub fn snmp6() -> Vec<u8> {
 }
 
 /// `/proc/net/netstat`: of Linux's many numbers those that are counted here.
-pub fn netstat() -> Vec<u8> {
-    let overflows = count::TCP_OVERFLOWS.get();
-    let bytes = count::LO_BYTES.get();
+pub fn netstat(net: &Net) -> Vec<u8> {
+    let overflows = net.counters.tcp_overflows.get();
+    let bytes = net.counters.lo_bytes.get();
     format!(
         "TcpExt: SyncookiesSent SyncookiesRecv SyncookiesFailed EmbryonicRsts ListenOverflows ListenDrops\n\
          TcpExt: 0 0 0 0 {overflows} {overflows}\n\

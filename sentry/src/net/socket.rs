@@ -4,6 +4,7 @@ use super::address::SockAddr;
 use super::diag::Diag;
 use super::inet::errors;
 use super::message::{Incoming, Outgoing, Ucred};
+use super::namespace::Net;
 use super::options::{Options, Value};
 use super::registry;
 use super::rights::Rights;
@@ -136,6 +137,8 @@ pub trait SocketOps: Send + Sync + Any {
 
 /// A socket.
 pub struct Socket {
+    /// The network namespace it was made in, and stays in.
+    pub net: Arc<Net>,
     /// `AF_…`.
     pub family: i32,
     /// `SOCK_…`.
@@ -159,11 +162,13 @@ impl std::fmt::Debug for Socket {
 impl Socket {
     /// Puts a family's part into a socket.
     pub fn new(
+        net: &Arc<Net>,
         (family, kind, protocol): (i32, i32, i32),
         options: Arc<Options>,
         ops: impl SocketOps + 'static,
     ) -> Socket {
-        Socket { family, kind, protocol, options, ops: Box::new(ops), ino: anon::next_ino(), owner: (0, 0) }
+        let (net, ops, ino) = (net.clone(), Box::new(ops), anon::next_ino());
+        Socket { net, family, kind, protocol, options, ops, ino, owner: (0, 0) }
     }
 
     /// An open description of it that belongs to `t`'s user; `flags` may have `O_NONBLOCK`.
@@ -232,10 +237,12 @@ impl FileOps for Socket {
     }
 
     fn ioctl(&self, t: &Task, _: &File, cmd: u32, arg: u64) -> SysResult {
-        match self.ops.ioctl(t, cmd, Addr(arg)) {
-            Err(Errno::NOTTY) => super::inet::device::ioctl(t, cmd, Addr(arg)),
-            done => done,
+        /// From `SIOCADDRT` on they are about interfaces and routes, whatever the socket is.
+        const DEVICES: std::ops::RangeInclusive<u32> = 0x890b..=0x89ff;
+        if DEVICES.contains(&cmd) {
+            return super::inet::device::ioctl(t, &self.net, cmd, Addr(arg));
         }
+        self.ops.ioctl(t, cmd, Addr(arg))
     }
 
     fn mmap(&self, _: &File, _: bool, _: bool) -> SysResult<Arc<OwnedFd>> {

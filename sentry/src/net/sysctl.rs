@@ -1,18 +1,23 @@
-//! Parameters of `/proc/sys/net` that were changed: by the configuration, or by guests. There is one network, so
-//! there is one set of them.
+//! Parameters of `/proc/sys/net` of a network namespace that were changed: by guests, or in the first one by the
+//! configuration.
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::proc;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What guests wrote, by path below `/proc/sys`.
-static WRITTEN: LazyLock<Mutex<BTreeMap<String, String>>> = LazyLock::new(Mutex::default);
-/// Whether there is any: most sandboxes never write.
-static ANY: AtomicBool = AtomicBool::new(false);
+/// Those of a namespace.
+#[derive(Debug)]
+pub struct Sysctls {
+    /// What guests wrote, by path below `/proc/sys`.
+    written: Mutex<BTreeMap<String, String>>,
+    /// Whether there is any: most never write.
+    any: AtomicBool,
+    /// What the configuration says holds here.
+    is_first: bool,
+}
 
 /// Longest value.
 const LEN_MAX: usize = 4096;
@@ -38,55 +43,62 @@ const RANGES: &[(&str, RangeInclusive<i64>)] = &[
     ("net/unix/max_dgram_qlen", 0..=i32::MAX as i64),
 ];
 
-/// What a parameter was set to; `None` if it is as it was.
-pub fn text(path: &str) -> Option<String> {
-    if ANY.load(Ordering::Acquire)
-        && let Some(value) = WRITTEN.lock().get(path)
-    {
-        return Some(value.clone());
+impl Sysctls {
+    /// Of a new namespace. `is_first`: the one that the configuration speaks of.
+    pub fn new(is_first: bool) -> Sysctls {
+        Sysctls { written: Mutex::default(), any: AtomicBool::new(false), is_first }
     }
-    proc::given(path)
-}
 
-/// A parameter that is a number.
-pub fn number(path: &str, default: i64) -> i64 {
-    text(path).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
-}
-
-/// A parameter that is several numbers.
-pub fn numbers<const N: usize>(path: &str, default: [i64; N]) -> [i64; N] {
-    let Some(text) = text(path) else { return default };
-    let mut numbers = default;
-    for (number, word) in numbers.iter_mut().zip(text.split_ascii_whitespace()) {
-        *number = word.parse().unwrap_or(*number);
-    }
-    numbers
-}
-
-/// A guest writes `data` to the parameter that is `present` now.
-pub fn write(path: &str, present: &str, data: &[u8]) -> SysResult<()> {
-    if data.len() > LEN_MAX {
-        return Err(Errno::INVAL);
-    }
-    let data = std::str::from_utf8(data).map_err(|_| Errno::INVAL)?;
-    let data = data.split('\0').next().unwrap_or_default().trim();
-    let now: Vec<&str> = present.split_ascii_whitespace().collect();
-    let is_numeric = !now.is_empty() && now.iter().all(|word| word.parse::<i64>().is_ok());
-    let value = if is_numeric { merged(path, &now, data)? } else { data.to_owned() };
-    if path == "net/ipv4/tcp_congestion_control" && !matches!(data, "cubic" | "reno") {
-        return Err(Errno::NOENT);
-    }
-    let mut written = WRITTEN.lock();
-    if path == "net/ipv4/ip_forward" {
-        // One switch for all interfaces.
-        for link in ["all", "default", "lo"] {
-            written.insert(format!("net/ipv4/conf/{link}/forwarding"), value.clone());
+    /// What a parameter was set to; `None` if it is as it was.
+    pub fn text(&self, path: &str) -> Option<String> {
+        if self.any.load(Ordering::Acquire)
+            && let Some(value) = self.written.lock().get(path)
+        {
+            return Some(value.clone());
         }
+        if self.is_first { proc::given(path) } else { None }
     }
-    written.insert(path.to_owned(), value);
-    drop(written);
-    ANY.store(true, Ordering::Release);
-    Ok(())
+
+    /// A parameter that is a number.
+    pub fn number(&self, path: &str, default: i64) -> i64 {
+        self.text(path).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+    }
+
+    /// A parameter that is several numbers.
+    pub fn numbers<const N: usize>(&self, path: &str, default: [i64; N]) -> [i64; N] {
+        let Some(text) = self.text(path) else { return default };
+        let mut numbers = default;
+        for (number, word) in numbers.iter_mut().zip(text.split_ascii_whitespace()) {
+            *number = word.parse().unwrap_or(*number);
+        }
+        numbers
+    }
+
+    /// A guest writes `data` to the parameter that is `present` now.
+    pub fn write(&self, path: &str, present: &str, data: &[u8]) -> SysResult<()> {
+        if data.len() > LEN_MAX {
+            return Err(Errno::INVAL);
+        }
+        let data = std::str::from_utf8(data).map_err(|_| Errno::INVAL)?;
+        let data = data.split('\0').next().unwrap_or_default().trim();
+        let now: Vec<&str> = present.split_ascii_whitespace().collect();
+        let is_numeric = !now.is_empty() && now.iter().all(|word| word.parse::<i64>().is_ok());
+        let value = if is_numeric { merged(path, &now, data)? } else { data.to_owned() };
+        if path == "net/ipv4/tcp_congestion_control" && !matches!(data, "cubic" | "reno") {
+            return Err(Errno::NOENT);
+        }
+        let mut written = self.written.lock();
+        if path == "net/ipv4/ip_forward" {
+            // One switch for all interfaces.
+            for link in ["all", "default", "lo"] {
+                written.insert(format!("net/ipv4/conf/{link}/forwarding"), value.clone());
+            }
+        }
+        written.insert(path.to_owned(), value);
+        drop(written);
+        self.any.store(true, Ordering::Release);
+        Ok(())
+    }
 }
 
 /// The present numbers with the first replaced by those in `data`.
@@ -115,12 +127,14 @@ mod tests {
     #[test]
     fn values_keep_the_form_of_what_was_there() {
         let path = "net/ipv4/ip_local_port_range";
+        let sysctls = Sysctls::new(false);
+        let write = |path, present, data| sysctls.write(path, present, data);
         assert_eq!(write(path, "32768\t60999\n", b"x\n"), Err(Errno::INVAL));
         assert_eq!(write(path, "32768\t60999\n", b"0 5\n"), Err(Errno::INVAL));
         assert_eq!(write(path, "32768\t60999\n", b"9 5\n"), Err(Errno::INVAL));
         assert_eq!(write(path, "32768\t60999\n", b"1 2 3\n"), Err(Errno::INVAL));
         assert_eq!(merged(path, &["32768", "60999"], "40000"), Ok("40000\t60999".into()));
         assert_eq!(write("net/test/a", "1\n", b"7\n"), Ok(()));
-        assert_eq!(number("net/test/a", 1), 7);
+        assert_eq!(sysctls.number("net/test/a", 1), 7);
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::{MAX_LEN, SockAddr};
 use crate::net::socket::Socket;
-use crate::net::{self, sysctl, unix};
+use crate::net::{self, unix};
 use std::time::{Duration, Instant};
 
 /// `net.core.somaxconn`.
@@ -53,8 +53,9 @@ pub async fn bind(t: &Task, fd: i32, addr: Addr, len: i32) -> SysResult<()> {
 /// `listen(2)`: has a socket take connections.
 pub async fn listen(t: &Task, fd: i32, backlog: u32) -> SysResult<()> {
     let file = t.file(fd)?;
-    let most = sysctl::number("net/core/somaxconn", SOMAXCONN);
-    Socket::of(&file)?.ops.listen(t, i64::from(backlog).min(most) as usize)
+    let socket = Socket::of(&file)?;
+    let most = socket.net.sysctl.number("net/core/somaxconn", SOMAXCONN);
+    socket.ops.listen(t, i64::from(backlog).min(most) as usize)
 }
 
 /// `accept(2)`: takes a connection.

@@ -7,6 +7,7 @@ use crate::ipc;
 use crate::kernel::inspect::{Ids, may_inspect};
 use crate::kernel::namespaces::{CgroupNamespace, KINDS, Namespace};
 use crate::kernel::{Cap, Task};
+use crate::net::namespace::Net;
 use std::sync::Arc;
 
 const FS: u64 = libc::CLONE_FS as u64;
@@ -14,9 +15,10 @@ const FILES: u64 = libc::CLONE_FILES as u64;
 const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
 const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+const NEWNET: u64 = libc::CLONE_NEWNET as u64;
 const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 /// Namespaces that can be unshared.
-const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP;
+const NAMESPACES: u64 = NEWNS | NEWUTS | NEWIPC | NEWCGROUP | NEWNET;
 const SYSVSEM: u64 = libc::CLONE_SYSVSEM as u64;
 /// What a process with one thread does not share anyway.
 const THREADS: u64 = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as u64;
@@ -24,7 +26,7 @@ const THREADS: u64 = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM)
 /// `unshare(2)`.
 ///
 /// # Differences from Linux
-/// Of namespaces only those of mounts, names, IPC and control groups can be unshared; the others fail as on a kernel built without them.
+/// Namespaces of users, processes and times cannot be unshared: that fails as on a kernel built without them.
 pub async fn unshare(t: &Task, flags: u64) -> SysResult<()> {
     if flags & !(FS | FILES | NAMESPACES | SYSVSEM | THREADS) != 0 {
         return Err(Errno::INVAL);
@@ -36,6 +38,8 @@ pub async fn unshare(t: &Task, flags: u64) -> SysResult<()> {
         return Err(Errno::PERM);
     }
     let new_ipc = (flags & NEWIPC != 0).then(|| t.ipc().another()).transpose()?;
+    // Before anything has to be undone.
+    let net = if flags & NEWNET != 0 { Some(Net::create()?) } else { None };
     if flags & NEWNS != 0 {
         t.set_fs(t.fs().fork_namespace()?);
     } else if flags & FS != 0 {
@@ -46,6 +50,9 @@ pub async fn unshare(t: &Task, flags: u64) -> SysResult<()> {
     }
     if flags & NEWCGROUP != 0 {
         t.set_cgroup(CgroupNamespace::another());
+    }
+    if let Some(net) = net {
+        t.set_net(net);
     }
     if flags & FILES != 0 {
         t.unshare_files();
@@ -116,6 +123,7 @@ fn enter(t: &Task, namespace: Namespace) {
         Namespace::Uts(namespace) => t.set_uts(namespace),
         Namespace::Ipc(namespace) => ipc::enter(t, namespace),
         Namespace::Cgroup(namespace) => t.set_cgroup(namespace),
+        Namespace::Net(net) => t.set_net(net),
         Namespace::Only(_) => {}
     }
 }

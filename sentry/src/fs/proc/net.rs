@@ -1,60 +1,63 @@
-//! `/proc/PID/net`: interfaces, routes, sockets and counters of the one network that a sandbox has.
+//! `/proc/PID/net`: interfaces, routes, sockets and counters of the network namespace of a process.
 
 use super::host;
-use crate::errno::SysResult;
-use crate::fs::pseudo::{Fixed, Reader};
+use super::process::Subject;
+use crate::errno::{Errno, SysResult};
+use crate::fs::attr::FileKind;
+use crate::fs::pseudo::{Body, Directory, Listed, Node, Reader};
 use crate::net::host as network_host;
+use crate::net::namespace::Net;
 use crate::net::show;
 use crate::net::stack::show as links;
+use std::any::Any;
+use std::sync::Arc;
 
-/// The directory.
-pub(super) const ENTRIES: &[(&str, Fixed)] = &[
-    ("anycast6", Fixed::Text("")),
-    ("arp", Fixed::File(0o444, |_| or_host("self/net/arp", links::arp))),
-    ("dev", Fixed::File(0o444, |_| or_host("self/net/dev", links::dev))),
-    ("dev_mcast", Fixed::Text("")),
-    ("icmp", Fixed::File(0o444, |_| Ok(show::datagrams(V4, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)))),
-    ("icmp6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6)))),
-    ("if_inet6", Fixed::File(0o444, |_| or_host("self/net/if_inet6", links::if_inet6))),
-    ("igmp", Fixed::File(0o444, igmp)),
-    ("igmp6", Fixed::File(0o444, igmp6)),
-    ("ipv6_route", Fixed::File(0o444, |_| or_host("self/net/ipv6_route", || IPV6_ROUTE.into()))),
-    ("netlink", Fixed::File(0o444, |_| Ok(show::netlink()))),
-    ("netstat", Fixed::File(0o444, |_| or_host("self/net/netstat", show::netstat))),
-    ("packet", Fixed::File(0o444, |_| Ok(show::packet()))),
-    ("protocols", Fixed::Text(PROTOCOLS)),
-    ("psched", Fixed::Text("000003e8 00000040 000f4240 3b9aca00\n")),
+/// What a file is.
+#[derive(Clone, Copy)]
+enum Entry {
+    Text(&'static str),
+    Made(fn(&Net) -> Vec<u8>),
+    /// The same, or what the host says where the network is the host's.
+    OfHost(&'static str, fn(&Net) -> Vec<u8>),
+}
+
+/// The files.
+const ENTRIES: &[(&str, Entry)] = &[
+    ("anycast6", Entry::Text("")),
+    ("arp", Entry::OfHost("self/net/arp", links::arp)),
+    ("dev", Entry::OfHost("self/net/dev", links::dev)),
+    ("dev_mcast", Entry::Text("")),
+    ("icmp", Entry::Made(|net| show::datagrams(net, V4, libc::SOCK_DGRAM, libc::IPPROTO_ICMP))),
+    ("icmp6", Entry::Made(|net| show::datagrams(net, V6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6))),
+    ("if_inet6", Entry::OfHost("self/net/if_inet6", links::if_inet6)),
+    ("igmp", Entry::OfHost("self/net/igmp", links::igmp)),
+    ("igmp6", Entry::OfHost("self/net/igmp6", links::igmp6)),
+    ("ipv6_route", Entry::OfHost("self/net/ipv6_route", links::ipv6_route)),
+    ("netlink", Entry::Made(show::netlink)),
+    ("netstat", Entry::OfHost("self/net/netstat", show::netstat)),
+    ("packet", Entry::Made(show::packet)),
+    ("protocols", Entry::Text(PROTOCOLS)),
+    ("psched", Entry::Text("000003e8 00000040 000f4240 3b9aca00\n")),
     (
         "ptype",
-        Fixed::Text("Type Device      Function\n0800          ip_rcv\n0806          arp_rcv\n86dd          ipv6_rcv\n"),
+        Entry::Text("Type Device      Function\n0800          ip_rcv\n0806          arp_rcv\n86dd          ipv6_rcv\n"),
     ),
-    ("raw", Fixed::File(0o444, |_| Ok(show::datagrams(V4, libc::SOCK_RAW, 0)))),
-    ("raw6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_RAW, 0)))),
-    ("route", Fixed::File(0o444, |_| or_host("self/net/route", links::route))),
-    ("snmp", Fixed::File(0o444, |_| or_host("self/net/snmp", show::snmp))),
-    ("snmp6", Fixed::File(0o444, |_| or_host("self/net/snmp6", show::snmp6))),
-    ("sockstat", Fixed::File(0o444, |_| Ok(show::sockstat()))),
-    ("sockstat6", Fixed::File(0o444, |_| Ok(show::sockstat6()))),
-    ("tcp", Fixed::File(0o444, |_| Ok(show::tcp(V4)))),
-    ("tcp6", Fixed::File(0o444, |_| Ok(show::tcp(V6)))),
-    ("udp", Fixed::File(0o444, |_| Ok(show::datagrams(V4, libc::SOCK_DGRAM, libc::IPPROTO_UDP)))),
-    ("udp6", Fixed::File(0o444, |_| Ok(show::datagrams(V6, libc::SOCK_DGRAM, libc::IPPROTO_UDP)))),
-    ("unix", Fixed::File(0o444, |_| Ok(show::unix()))),
+    ("raw", Entry::Made(|net| show::datagrams(net, V4, libc::SOCK_RAW, 0))),
+    ("raw6", Entry::Made(|net| show::datagrams(net, V6, libc::SOCK_RAW, 0))),
+    ("route", Entry::OfHost("self/net/route", links::route)),
+    ("snmp", Entry::OfHost("self/net/snmp", show::snmp)),
+    ("snmp6", Entry::OfHost("self/net/snmp6", show::snmp6)),
+    ("sockstat", Entry::Made(show::sockstat)),
+    ("sockstat6", Entry::Made(show::sockstat6)),
+    ("tcp", Entry::Made(|net| show::tcp(net, V4))),
+    ("tcp6", Entry::Made(|net| show::tcp(net, V6))),
+    ("udp", Entry::Made(|net| show::datagrams(net, V4, libc::SOCK_DGRAM, libc::IPPROTO_UDP))),
+    ("udp6", Entry::Made(|net| show::datagrams(net, V6, libc::SOCK_DGRAM, libc::IPPROTO_UDP))),
+    ("unix", Entry::Made(show::unix)),
 ];
-
-/// What the host says with `--network=host`, else the sentry.
-fn or_host(name: &'static str, own: impl FnOnce() -> Vec<u8>) -> SysResult<Vec<u8>> {
-    if network_host::is_on() { host::read(name) } else { Ok(own()) }
-}
 
 const V4: i32 = libc::AF_INET;
 const V6: i32 = libc::AF_INET6;
-
-/// The routes of the loopback interface.
-const IPV6_ROUTE: &str = "\
-00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001       lo
-00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
-";
 
 const PROTOCOLS: &str = "\
 protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re bi br ha uh gp em
@@ -71,28 +74,47 @@ TCP       2304      0       0   no     192   yes  kernel      y  y  y  y  y  y  
 NETLINK   1096      0      -1   NI       0   no   kernel      n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n  n
 ";
 
-/// The group of all hosts, in which each interface is.
-fn igmp(_: &Reader) -> SysResult<Vec<u8>> {
-    let mut text = String::from("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
-    for (index, name) in interfaces() {
-        text += &format!("{index}\t{name:<10}:     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n");
+/// The directory.
+pub(super) struct NetDir {
+    pub(super) subject: Arc<Subject>,
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+}
+
+impl NetDir {
+    /// Behind the numbers of the process's entries, and of its namespaces.
+    fn file_ino(&self, at: usize) -> u64 {
+        self.ino + ((at as u64 + 0x100) << 8)
     }
-    Ok(text.into_bytes())
 }
 
-fn igmp6(_: &Reader) -> SysResult<Vec<u8>> {
-    let line = |(index, name): (u32, String)| {
-        format!(
-            "{index:<4} {name:<15} ff020000000000000000000000000001     1 0000000C 0\n\
-             {index:<4} {name:<15} ff010000000000000000000000000001     1 00000008 0\n"
-        )
-    };
-    Ok(interfaces().map(line).collect::<String>().into_bytes())
-}
+impl Directory for NetDir {
+    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
+        let mut all = ENTRIES.iter().enumerate();
+        let (at, (_, entry)) = all.find(|(_, (known, _))| known.as_bytes() == name).ok_or(Errno::NOENT)?;
+        let (entry, subject) = (*entry, self.subject.clone());
+        let read = move |_: &Reader| {
+            let net = subject.task().map_err(|_| Errno::INVAL)?.net();
+            match entry {
+                Entry::Text(text) => Ok(text.as_bytes().to_vec()),
+                Entry::OfHost(path, _) if network_host::of(&net).is_some() => host::read(path),
+                Entry::Made(make) | Entry::OfHost(_, make) => Ok(make(&net)),
+            }
+        };
+        Ok(Node::new(self.dev, self.file_ino(at), 0o444, Body::File(Box::new(read))))
+    }
 
-fn interfaces() -> impl Iterator<Item = (u32, String)> {
-    let host = network_host::get().and_then(|view| view.interfaces().ok()).unwrap_or_default();
-    let host = host.into_iter().filter(|link| link.index != 1).map(|link| (link.index, link.name));
-    let stack = crate::net::stack::get().into_iter().flat_map(|stack| stack.links());
-    std::iter::once((1, "lo".to_owned())).chain(stack.map(|link| (link.index, link.name.clone()))).chain(host)
+    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
+        let listed = ENTRIES.iter().enumerate().map(|(at, (name, _))| Listed {
+            at: at as u64,
+            name: name.as_bytes().to_vec(),
+            kind: FileKind::Regular,
+            ino: self.file_ino(at),
+        });
+        Ok(listed.collect())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }

@@ -6,7 +6,7 @@ use crate::fs::attr::FileKind;
 use crate::fs::file::{File, FileOps};
 use crate::fs::inode::Link;
 use crate::fs::path::PathRef;
-use crate::fs::pseudo::{Body, Content, Directory, FixedDir, Listed, Node, Owner, Reader, Target};
+use crate::fs::pseudo::{Body, Content, Directory, Listed, Node, Owner, Reader, Target};
 use crate::kernel::inspect::{Ids, may_inspect};
 use crate::kernel::{Task, ThreadGroup, machine};
 use std::any::Any;
@@ -61,7 +61,6 @@ enum Entry {
     Dir(u32, fn(Arc<Subject>, u64, u64) -> Box<dyn Directory>),
     /// Of processes only.
     Tasks,
-    Net,
 }
 
 const ENTRIES: &[(&str, Entry)] = &[
@@ -84,7 +83,7 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("mountinfo", Entry::File(0o444, status::mountinfo)),
     ("mounts", Entry::File(0o444, status::mounts)),
     ("mountstats", Entry::File(0o400, details::mountstats)),
-    ("net", Entry::Net),
+    ("net", Entry::Dir(0o555, |subject, dev, ino| Box::new(net::NetDir { subject, dev, ino }))),
     ("ns", Entry::Dir(0o511, |subject, dev, ino| Box::new(ns::NsDir { subject, dev, ino }))),
     ("oom_adj", Entry::Writable(0o644, details::oom_adj, details::set_oom_adj)),
     ("oom_score", Entry::File(0o444, |_, subject| status::oom_score(subject))),
@@ -165,7 +164,6 @@ impl ProcessDir {
             Entry::Place(place) => (0o777, Body::Link(Box::new(PlaceLink { subject, place: *place }))),
             Entry::Dir(mode, make) => (*mode, Body::Dir(make(subject, self.dev, ino))),
             Entry::Tasks => (0o555, Body::Dir(Box::new(TasksDir { dev: self.dev, group: subject.group.clone() }))),
-            Entry::Net => (0o555, Body::Dir(Box::new(FixedDir { dev: self.dev, ino, entries: net::ENTRIES }))),
         };
         Node::new(self.dev, ino, mode, body).owned_by(self.subject.owner())
     }
@@ -190,7 +188,7 @@ impl Directory for ProcessDir {
             kind: match entry {
                 Entry::File(..) | Entry::Writable(..) | Entry::Memory => FileKind::Regular,
                 Entry::Place(_) => FileKind::Symlink,
-                Entry::Dir(..) | Entry::Tasks | Entry::Net => FileKind::Directory,
+                Entry::Dir(..) | Entry::Tasks => FileKind::Directory,
             },
             ino: self.own_ino() + at as u64 + 1,
         });

@@ -7,14 +7,26 @@ use crate::fs::lease::{BREAK_TIME, ENABLED};
 use crate::fs::pseudo::{Fixed, Reader};
 use crate::kernel::tree::PID_MAX;
 use crate::kernel::{Cap, aio, keys};
+use crate::net;
 use crate::syscalls::system::{RELEASE, VERSION};
 use std::fmt::Write;
 use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The tree.
-pub(super) const ENTRIES: &[(&str, Fixed)] =
-    &[("fs", Fixed::Dir(FS)), ("kernel", Fixed::Dir(KERNEL)), ("net", Fixed::Dir(NET)), ("vm", Fixed::Dir(VM))];
+pub(super) const ENTRIES: &[(&str, Fixed)] = &[
+    ("fs", Fixed::Dir(FS)),
+    ("kernel", Fixed::Dir(KERNEL)),
+    ("net", Fixed::Dir(NET)),
+    ("user", Fixed::Dir(USER)),
+    ("vm", Fixed::Dir(VM)),
+];
+
+/// How many namespaces there may be.
+const USER: &[(&str, Fixed)] = &[(
+    "max_net_namespaces",
+    Fixed::Writable(0o644, |_| line(net::namespace::MAX.load(Relaxed)), |_, data| set(&net::namespace::MAX, data)),
+)];
 
 const FS: &[(&str, Fixed)] = &[
     ("aio-max-nr", Fixed::File(0o444, |_| line(aio::MAX))),

@@ -5,7 +5,6 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::inode::Inode;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Reader};
 use crate::kernel::container::Container;
-use crate::net::sysctl;
 use std::any::Any;
 use std::collections::BTreeMap;
 
@@ -114,7 +113,7 @@ struct Parameter {
 
 impl Content for Parameter {
     fn read(&self, reader: &Reader) -> SysResult<Vec<u8>> {
-        if let Some(value) = sysctl::text(&self.path) {
+        if let Some(value) = reader.task.net().sysctl.text(&self.path) {
             return Ok((value + "\n").into_bytes());
         }
         match &self.text {
@@ -128,7 +127,7 @@ impl Content for Parameter {
             return Err(Errno::PERM);
         }
         let present = self.read(reader)?;
-        sysctl::write(&self.path, &String::from_utf8_lossy(&present), data)
+        reader.task.net().sysctl.write(&self.path, &String::from_utf8_lossy(&present), data)
     }
 }
 

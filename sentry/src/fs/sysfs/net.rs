@@ -4,129 +4,102 @@ use super::text;
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::pseudo::{Body, Directory, Listed, Node, Reader};
-use crate::net::counters;
-use crate::net::devices;
 use crate::net::host;
-use crate::net::stack::{self, link::Mac};
+use crate::net::namespace::Net;
+use crate::net::stack::link::{BROADCAST, Device, Kind, Link, Mac, flag};
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What is told of an interface.
-struct Interface {
-    index: u32,
-    name: String,
-    mac: Mac,
-    mtu: u32,
-    txqlen: u32,
-    up: bool,
-    loopback: bool,
-    /// Bytes and packets received, then sent; packets lost.
-    passed: [u64; 5],
-}
-
-fn all() -> Vec<Interface> {
-    if let Some(view) = host::get() {
-        return view.interfaces().unwrap_or_default().into_iter().map(of_host).collect();
+/// The interfaces of the network that the reader sees.
+fn all(reader: &Reader) -> Vec<Arc<Link>> {
+    let net = reader.task.net();
+    match host::of(&net) {
+        Some(view) => view.interfaces().unwrap_or_default().into_iter().map(|link| of_host(link, &net)).collect(),
+        None => net.layout().links().to_vec(),
     }
-    let (bytes, packets) = (counters::LO_BYTES.get(), counters::LO_PACKETS.get());
-    let own = devices::all().into_iter().map(|device| Interface {
-        loopback: device.is_loopback(),
-        passed: if device.is_loopback() { [bytes, packets, bytes, packets, 0] } else { [0; 5] },
-        index: device.index,
-        name: device.name,
-        mac: device.mac,
-        mtu: device.mtu,
-        txqlen: device.txqlen,
-        up: device.up,
-    });
-    let given = stack::get().into_iter().flat_map(|stack| stack.links()).map(|link| {
-        let c = &link.counters;
-        let counters = [&c.rx_bytes, &c.rx_packets, &c.tx_bytes, &c.tx_packets, &c.tx_dropped];
-        Interface {
-            index: link.index,
-            name: link.name.clone(),
-            mac: link.mac,
-            mtu: link.mtu as u32,
-            txqlen: 1000,
-            up: true,
-            loopback: false,
-            passed: counters.map(|counter| counter.load(Ordering::Relaxed)),
-        }
-    });
-    own.chain(given).collect()
 }
 
 /// One of the host's.
-fn of_host(interface: host::view::Interface) -> Interface {
-    let is = |flag: i32| interface.flags & flag as u32 != 0;
-    Interface {
-        up: is(libc::IFF_UP),
-        loopback: is(libc::IFF_LOOPBACK),
-        mac: interface.mac.as_slice().try_into().unwrap_or_default(),
-        index: interface.index,
-        name: interface.name,
-        mtu: interface.mtu,
-        txqlen: interface.txqlen,
-        passed: interface.passed,
+fn of_host(interface: host::view::Interface, net: &Net) -> Arc<Link> {
+    let device = match interface.hardware {
+        libc::ARPHRD_LOOPBACK => Device::loopback(&net.weak()),
+        _ => Device::shown(&net.weak()),
+    };
+    let up = interface.flags & flag::UP != 0;
+    device.set_up(up);
+    let [rx_bytes, rx_packets, tx_bytes, tx_packets, lost] = interface.passed;
+    let c = &device.counters;
+    let counters = [&c.rx_bytes, &c.rx_packets, &c.tx_bytes, &c.tx_packets, &c.tx_dropped];
+    for (counter, value) in counters.into_iter().zip([rx_bytes, rx_packets, tx_bytes, tx_packets, lost]) {
+        counter.store(value, Ordering::Relaxed);
     }
+    let mac = interface.mac.as_slice().try_into().unwrap_or_default();
+    let (index, mtu, txqlen) = (interface.index, interface.mtu as usize, interface.txqlen);
+    let flags = interface.flags & !(flag::UP | flag::RUNNING | flag::LOWER_UP);
+    Arc::new(Link { index, mtu, txqlen, up, flags, ..Link::new(interface.name, mac, device) })
 }
 
-impl Interface {
-    fn find(name: &[u8]) -> SysResult<Interface> {
-        all().into_iter().find(|interface| interface.name.as_bytes() == name).ok_or(Errno::NOENT)
-    }
+/// The interface with a name.
+fn find(reader: &Reader, name: &[u8]) -> SysResult<Arc<Link>> {
+    all(reader).into_iter().find(|link| link.name.as_bytes() == name).ok_or(Errno::NOENT)
+}
 
-    /// Its files and what they say.
-    fn files(&self) -> Vec<(&'static str, String)> {
-        let mac = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
-        let broadcast = if self.loopback { [0; 6] } else { stack::link::BROADCAST };
-        let flags = if self.loopback { 8 } else { 0x1002 } | u32::from(self.up);
-        let state = match (self.loopback, self.up) {
-            (true, true) => "unknown",
-            (false, true) => "up",
-            _ => "down",
-        };
-        let number = |value: u64| value.to_string();
-        vec![
-            ("addr_assign_type", number(0)),
-            ("addr_len", number(6)),
-            ("address", mac(self.mac)),
-            ("broadcast", mac(broadcast)),
-            ("carrier", number(u64::from(self.up))),
-            ("carrier_changes", number(0)),
-            ("dev_id", "0x0".into()),
-            ("dev_port", number(0)),
-            ("dormant", number(0)),
-            ("flags", format!("{flags:#x}")),
-            ("ifalias", String::new()),
-            ("ifindex", number(self.index.into())),
-            ("iflink", number(self.index.into())),
-            ("link_mode", number(0)),
-            ("mtu", number(self.mtu.into())),
-            ("netdev_group", number(0)),
-            ("operstate", state.into()),
-            ("tx_queue_len", number(self.txqlen.into())),
-            ("type", number(if self.loopback { 772 } else { 1 })),
-            ("uevent", format!("INTERFACE={}\nIFINDEX={}", self.name, self.index)),
-        ]
-    }
+/// Its files and what they say.
+fn files(link: &Link) -> Vec<(&'static str, String)> {
+    let mac = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let all = if link.is_loopback() { [0; 6] } else { BROADCAST };
+    // What others see of it is not a file's.
+    let flags = link.all_flags() & !(flag::RUNNING | flag::LOWER_UP);
+    let carrier = link.device.has_carrier();
+    let is_silent = matches!(link.device.kind, Kind::Loopback | Kind::Dummy);
+    let state = match () {
+        () if !link.up => "down",
+        () if is_silent => "unknown",
+        () if carrier => "up",
+        () => "lowerlayerdown",
+    };
+    let number = |value: u64| value.to_string();
+    let peer = link.device.peer().and_then(|peer| peer.place()).map_or(link.index, |(_, peer)| peer.index);
+    vec![
+        ("addr_assign_type", number(0)),
+        ("addr_len", number(6)),
+        ("address", mac(link.mac)),
+        ("broadcast", mac(all)),
+        ("carrier", number(u64::from(carrier))),
+        ("carrier_changes", number(0)),
+        ("dev_id", "0x0".into()),
+        ("dev_port", number(0)),
+        ("dormant", number(0)),
+        ("flags", format!("{flags:#x}")),
+        ("ifalias", link.alias.clone()),
+        ("ifindex", number(link.index.into())),
+        ("iflink", number(peer.into())),
+        ("link_mode", number(0)),
+        ("mtu", number(link.mtu as u64)),
+        ("netdev_group", number(link.group.into())),
+        ("operstate", state.into()),
+        ("tx_queue_len", number(link.txqlen.into())),
+        ("type", number(if link.is_loopback() { 772 } else { 1 })),
+        ("uevent", format!("INTERFACE={}\nIFINDEX={}", link.name, link.index)),
+    ]
+}
 
-    fn statistics(&self) -> Vec<(&'static str, String)> {
-        let [rx_bytes, rx, tx_bytes, tx, lost] = self.passed;
-        let rows = [
-            ("collisions", 0),
-            ("multicast", 0),
-            ("rx_bytes", rx_bytes),
-            ("rx_dropped", 0),
-            ("rx_errors", 0),
-            ("rx_packets", rx),
-            ("tx_bytes", tx_bytes),
-            ("tx_dropped", lost),
-            ("tx_errors", 0),
-            ("tx_packets", tx),
-        ];
-        rows.map(|(name, value)| (name, value.to_string())).into()
-    }
+fn statistics(link: &Link, net: &Net) -> Vec<(&'static str, String)> {
+    let passed = link.passed(net);
+    let rows = [
+        ("collisions", 0),
+        ("multicast", 0),
+        ("rx_bytes", passed.rx_bytes),
+        ("rx_dropped", passed.rx_dropped),
+        ("rx_errors", 0),
+        ("rx_packets", passed.rx_packets),
+        ("tx_bytes", passed.tx_bytes),
+        ("tx_dropped", passed.tx_dropped),
+        ("tx_errors", 0),
+        ("tx_packets", passed.tx_packets),
+    ];
+    rows.map(|(name, value)| (name, value.to_string())).into()
 }
 
 /// The directory of all interfaces; `links`: of links to their directories.
@@ -153,8 +126,8 @@ impl NetDir {
 }
 
 impl Directory for NetDir {
-    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
-        let interface = Interface::find(name)?;
+    fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
+        let interface = find(reader, name)?;
         let ino = self.child(interface.index);
         if self.links {
             let target = format!("../../devices/virtual/net/{}", interface.name).into_bytes();
@@ -164,19 +137,20 @@ impl Directory for NetDir {
         Ok(Node::new(self.dev, ino, 0o555, Body::Dir(Box::new(dir))))
     }
 
-    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
+    fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {
         let kind = if self.links { FileKind::Symlink } else { FileKind::Directory };
-        let listed = all().into_iter().map(|interface| Listed {
+        let listed = all(reader).into_iter().map(|interface| Listed {
             at: interface.index.into(),
-            name: interface.name.into_bytes(),
+            name: interface.name.clone().into_bytes(),
             kind,
             ino: self.child(interface.index),
         });
         Ok(listed.collect())
     }
 
-    fn is_current(&self, _: &Reader, name: &[u8], _: &Node) -> bool {
-        Interface::find(name).is_ok()
+    fn is_current(&self, reader: &Reader, name: &[u8], child: &Node) -> bool {
+        // Another reader may see another interface of the name.
+        find(reader, name).is_ok_and(|interface| self.child(interface.index) == crate::fs::inode::Inode::ino(child))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -197,14 +171,14 @@ const STATISTICS: u64 = 64;
 const SUBSYSTEM: u64 = 65;
 
 impl InterfaceDir {
-    fn rows(&self) -> SysResult<Vec<(&'static str, String)>> {
-        let interface = Interface::find(&self.name)?;
-        Ok(if self.statistics { interface.statistics() } else { interface.files() })
+    fn rows(&self, reader: &Reader) -> SysResult<Vec<(&'static str, String)>> {
+        let link = find(reader, &self.name)?;
+        Ok(if self.statistics { statistics(&link, &reader.task.net()) } else { files(&link) })
     }
 }
 
 impl Directory for InterfaceDir {
-    fn lookup(&self, _: &Reader, name: &[u8]) -> SysResult<Node> {
+    fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
         match name {
             b"statistics" if !self.statistics => {
                 let ino = self.ino + 1;
@@ -216,7 +190,7 @@ impl Directory for InterfaceDir {
                 Ok(Node::new(self.dev, self.ino + 2, 0o777, Body::Link(Box::new(target))))
             }
             _ => {
-                let rows = self.rows()?;
+                let rows = self.rows(reader)?;
                 let found = rows.into_iter().enumerate().find(|(_, (known, _))| known.as_bytes() == name);
                 let (at, (_, content)) = found.ok_or(Errno::NOENT)?;
                 Ok(text(self.dev, (self.ino << 7) + at as u64, content + "\n"))
@@ -224,10 +198,10 @@ impl Directory for InterfaceDir {
         }
     }
 
-    fn list(&self, _: &Reader) -> SysResult<Vec<Listed>> {
+    fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {
         let entry = |at, name: &str, kind, ino| Listed { at, name: name.into(), kind, ino };
         let mut all: Vec<_> = self
-            .rows()?
+            .rows(reader)?
             .iter()
             .enumerate()
             .map(|(at, (name, _))| entry(at as u64, name, FileKind::Regular, (self.ino << 7) + at as u64))

@@ -12,6 +12,7 @@ mod options;
 mod socket;
 pub mod view;
 
+use super::namespace::Net;
 use super::socket::Socket;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
@@ -27,14 +28,10 @@ pub fn start() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What is seen of the host's interfaces; `None` if the sandbox has a network of its own.
-pub fn get() -> Option<&'static View> {
-    VIEW.get()
-}
-
-/// Whether the sandbox has the host's network.
-pub fn is_on() -> bool {
-    get().is_some()
+/// What is seen of the host's interfaces in a network namespace: nothing, if it has a network of its own. Those that
+/// guests make have.
+pub fn of(net: &Net) -> Option<&'static View> {
+    VIEW.get().filter(|_| net.is_first())
 }
 
 /// A new socket of an internet family.
@@ -47,5 +44,5 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
         return Err(Errno::SOCKTNOSUPPORT);
     }
     let fd = platform::host::socket::socket(family, kind, protocol)?;
-    socket::wrap(fd, (family, kind, protocol))
+    socket::wrap(&t.net(), fd, (family, kind, protocol))
 }

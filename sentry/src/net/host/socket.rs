@@ -9,9 +9,9 @@ use crate::mm::Addr;
 use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, InetDiag, state};
 use crate::net::message::{Incoming, Outgoing};
+use crate::net::namespace::Net;
 use crate::net::options::{BUFFER_DEFAULT, Options, Value};
 use crate::net::socket::{Socket, SocketOps};
-use crate::net::sysctl;
 use crate::sync::Mutex;
 use platform::host::socket as host;
 use platform::host::socket::ADDRESS_MAX;
@@ -35,12 +35,17 @@ const TCP_INFO_LEN: usize = 32;
 const UNPRIVILEGED_PORT: i64 = 1024;
 
 /// Makes a guest's socket of the sentry's own, which never blocks.
-pub(super) fn wrap(fd: OwnedFd, what: (i32, i32, i32)) -> SysResult<Socket> {
+pub(super) fn wrap(net: &Arc<Net>, fd: OwnedFd, what: (i32, i32, i32)) -> SysResult<Socket> {
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
-    wrap_with(fd, what, options)
+    wrap_with(net, fd, what, options)
 }
 
-fn wrap_with(fd: OwnedFd, (family, kind, protocol): (i32, i32, i32), options: Arc<Options>) -> SysResult<Socket> {
+fn wrap_with(
+    net: &Arc<Net>,
+    fd: OwnedFd,
+    (family, kind, protocol): (i32, i32, i32),
+    options: Arc<Options>,
+) -> SysResult<Socket> {
     let watched = Arc::new(Watched::new(fd));
     // Each datagram that leaves makes room for others: of interest only to those who lacked it.
     let waits_for_room = kind == libc::SOCK_STREAM;
@@ -50,6 +55,7 @@ fn wrap_with(fd: OwnedFd, (family, kind, protocol): (i32, i32, i32), options: Ar
     let told = host::get_option(watched.fd.as_fd(), libc::SOL_SOCKET, libc::SO_PROTOCOL, &mut known);
     let protocol = told.map_or(protocol, |_| i32::from_ne_bytes(known));
     let ops = HostSocket {
+        net: net.clone(),
         kind,
         watched,
         options: options.clone(),
@@ -57,12 +63,13 @@ fn wrap_with(fd: OwnedFd, (family, kind, protocol): (i32, i32, i32), options: Ar
         is_shut: AtomicBool::new(false),
         returned: Mutex::default(),
     };
-    Ok(Socket::new((family, kind, protocol), options, ops))
+    Ok(Socket::new(net, (family, kind, protocol), options, ops))
 }
 
 /// A socket of the host in a guest's name.
 #[derive(Debug)]
 struct HostSocket {
+    net: Arc<Net>,
     kind: i32,
     watched: Arc<Watched>,
     /// What is not the host's to know: timeouts, and where peeks begin.
@@ -151,7 +158,7 @@ fn parse(address: &SockAddr) -> Option<SocketAddr> {
 
 impl SocketOps for HostSocket {
     fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()> {
-        let first = sysctl::number("net/ipv4/ip_unprivileged_port_start", UNPRIVILEGED_PORT);
+        let first = self.net.sysctl.number("net/ipv4/ip_unprivileged_port_start", UNPRIVILEGED_PORT);
         let port = parse(address).map_or(0, |address| address.port());
         let is_privileged = self.kind != libc::SOCK_RAW && port > 0 && i64::from(port) < first;
         if is_privileged && !t.creds().has(Cap::NetBindService) {
@@ -175,7 +182,7 @@ impl SocketOps for HostSocket {
     fn accept(&self, _: &Task) -> SysResult<Socket> {
         let fd = rustix::net::accept_with(self.fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         let family = self.number(libc::SOL_SOCKET, libc::SO_DOMAIN);
-        wrap_with(fd, (family, self.kind, 0), Arc::new(self.options.inherit()))
+        wrap_with(&self.net, fd, (family, self.kind, 0), Arc::new(self.options.inherit()))
     }
 
     fn is_listening(&self) -> bool {

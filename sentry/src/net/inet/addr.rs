@@ -5,7 +5,9 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::net::address::SockAddr;
-use crate::net::{devices, stack, sysctl};
+use crate::net::namespace::Net;
+use crate::net::stack::link::Link;
+use crate::net::stack::route::{Query, source};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Shortest `struct sockaddr_in6` (RFC 2133: without `sin6_scope_id`).
@@ -69,20 +71,18 @@ pub(super) fn any(family: i32) -> IpAddr {
 }
 
 /// Whether packets to it come back: they go through memory, not over an interface.
-pub(super) fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || devices::owner(ip).is_some() || stack::get().is_some_and(|stack| stack.is_own(ip))
+pub(super) fn is_local(net: &Net, ip: IpAddr) -> bool {
+    ip.is_loopback() || net.layout().is_own(ip)
 }
 
 /// Whether it means more than one host.
-pub(super) fn is_group(ip: IpAddr) -> bool {
-    ip.is_multicast() || is_broadcast(ip)
+pub(super) fn is_group(net: &Net, ip: IpAddr) -> bool {
+    ip.is_multicast() || is_broadcast(net, ip)
 }
 
 /// Whether it means all of a network.
-pub(super) fn is_broadcast(ip: IpAddr) -> bool {
-    ip == IpAddr::V4(Ipv4Addr::BROADCAST)
-        || is_loopback_broadcast(ip)
-        || stack::get().is_some_and(|stack| stack.is_broadcast(ip))
+pub(super) fn is_broadcast(net: &Net, ip: IpAddr) -> bool {
+    is_loopback_broadcast(ip) || net.layout().is_broadcast(ip)
 }
 
 /// Whether it means all of the loopback network.
@@ -99,25 +99,29 @@ pub(super) fn is_all_hosts(ip: IpAddr) -> bool {
 }
 
 /// The address that packets to a group come from if they go over an interface: as `asked`, or the interface's first.
-pub(super) fn address_of(interface: u32, asked: Option<Ipv4Addr>, to: IpAddr) -> SysResult<IpAddr> {
+pub(super) fn address_of(net: &Net, interface: u32, asked: Option<Ipv4Addr>, to: IpAddr) -> SysResult<IpAddr> {
     if let Some(ip) = asked.filter(|ip| !ip.is_unspecified()) {
         return Ok(ip.into());
     }
-    let of_device = devices::all().into_iter().find(|device| device.index == interface).map(|device| device.addresses);
-    let of_link = || stack::get()?.link(interface).map(|link| link.addresses.clone());
-    let all = of_device.or_else(of_link).ok_or(Errno::NODEV)?;
-    let fits = all.into_iter().map(|(ip, _)| ip).find(|ip| ip.is_ipv4() == to.is_ipv4());
-    fits.ok_or(Errno::ADDRNOTAVAIL)
+    let layout = net.layout();
+    let link = layout.link(interface).ok_or(Errno::NODEV)?;
+    source(&link.addresses, to).ok_or(Errno::ADDRNOTAVAIL)
 }
 
 /// Whether a socket may have it as its own address.
-pub(super) fn may_be_bound(ip: IpAddr) -> bool {
-    ip.is_unspecified() || (is_local(ip) && is_enabled(ip))
+pub(super) fn may_be_bound(net: &Net, ip: IpAddr) -> bool {
+    // As on Linux the loopback network of IPv4 is own even while its interface is off.
+    let is_there = || match ip {
+        IpAddr::V4(v4) if v4.is_loopback() => true,
+        _ if ip.is_loopback() => net.loopback_is_up(),
+        _ => net.layout().is_own(ip),
+    };
+    ip.is_unspecified() || (is_there() && is_enabled(net, ip))
 }
 
 /// Whether the family is there (`net.ipv6.conf.all.disable_ipv6`).
-fn is_enabled(ip: IpAddr) -> bool {
-    ip.is_ipv4() || sysctl::number("net/ipv6/conf/all/disable_ipv6", 0) == 0
+fn is_enabled(net: &Net, ip: IpAddr) -> bool {
+    ip.is_ipv4() || net.sysctl.number("net/ipv6/conf/all/disable_ipv6", 0) == 0
 }
 
 /// The address of the loopback interface.
@@ -126,34 +130,31 @@ fn loopback(ip: IpAddr) -> IpAddr {
 }
 
 /// The address that packets to `ip` come from: `ENETUNREACH` if none can go there.
-pub(super) fn source_for(ip: IpAddr) -> SysResult<IpAddr> {
-    match stack::get() {
-        _ if !is_enabled(ip) => Err(Errno::NETUNREACH),
-        _ if ip.is_loopback() && !devices::loopback_is_up() => Err(Errno::NETUNREACH),
-        _ if devices::owner(ip).is_some() && !ip.is_loopback() => Ok(ip),
-        _ if ip.is_loopback() => Ok(loopback(ip)),
-        Some(stack) if stack.is_own(ip) => Ok(ip),
-        Some(stack) => stack.route(ip).map(|hop| hop.source),
-        None => Err(Errno::NETUNREACH),
+pub(super) fn source_by(net: &Net, ip: IpAddr, query: &Query) -> SysResult<IpAddr> {
+    if !is_enabled(net, ip) {
+        return Err(Errno::NETUNREACH);
     }
+    if ip.is_loopback() {
+        return if net.loopback_is_up() { Ok(loopback(ip)) } else { Err(Errno::NETUNREACH) };
+    }
+    let layout = net.layout();
+    if layout.is_own(ip) { Ok(ip) } else { layout.hop(ip, query).map(|hop| hop.source) }
 }
 
-/// Where a connection to `to` goes: to this host if it says nowhere; `ENETUNREACH` if there is no way.
-pub(super) fn route(to: SocketAddr) -> SysResult<SocketAddr> {
+/// Where a connection to `to` goes: to this host if it says nowhere; an error if there is no way.
+pub(super) fn route(net: &Net, to: SocketAddr, query: &Query) -> SysResult<SocketAddr> {
     let ip = if to.ip().is_unspecified() { loopback(to.ip()) } else { to.ip() };
-    source_for(ip).map(|_| SocketAddr::new(ip, to.port()))
+    source_by(net, ip, query).map(|_| SocketAddr::new(ip, to.port()))
 }
 
 /// Index of the interface that packets to the own address `ip` come over.
-pub(super) fn interface_of(ip: IpAddr) -> u32 {
-    /// Index of the loopback interface.
-    const LOOPBACK: u32 = 1;
-    if let Some(index) = devices::owner(ip) {
-        return index;
+pub(super) fn interface_of(net: &Net, ip: IpAddr) -> u32 {
+    if ip.is_loopback() {
+        return Link::LOOPBACK;
     }
-    let Some(stack) = stack::get().filter(|_| !ip.is_loopback()) else { return LOOPBACK };
-    let first = || stack.links().first().filter(|_| is_group(ip));
-    stack.link_of(ip).or_else(first).map_or(LOOPBACK, |link| link.index)
+    let layout = net.layout();
+    let first = || layout.links().get(1).filter(|_| is_group(net, ip)).map(|link| link.index);
+    layout.owner(ip).or_else(first).unwrap_or(Link::LOOPBACK)
 }
 
 #[cfg(test)]
@@ -179,6 +180,7 @@ mod tests {
 
     #[test]
     fn only_this_host_is_reachable() {
+        let route = |to| route(Net::first(), to, &Query::default());
         assert_eq!(route("0.0.0.0:1".parse().unwrap()), Ok("127.0.0.1:1".parse().unwrap()));
         assert_eq!(route("127.9.9.9:1".parse().unwrap()), Ok("127.9.9.9:1".parse().unwrap()));
         assert_eq!(route("[::]:1".parse().unwrap()), Ok("[::1]:1".parse().unwrap()));

@@ -16,14 +16,22 @@ pub(super) mod tcp;
 pub(super) mod udp;
 
 use super::host;
+use super::namespace::Net;
 use super::socket::Socket;
 use super::stack::icmp::Quoted;
 use super::stack::packet;
-use super::sysctl;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use std::sync::Arc;
 use tcp::Flow;
+
+/// Who has which port and gets which packets, in a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    tcp: tcp::Table,
+    udp: udp::Table,
+    raw: raw::Table,
+}
 
 /// `IPPROTO_MAX`.
 const PROTOCOL_MAX: i32 = 263;
@@ -36,13 +44,13 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
     if !(0..PROTOCOL_MAX).contains(&protocol) {
         return Err(Errno::INVAL);
     }
-    if host::is_on() {
+    if host::of(&t.net()).is_some() {
         return host::create(t, family, kind, protocol);
     }
     let creds = t.creds();
     match (kind, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(tcp::create(family, creds.uid)),
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(udp::create(family, creds.uid)),
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(tcp::create(&t.net(), family, creds.uid)),
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(udp::create(&t.net(), family, creds.uid)),
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => raw::create(t, family, kind, protocol),
         (libc::SOCK_RAW, _) => raw::create(t, family, kind, protocol),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::PROTONOSUPPORT),
@@ -51,8 +59,8 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
 }
 
 /// `EACCES` if `t` may not bind to `port`.
-fn may_bind(t: &Task, port: u16) -> SysResult<()> {
-    let first = sysctl::number("net/ipv4/ip_unprivileged_port_start", UNPRIVILEGED_PORT);
+fn may_bind(net: &Net, t: &Task, port: u16) -> SysResult<()> {
+    let first = net.sysctl.number("net/ipv4/ip_unprivileged_port_start", UNPRIVILEGED_PORT);
     let privileged = port > 0 && i64::from(port) < first;
     if privileged && !t.creds().has(Cap::NetBindService) { Err(Errno::ACCES) } else { Ok(()) }
 }
@@ -82,17 +90,17 @@ impl Batch {
 }
 
 /// A packet that a socket sent did not arrive. `hard`: nor will the next one.
-pub(super) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
+pub(super) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
     match quoted.protocol {
-        packet::TCP => tcp::failed(quoted, errno, hard),
-        packet::UDP => udp::failed(quoted, errno, hard),
+        packet::TCP => tcp::failed(net, quoted, errno, hard),
+        packet::UDP => udp::failed(net, quoted, errno, hard),
         _ => {}
     }
 }
 
 /// A packet that a socket sent was longer than a link on its way carries.
-pub(super) fn too_big(quoted: &Quoted<'_>, mtu: usize) {
+pub(super) fn too_big(net: &Net, quoted: &Quoted<'_>, mtu: usize) {
     if quoted.protocol == packet::TCP {
-        tcp::too_big(quoted, mtu);
+        tcp::too_big(net, quoted, mtu);
     }
 }

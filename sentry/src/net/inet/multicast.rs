@@ -2,8 +2,9 @@
 
 use super::options::shown;
 use crate::errno::{Errno, SysResult};
+use crate::net::namespace::Net;
 use crate::net::options::Value;
-use crate::net::{devices, stack, sysctl};
+use crate::net::stack::link::Link;
 use crate::sync::Mutex;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -87,12 +88,12 @@ impl Groups {
     }
 
     /// `setsockopt(2)`.
-    pub(super) fn set(&self, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+    pub(super) fn set(&self, net: &Net, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         match (level, name) {
-            (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => self.set_out(value),
+            (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => self.set_out(net, value),
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => {
                 let index = value.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::INVAL)?;
-                if index != 0 && !exists(index) {
+                if index != 0 && !exists(net, index) {
                     return Err(Errno::NODEV);
                 }
                 self.0.lock().out = (index, None);
@@ -107,13 +108,13 @@ impl Groups {
                 let index = word(value, 0)?;
                 let group = socket_address(level, value, 8)?;
                 let source = if has_source { Some(socket_address(level, value, 136)?) } else { None };
-                self.act(*act, group, Interface::Index(index), source)
+                self.act(net, *act, group, Interface::Index(index), source)
             }
             (libc::IPPROTO_IPV6, 20 | 21) => {
                 let octets = value.first_chunk::<16>().ok_or(Errno::INVAL)?;
                 let index = word(value, 16)?;
                 let act = if name == 20 { Act::Join } else { Act::Leave };
-                self.act(act, Ipv6Addr::from(*octets).into(), Interface::Index(index), None)
+                self.act(net, act, Ipv6Addr::from(*octets).into(), Interface::Index(index), None)
             }
             (libc::IPPROTO_IP, 35 | 36) => {
                 let act = if name == libc::IP_ADD_MEMBERSHIP { Act::Join } else { Act::Leave };
@@ -123,7 +124,7 @@ impl Groups {
                     Ok(index) if index != 0 => Interface::Index(index),
                     _ => Interface::Address(v4(value, 4)?),
                 };
-                self.act(act, group.into(), interface, None)
+                self.act(net, act, group.into(), interface, None)
             }
             (libc::IPPROTO_IP, 37..=40) => {
                 let (group, own, source) = (v4(value, 0)?, v4(value, 4)?, v4(value, 8)?);
@@ -133,39 +134,39 @@ impl Groups {
                     39 => Act::JoinSource,
                     _ => Act::LeaveSource,
                 };
-                self.act(act, group.into(), Interface::Address(own), Some(source.into()))
+                self.act(net, act, group.into(), Interface::Address(own), Some(source.into()))
             }
             _ => Err(Errno::NOPROTOOPT),
         }
     }
 
     /// `IP_MULTICAST_IF`: an address, `ip_mreq` or `ip_mreqn`.
-    fn set_out(&self, value: &[u8]) -> SysResult<()> {
+    fn set_out(&self, net: &Net, value: &[u8]) -> SysResult<()> {
         let (index, address) = match value.len() {
             12.. => (word(value, 8)?, v4(value, 4)?),
             8.. => (0, v4(value, 4)?),
             _ => (0, v4(value, 0)?),
         };
         let out = if index != 0 {
-            if !exists(index) {
+            if !exists(net, index) {
                 return Err(Errno::ADDRNOTAVAIL);
             }
             (index, Some(address))
         } else if address.is_unspecified() {
             (0, None)
         } else {
-            (owner(address.into()).ok_or(Errno::ADDRNOTAVAIL)?, Some(address))
+            (owner(net, address.into()).ok_or(Errno::ADDRNOTAVAIL)?, Some(address))
         };
         self.0.lock().out = out;
         Ok(())
     }
 
-    fn act(&self, act: Act, group: IpAddr, interface: Interface, source: Option<IpAddr>) -> SysResult<()> {
+    fn act(&self, net: &Net, act: Act, group: IpAddr, interface: Interface, source: Option<IpAddr>) -> SysResult<()> {
         if !group.is_multicast() {
             return Err(Errno::INVAL);
         }
         let mut state = self.0.lock();
-        let found = interface.find(group);
+        let found = interface.find(net, group);
         let asked = found.ok_or(Errno::NODEV);
         let at = state
             .members
@@ -173,8 +174,10 @@ impl Groups {
             .position(|member| member.group == group && found.is_none_or(|index| member.interface == index));
         match (act, at, source) {
             (Act::Join, Some(_), _) => Err(Errno::ADDRINUSE),
-            (Act::Join, None, _) => state.join(group, asked?, Sources::Except(BTreeSet::new())),
-            (Act::JoinSource, None, Some(source)) => state.join(group, asked?, Sources::Only(BTreeSet::from([source]))),
+            (Act::Join, None, _) => state.join(net, group, asked?, Sources::Except(BTreeSet::new())),
+            (Act::JoinSource, None, Some(source)) => {
+                state.join(net, group, asked?, Sources::Only(BTreeSet::from([source])))
+            }
             (Act::Leave, Some(at), _) => {
                 state.members.remove(at);
                 Ok(())
@@ -186,7 +189,7 @@ impl Groups {
             (Act::Block | Act::Unblock | Act::LeaveSource, None, _) => Err(Errno::INVAL),
             (act, Some(at), Some(source)) => {
                 let Some(member) = state.members.get_mut(at) else { return Err(Errno::ADDRNOTAVAIL) };
-                member.change(act, source)?;
+                member.change(net, act, source)?;
                 let left = matches!(&member.sources, Sources::Only(sources) if sources.is_empty());
                 if left {
                     state.members.remove(at);
@@ -216,8 +219,8 @@ impl Groups {
 }
 
 impl State {
-    fn join(&mut self, group: IpAddr, interface: u32, sources: Sources) -> SysResult<()> {
-        let most = sysctl::number("net/ipv4/igmp_max_memberships", MEMBERSHIPS_MAX);
+    fn join(&mut self, net: &Net, group: IpAddr, interface: u32, sources: Sources) -> SysResult<()> {
+        let most = net.sysctl.number("net/ipv4/igmp_max_memberships", MEMBERSHIPS_MAX);
         // IPv6 has no such limit, but memory has.
         let most = if group.is_ipv4() { most.clamp(0, 4096) } else { 4096 };
         if self.members.len() as i64 >= most {
@@ -229,8 +232,8 @@ impl State {
 }
 
 impl Membership {
-    fn change(&mut self, act: Act, source: IpAddr) -> SysResult<()> {
-        let most = sysctl::number("net/ipv4/igmp_max_msf", SOURCES_MAX).clamp(0, 4096);
+    fn change(&mut self, net: &Net, act: Act, source: IpAddr) -> SysResult<()> {
+        let most = net.sysctl.number("net/ipv4/igmp_max_msf", SOURCES_MAX).clamp(0, 4096);
         let (sources, adds) = match (&mut self.sources, act) {
             (Sources::Except(sources), Act::Block) => (sources, true),
             (Sources::Except(sources), Act::Unblock) => (sources, false),
@@ -255,31 +258,26 @@ enum Interface {
 }
 
 impl Interface {
-    fn find(self, group: IpAddr) -> Option<u32> {
+    fn find(self, net: &Net, group: IpAddr) -> Option<u32> {
         match self {
-            Interface::Index(0) => by_route(group),
-            Interface::Index(index) => Some(index).filter(|index| exists(*index)),
-            Interface::Address(ip) if ip.is_unspecified() => by_route(group),
-            Interface::Address(ip) => owner(ip.into()),
+            Interface::Index(0) => by_route(net, group),
+            Interface::Index(index) => Some(index).filter(|index| exists(net, *index)),
+            Interface::Address(ip) if ip.is_unspecified() => by_route(net, group),
+            Interface::Address(ip) => owner(net, ip.into()),
         }
     }
 }
 
-fn by_route(group: IpAddr) -> Option<u32> {
-    stack::get()?.route(group).ok().map(|hop| hop.interface)
+fn by_route(net: &Net, group: IpAddr) -> Option<u32> {
+    net.route(group).ok().map(|hop| hop.interface)
 }
 
-fn exists(index: u32) -> bool {
-    index == devices::LOOPBACK
-        || devices::all().iter().any(|device| device.index == index)
-        || stack::get().is_some_and(|stack| stack.link(index).is_some())
+fn exists(net: &Net, index: u32) -> bool {
+    net.layout().link(index).is_some()
 }
 
-fn owner(ip: IpAddr) -> Option<u32> {
-    if ip.is_loopback() {
-        return Some(devices::LOOPBACK);
-    }
-    devices::owner(ip).or_else(|| stack::get()?.link_of(ip).map(|link| link.index))
+fn owner(net: &Net, ip: IpAddr) -> Option<u32> {
+    if ip.is_loopback() { Some(Link::LOOPBACK) } else { net.layout().owner(ip) }
 }
 
 fn word(value: &[u8], at: usize) -> SysResult<u32> {
@@ -317,20 +315,23 @@ mod tests {
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let mreq = [[239, 1, 2, 3], [127, 0, 0, 1]].concat();
         assert_eq!(groups.wants(group, a), None);
-        assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Ok(()));
-        assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Err(Errno::ADDRINUSE));
+        assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Ok(()));
+        assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Err(Errno::ADDRINUSE));
         assert_eq!(groups.wants(group, a), Some(true));
         let source = [[239, 1, 2, 3], [127, 0, 0, 1], [127, 0, 0, 2]].concat();
-        assert_eq!(groups.set(libc::IPPROTO_IP, 38, &source), Ok(()));
+        assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, 38, &source), Ok(()));
         assert_eq!((groups.wants(group, a), groups.wants(group, b)), (Some(true), Some(false)));
-        assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Ok(()));
-        assert_eq!(groups.set(libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Err(Errno::ADDRNOTAVAIL));
+        assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Ok(()));
+        assert_eq!(
+            groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq),
+            Err(Errno::ADDRNOTAVAIL)
+        );
     }
 
     #[test]
     fn values_of_all_kinds_are_survived() {
         let groups = Groups::default();
-        let mut state = u64::from(stack::random()) | 1;
+        let mut state = u64::from(crate::net::stack::random()) | 1;
         let mut next = || {
             state ^= state << 13;
             state ^= state >> 7;
@@ -340,9 +341,9 @@ mod tests {
         for _ in 0..100_000 {
             let level = if next() % 2 == 0 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
             let bytes: Vec<u8> = (0..next() % 300).map(|_| if next() % 2 == 0 { 0xef } else { next() as u8 }).collect();
-            let _ = groups.set(level, (next() % 60) as i32, &bytes);
+            let _ = groups.set(Net::first(), level, (next() % 60) as i32, &bytes);
             let _ = groups.get(level, (next() % 60) as i32, bytes.len());
-            let ints = super::super::options::IntOptions::default();
+            let ints = super::super::options::IntOptions::new(Net::first());
             let _ = ints.set(level, (next() % 90) as i32, &bytes);
         }
     }

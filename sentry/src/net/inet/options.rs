@@ -2,10 +2,11 @@
 //! back, with Linux's defaults.
 
 use crate::errno::{Errno, SysResult};
+use crate::net::namespace::Net;
 use crate::net::options::Value;
-use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 /// Which values an option takes.
@@ -166,15 +167,22 @@ const TUNED: &[(i32, i32, &str)] = &[
 ];
 
 /// The values of one socket; only what differs from the defaults is stored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IntOptions {
+    /// The namespace of the socket, whose parameters are the defaults.
+    pub(super) net: Arc<Net>,
     set: Mutex<BTreeMap<(i32, i32), i32>>,
 }
 
 impl IntOptions {
+    /// The defaults of a namespace.
+    pub(super) fn new(net: &Arc<Net>) -> IntOptions {
+        IntOptions { net: net.clone(), set: Mutex::default() }
+    }
+
     /// A copy, for an accepted socket.
     pub(super) fn inherit(&self) -> IntOptions {
-        IntOptions { set: Mutex::new(self.set.lock().clone()) }
+        IntOptions { net: self.net.clone(), set: Mutex::new(self.set.lock().clone()) }
     }
 
     /// The value of an option of the table; 0 if there is none.
@@ -182,7 +190,7 @@ impl IntOptions {
         if let Some(value) = self.set.lock().get(&(level, name)) {
             return *value;
         }
-        find(level, name).map_or(0, default_of)
+        find(level, name).map_or(0, |option| default_of(&self.net, option))
     }
 
     /// Whether a switch is on.
@@ -209,7 +217,7 @@ impl IntOptions {
         if value.len() < option.least {
             return Err(Errno::INVAL);
         }
-        let int = option.checked(number(level, value))?;
+        let int = option.checked(&self.net, number(level, value))?;
         self.set.lock().insert((level, name), int);
         Ok(())
     }
@@ -264,25 +272,25 @@ pub(super) fn shown(level: i32, value: i32, room: usize) -> Value {
     value.as_bytes().into()
 }
 
-fn default_of(option: &IntOption) -> i32 {
+fn default_of(net: &Net, option: &IntOption) -> i32 {
     let tuned = TUNED.iter().find(|(level, name, _)| (*level, *name) == (option.level, option.name));
-    tuned.map_or(option.default, |(_, _, path)| sysctl::number(path, option.default.into()) as i32)
+    tuned.map_or(option.default, |(_, _, path)| net.sysctl.number(path, option.default.into()) as i32)
 }
 
 impl IntOption {
     /// What is kept of a value.
-    fn checked(&self, int: i32) -> SysResult<i32> {
+    fn checked(&self, net: &Net, int: i32) -> SysResult<i32> {
         match self.form {
             Switch => Ok(i32::from(int != 0)),
             Plain => Ok(int),
             Byte => Ok(int & 0xff),
             Range(first, last) if (first..=last).contains(&int) => Ok(int),
-            OrDefault(..) if int == -1 => Ok(default_of(self)),
+            OrDefault(..) if int == -1 => Ok(default_of(net, self)),
             OrDefault(first, last) if (first..=last).contains(&int) => Ok(int),
             Range(..) | OrDefault(..) => Err(Errno::INVAL),
             Retries => Ok(rounded_to_retries(int)),
             Linger if int < 0 => Ok(-1),
-            Linger if int == 0 => Ok(default_of(self)),
+            Linger if int == 0 => Ok(default_of(net, self)),
             Linger => Ok(int.min(LINGER_MAX)),
             Forgotten if (0..=1).contains(&int) => Ok(0),
             Forgotten | Refused => Err(Errno::INVAL),
@@ -318,7 +326,7 @@ mod tests {
 
     #[test]
     fn values_are_checked_and_kept() {
-        let options = IntOptions::default();
+        let options = IntOptions::new(Net::first());
         assert_eq!(options.set(TCP, libc::TCP_NODELAY, &5i32.to_ne_bytes()), Ok(()));
         assert_eq!(options.value(TCP, libc::TCP_NODELAY), 1);
         assert_eq!(options.set(TCP, libc::TCP_KEEPIDLE, &0i32.to_ne_bytes()), Err(Errno::INVAL));

@@ -1,7 +1,8 @@
 //! Who has which port.
 
 use crate::errno::{Errno, SysResult};
-use crate::net::{stack::random, sysctl};
+use crate::net::stack::random;
+use crate::net::sysctl::Sysctls;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -12,8 +13,8 @@ use std::sync::{Arc, Weak};
 const EPHEMERAL: [i64; 2] = [32768, 60999];
 
 /// The ports to choose from.
-fn ephemeral() -> RangeInclusive<u16> {
-    let [first, last] = sysctl::numbers("net/ipv4/ip_local_port_range", EPHEMERAL).map(|port| port as u16);
+fn ephemeral(sysctl: &Sysctls) -> RangeInclusive<u16> {
+    let [first, last] = sysctl.numbers("net/ipv4/ip_local_port_range", EPHEMERAL).map(|port| port as u16);
     first..=last
 }
 
@@ -94,8 +95,8 @@ impl<T> Default for Ports<T> {
 
 impl<T: Holder> Ports<T> {
     /// Gives `port` to `holder`, or a free one if it is 0; returns which.
-    pub(super) fn bind(&mut self, port: u16, claim: Claim, holder: &Arc<T>) -> SysResult<u16> {
-        let port = if port == 0 { self.free_port(&claim)? } else { port };
+    pub(super) fn bind(&mut self, sysctl: &Sysctls, port: u16, claim: Claim, holder: &Arc<T>) -> SysResult<u16> {
+        let port = if port == 0 { self.free_port(sysctl, &claim)? } else { port };
         if self.is_taken(port, &claim) {
             return Err(Errno::ADDRINUSE);
         }
@@ -122,11 +123,11 @@ impl<T: Holder> Ports<T> {
         })
     }
 
-    fn free_port(&self, claim: &Claim) -> SysResult<u16> {
+    fn free_port(&self, sysctl: &Sysctls, claim: &Claim) -> SysResult<u16> {
         // Who could guess the next one could speak in another's name.
-        let range = ephemeral();
+        let range = ephemeral(sysctl);
         let first = *range.start() + (random() % range.len().max(1) as u32) as u16;
-        let reserved = sysctl::text("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+        let reserved = sysctl.text("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
         for port in (first..=*range.end()).chain(*range.start()..first) {
             if is_reserved(&reserved, port) {
                 continue;
@@ -211,8 +212,8 @@ mod tests {
     fn both(a: Claim, b: Claim, listens: bool) -> SysResult<u16> {
         let (first, second) = (Arc::new(Socket(listens)), Arc::new(Socket(false)));
         let mut ports = Ports::default();
-        ports.bind(80, a, &first).unwrap();
-        ports.bind(80, b, &second)
+        ports.bind(&Sysctls::new(false), 80, a, &first).unwrap();
+        ports.bind(&Sysctls::new(false), 80, b, &second)
     }
 
     #[test]
@@ -247,17 +248,18 @@ mod tests {
     fn ephemeral_ports_are_free_and_come_back() {
         let mut ports = Ports::default();
         let sockets: Vec<_> = (0..28232).map(|_| Arc::new(Socket(false))).collect();
+        let sysctl = Sysctls::new(false);
         let mut seen = std::collections::HashSet::new();
         for socket in &sockets {
-            let port = ports.bind(0, claim("127.0.0.1"), socket).unwrap();
-            assert!(ephemeral().contains(&port) && seen.insert(port));
+            let port = ports.bind(&sysctl, 0, claim("127.0.0.1"), socket).unwrap();
+            assert!(ephemeral(&sysctl).contains(&port) && seen.insert(port));
         }
-        assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Err(Errno::ADDRINUSE));
+        assert_eq!(ports.bind(&sysctl, 0, claim("127.0.0.1"), &sockets[0]), Err(Errno::ADDRINUSE));
         ports.release(40000, &sockets[0]);
         let holder = ports.find("127.0.0.1:40000".parse().unwrap(), "127.0.0.1:1".parse().unwrap(), |_| Some(0));
         if let Some(holder) = holder {
             ports.release(40000, &holder);
-            assert_eq!(ports.bind(0, claim("127.0.0.1"), &sockets[0]), Ok(40000));
+            assert_eq!(ports.bind(&sysctl, 0, claim("127.0.0.1"), &sockets[0]), Ok(40000));
         }
     }
 }

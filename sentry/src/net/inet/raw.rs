@@ -9,20 +9,20 @@ use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::filter::View;
 use crate::net::message::{Control, Incoming, Outgoing};
+use crate::net::namespace::Net;
 use crate::net::options::{BUFFER_DEFAULT, Options, Value};
 use crate::net::packet;
 use crate::net::socket::{Socket, SocketOps};
 use crate::net::stack::packet::{
     HEADROOM, Head, ICMP, ICMPV6, IPV4_LEN, PACKET_MAX, Packet, UDP, fold, put_checksum, sum, u16_at,
 };
-use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, link::Offload};
-use crate::net::sysctl;
+use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, link::Offload, route::Query};
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use zerocopy::IntoBytes;
 
 /// Longest message.
@@ -40,10 +40,13 @@ const CHECKSUM: i32 = 7;
 /// `IP_HDRINCL`.
 const HDRINCL: i32 = 3;
 
-/// All sockets of the family: few, as each needs a privilege or a group.
-static SOCKETS: LazyLock<Mutex<Vec<Weak<Ping>>>> = LazyLock::new(Mutex::default);
-/// How many there are: mostly none, and nobody makes packets for them.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// All sockets of a namespace: few, as each needs a privilege or a group.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    sockets: Mutex<Vec<Weak<Ping>>>,
+    /// How many there are: mostly none, and nobody makes packets for them.
+    count: AtomicUsize,
+}
 
 /// A new socket: `EACCES` if the task's group may not ping.
 pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResult<Socket> {
@@ -55,7 +58,8 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
     if raw && !t.creds().has(Cap::NetRaw) {
         return Err(Errno::PERM);
     }
-    if !raw && !may_ping(t) {
+    let net = t.net();
+    if !raw && !may_ping(&net, t) {
         return Err(Errno::ACCES);
     }
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
@@ -65,22 +69,22 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
         // Beyond a byte there is no protocol: nothing comes, and headers are the guest's.
         protocol: u8::try_from(protocol).unwrap_or(libc::IPPROTO_RAW as u8),
         options: options.clone(),
-        ints: IntOptions::default(),
+        ints: IntOptions::new(&net),
         queue: WaitQueue::new(),
         state: Mutex::default(),
     });
     end.state.lock().has_header = protocol == libc::IPPROTO_RAW;
-    let mut sockets = SOCKETS.lock();
+    let mut sockets = net.inet.raw.sockets.lock();
     sockets.retain(|socket| socket.strong_count() > 0);
     sockets.push(Arc::downgrade(&end));
-    COUNT.fetch_add(1, Ordering::Relaxed);
+    net.inet.raw.count.fetch_add(1, Ordering::Relaxed);
     drop(sockets);
-    Ok(Socket::new((family, kind, protocol), options, PingSocket(end)))
+    Ok(Socket::new(&net, (family, kind, protocol), options, PingSocket(end)))
 }
 
 /// `net.ipv4.ping_group_range`, in which nobody is by default.
-fn may_ping(t: &Task) -> bool {
-    let range = sysctl::text("net/ipv4/ping_group_range").unwrap_or_else(|| "1 0".into());
+fn may_ping(net: &Net, t: &Task) -> bool {
+    let range = net.sysctl.text("net/ipv4/ping_group_range").unwrap_or_else(|| "1 0".into());
     let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u32>().ok());
     let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return false };
     let creds = t.creds();
@@ -123,30 +127,30 @@ struct Ping {
 
 impl Drop for Ping {
     fn drop(&mut self) {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
+        self.ints.net.inet.raw.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A datagram goes from this host to itself: raw sockets see it as a packet.
-pub(super) fn show_datagram(from: SocketAddr, to: SocketAddr, (hops, class): (u8, u8), data: &[u8]) {
-    if COUNT.load(Ordering::Relaxed) == 0 && !packet::is_watched() {
+pub(super) fn show_datagram(net: &Net, from: SocketAddr, to: SocketAddr, (hops, class): (u8, u8), data: &[u8]) {
+    if net.inet.raw.count.load(Ordering::Relaxed) == 0 && !net.taps.are_there() {
         return;
     }
     let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class };
     let datagram = super::udp::datagram(&head, from.port(), to.port(), data);
     let frame = head.frame(&datagram, None);
-    packet::looped(frame.get(HEADROOM..).unwrap_or_default());
+    packet::looped(net, frame.get(HEADROOM..).unwrap_or_default());
     if let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) {
-        input(&packet);
+        input(net, &packet);
     }
 }
 
 /// A packet came: all sockets that want it get it.
-pub(in crate::net) fn input(packet: &Packet<'_>) {
-    if COUNT.load(Ordering::Relaxed) == 0 {
+pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>) {
+    if net.inet.raw.count.load(Ordering::Relaxed) == 0 {
         return;
     }
-    let sockets: Vec<_> = SOCKETS.lock().iter().filter_map(Weak::upgrade).collect();
+    let sockets: Vec<_> = net.inet.raw.sockets.lock().iter().filter_map(Weak::upgrade).collect();
     sockets.iter().for_each(|socket| socket.deliver(packet));
 }
 
@@ -196,17 +200,18 @@ impl Ping {
             let state = self.state.lock();
             (state.local, state.has_header, state.checksum)
         };
+        let (net, query) = (&self.ints.net, self.options.query(&self.ints.net));
         let v4 = self.family == libc::AF_INET;
         let longest = if has_header { PACKET_MAX } else { MESSAGE_MAX };
         if data.len() > longest {
             return Err(Errno::MSGSIZE);
         }
-        if addr::is_broadcast(to) && !self.options.is_on(libc::SO_BROADCAST) {
+        if addr::is_broadcast(net, to) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
-        let source = own.map_or_else(|| addr::source_for(to), Ok)?;
+        let source = own.map_or_else(|| addr::source_by(net, to, &query), Ok)?;
         if has_header && v4 {
-            return send_whole(data, source, to);
+            return send_whole(net, data, source, to, &query);
         }
         let mut message = data.to_vec();
         if !self.raw {
@@ -225,11 +230,11 @@ impl Ping {
             message.get_mut(at..at + 2).ok_or(Errno::INVAL)?.fill(0);
             put_checksum(&head, &mut message, at);
         }
-        if addr::is_local(to) {
-            loop_back(&head.frame(&message, None));
+        if addr::is_local(net, to) {
+            loop_back(net, &head.frame(&message, None));
             return Ok(());
         }
-        stack::get().ok_or(Errno::NETUNREACH)?.send(&head, &message)
+        net.send_by(&head, &message, &query)
     }
 
     /// Ping sockets send echo requests with their own id, and nothing else.
@@ -243,6 +248,10 @@ impl Ping {
         Ok(())
     }
 
+    fn route(&self, to: SocketAddr) -> SysResult<SocketAddr> {
+        addr::route(&self.ints.net, to, &self.options.query(&self.ints.net))
+    }
+
     fn take_id(&self) -> u16 {
         let mut state = self.state.lock();
         while state.id == 0 {
@@ -253,7 +262,7 @@ impl Ping {
 }
 
 /// Sends a packet of which the guest has made the header too; it is completed as Linux does.
-fn send_whole(data: &[u8], source: IpAddr, to: IpAddr) -> SysResult<()> {
+fn send_whole(net: &Net, data: &[u8], source: IpAddr, to: IpAddr, query: &Query) -> SysResult<()> {
     let mut packet = data.to_vec();
     let head = packet.first_chunk::<IPV4_LEN>().ok_or(Errno::INVAL)?;
     let len = usize::from(head[0] & 0xf) * 4;
@@ -276,32 +285,32 @@ fn send_whole(data: &[u8], source: IpAddr, to: IpAddr) -> SysResult<()> {
     let checksum = (!fold(sum(head, 0))).to_be_bytes();
     head.get_mut(10..12).ok_or(Errno::INVAL)?.copy_from_slice(&checksum);
     let frame = [[0; HEADROOM].as_slice(), &packet].concat();
-    if addr::is_local(to) {
-        loop_back(&frame);
+    if addr::is_local(net, to) {
+        loop_back(net, &frame);
         return Ok(());
     }
-    let stack = stack::get().ok_or(Errno::NETUNREACH)?;
-    let hop = stack.route(to)?;
-    if stack.link(hop.interface).is_some_and(|link| packet.len() > link.mtu) {
+    let layout = net.layout();
+    let hop = layout.hop(to, query)?;
+    if layout.link(hop.interface).is_some_and(|link| packet.len() > link.mtu) {
         return Err(Errno::MSGSIZE);
     }
-    stack.transmit(&hop, Frame { frame, offload: Offload::None });
+    net.transmit(&hop, Frame { frame, offload: Offload::None });
     Ok(())
 }
 
 /// A packet from this host to itself, with room for a link's headers before it.
-fn loop_back(frame: &[u8]) {
-    packet::looped(frame.get(HEADROOM..).unwrap_or_default());
+fn loop_back(net: &Net, frame: &[u8]) {
+    packet::looped(net, frame.get(HEADROOM..).unwrap_or_default());
     let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) else { return };
-    input(&packet);
+    input(net, &packet);
     if packet.protocol == UDP && packet.has_valid_checksum() {
-        super::udp::input(&packet, None);
+        super::udp::input(net, &packet, None);
     }
     if let Some((head, answer)) = echo_answer(&packet).filter(|_| packet.has_valid_checksum()) {
         let frame = head.frame(&answer, None);
-        packet::looped(frame.get(HEADROOM..).unwrap_or_default());
+        packet::looped(net, frame.get(HEADROOM..).unwrap_or_default());
         if let Some(packet) = frame.get(HEADROOM..).and_then(Packet::parse) {
-            input(&packet);
+            input(net, &packet);
         }
     }
 }
@@ -337,7 +346,7 @@ impl PingSocket {
 impl SocketOps for PingSocket {
     fn bind(&self, _: &Task, address: &SockAddr) -> SysResult<()> {
         let address = addr::parse(self.0.family, address)?;
-        if !addr::may_be_bound(address.ip()) {
+        if !addr::may_be_bound(&self.0.ints.net, address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
         let mut state = self.0.state.lock();
@@ -351,7 +360,7 @@ impl SocketOps for PingSocket {
     fn connect(&self, _: &Task, address: &SockAddr, _: bool) -> SysResult<()> {
         let to = match address.family()? {
             libc::AF_UNSPEC => None,
-            _ => Some(addr::route(addr::parse(self.0.family, address)?)?.ip()),
+            _ => Some(self.0.route(addr::parse(self.0.family, address)?)?.ip()),
         };
         self.0.state.lock().remote = to;
         Ok(())
@@ -360,7 +369,7 @@ impl SocketOps for PingSocket {
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
         let remote = self.0.state.lock().remote;
         let to = match message.to {
-            Some(to) => addr::route(addr::parse(self.0.family, to)?)?.ip(),
+            Some(to) => self.0.route(addr::parse(self.0.family, to)?)?.ip(),
             None => remote.ok_or(Errno::DESTADDRREQ)?,
         };
         self.0.options.take_error()?;

@@ -3,6 +3,7 @@
 use super::message::{Reply, Request};
 use crate::errno::{Errno, SysResult};
 use crate::net::diag::{Diag, InetDiag, UnixDiag, state};
+use crate::net::namespace::Net;
 use crate::net::registry;
 use crate::net::socket::Socket;
 use std::net::{IpAddr, SocketAddr};
@@ -83,7 +84,7 @@ struct UnixRequest {
 }
 
 /// Answers a request.
-pub(super) fn answer(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
+pub(super) fn answer(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
     if request.header.kind != BY_FAMILY {
         return Err(Errno::INVAL);
     }
@@ -91,18 +92,18 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, reply: &mut Reply) -> Sy
     match family {
         libc::AF_INET | libc::AF_INET6 => {
             let (asked, _) = InetRequest::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
-            inet(&asked, dump, reply)
+            inet(net, &asked, dump, reply)
         }
         libc::AF_UNIX => {
             let (asked, _) = UnixRequest::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
-            unix(&asked, dump, reply)
+            unix(net, &asked, dump, reply)
         }
         libc::AF_NETLINK if dump => {
-            netlink(reply);
+            netlink(net, reply);
             Ok(())
         }
         libc::AF_PACKET if dump => {
-            packet(reply);
+            packet(net, reply);
             Ok(())
         }
         // As of a kernel without the family's module.
@@ -141,12 +142,12 @@ fn id(diag: &InetDiag, family: u8, ino: u64) -> SockId {
     }
 }
 
-fn inet(asked: &InetRequest, dump: bool, reply: &mut Reply) -> SysResult<()> {
+fn inet(net: &Net, asked: &InetRequest, dump: bool, reply: &mut Reply) -> SysResult<()> {
     let known = [libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_RAW];
     if !known.contains(&asked.protocol.into()) {
         return Err(Errno::NOENT);
     }
-    for file in registry::all() {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>().filter(|socket| is_of(socket, asked)) else { continue };
         let Diag::Inet(diag) = socket.ops.diag() else { continue };
         if dump {
@@ -218,8 +219,8 @@ fn memory(socket: &Socket, received: usize, sent: usize) -> [u32; 9] {
     [received as u32, socket.options.rcvbuf(), sent as u32, socket.options.sndbuf(), 0, 0, 0, 0, 0]
 }
 
-fn unix(asked: &UnixRequest, dump: bool, reply: &mut Reply) -> SysResult<()> {
-    for file in registry::all() {
+fn unix(net: &Net, asked: &UnixRequest, dump: bool, reply: &mut Reply) -> SysResult<()> {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Unix(diag) = socket.ops.diag() else { continue };
         let fits = if dump {
@@ -267,8 +268,8 @@ fn write_unix(asked: &UnixRequest, socket: &Socket, diag: &UnixDiag, reply: &mut
     });
 }
 
-fn netlink(reply: &mut Reply) {
-    for file in registry::all() {
+fn netlink(net: &Net, reply: &mut Reply) {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Netlink(id, ..) = socket.ops.diag() else { continue };
         let kinds = [libc::AF_NETLINK as u8, socket.kind as u8, socket.protocol as u8, state::CLOSE];
@@ -279,8 +280,8 @@ fn netlink(reply: &mut Reply) {
     }
 }
 
-fn packet(reply: &mut Reply) {
-    for file in registry::all() {
+fn packet(net: &Net, reply: &mut Reply) {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>() else { continue };
         let Diag::Packet(protocol, ..) = socket.ops.diag() else { continue };
         // `struct packet_diag_msg`.

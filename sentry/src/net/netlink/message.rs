@@ -54,7 +54,7 @@ pub(super) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = (
 
 /// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(in crate::net) struct Failure {
     pub(super) errno: Errno,
     /// What extended acknowledgements say of it.
     pub(super) reason: Option<&'static str>,
@@ -69,6 +69,12 @@ impl Failure {
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Failure {
         Failure { errno, reason: None }
+    }
+}
+
+impl From<Failure> for Errno {
+    fn from(failure: Failure) -> Errno {
+        failure.errno
     }
 }
 
@@ -96,6 +102,9 @@ pub(super) fn attribute_bytes(kind: u16, content: &[u8]) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
+
+/// Number of a request, and address of who sent it.
+pub(in crate::net) type Origin = (u32, u32);
 
 /// Answers to one request, put together.
 #[derive(Debug)]
@@ -146,14 +155,10 @@ impl Reply {
         self.message(libc::NLMSG_DONE as u16, &0i32.to_ne_bytes(), |_| {});
     }
 
-    /// For those who listen to what the request that this answers has changed.
-    pub(super) fn news(&self) -> Reply {
-        Reply { seq: self.seq, pid: self.pid, flags: 0, bytes: Vec::new() }
-    }
-
-    /// For a message that nobody asked for.
-    pub(super) fn unasked() -> Reply {
-        Reply { seq: 0, pid: 0, flags: 0, bytes: Vec::new() }
+    /// For a message to those who listen, about what a request changed: with its number and the address of its sender,
+    /// both 0 if there was none.
+    pub(super) fn news((seq, pid): Origin) -> Reply {
+        Reply { seq, pid, flags: 0, bytes: Vec::new() }
     }
 
     /// Adds an acknowledgement, or an error with the request it is about.

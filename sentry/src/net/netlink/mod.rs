@@ -1,14 +1,18 @@
 //! `AF_NETLINK` (`netlink(7)`): `rtnetlink(7)`, `sock_diag(7)`, and the events of devices, of which there are none.
 
+pub(super) mod announce;
 mod diag;
 mod message;
+pub(super) use message::Origin;
 mod route;
+pub(super) use route::set_link::{set_mac, set_mtu};
 mod socket;
 
 use super::options::{BUFFER_DEFAULT, Options};
 use super::socket::Socket;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
+pub(super) use socket::Ids;
 use socket::NetlinkSocket;
 use std::sync::Arc;
 
@@ -17,7 +21,6 @@ const PROTOCOL_MAX: i32 = 32;
 
 /// A new socket of one of three protocols.
 pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
-    let _ = t;
     if !matches!(kind, libc::SOCK_RAW | libc::SOCK_DGRAM) {
         return Err(Errno::SOCKTNOSUPPORT);
     }
@@ -27,5 +30,7 @@ pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
         return Err(Errno::PROTONOSUPPORT);
     }
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
-    Ok(Socket::new((libc::AF_NETLINK, kind, protocol), options.clone(), NetlinkSocket::new(protocol, options)))
+    let net = t.net();
+    let ops = NetlinkSocket::new(&net, protocol, options.clone());
+    Ok(Socket::new(&net, (libc::AF_NETLINK, kind, protocol), options, ops))
 }

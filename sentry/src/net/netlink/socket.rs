@@ -1,6 +1,7 @@
 //! The socket operations of `AF_NETLINK`. The other side is the sentry, which answers at once.
 
 use super::message::{AckStyle, Reply, Request, requests};
+use super::route::Asker;
 use super::{diag, route};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -8,14 +9,15 @@ use crate::kernel::{Cap, Task};
 use crate::net::address::SockAddr;
 use crate::net::diag::Diag;
 use crate::net::message::{Control, Incoming, Outgoing, Ucred};
+use crate::net::namespace::Net;
 use crate::net::options::{Options, Value};
 use crate::net::registry;
 use crate::net::socket::{Socket, SocketOps};
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use zerocopy::IntoBytes;
 
 const SOL_NETLINK: i32 = 270;
@@ -33,8 +35,19 @@ const EXT_ACK: i32 = 11;
 /// Groups of a protocol that can be joined.
 const GROUPS: u32 = 32;
 
-/// The addresses in use, by protocol.
-static IDS: LazyLock<Mutex<HashSet<(i32, u32)>>> = LazyLock::new(Mutex::default);
+/// The addresses in use in a namespace, by protocol, and how many sockets are members of groups.
+#[derive(Debug, Default)]
+pub(in crate::net) struct Ids {
+    used: Mutex<HashSet<(i32, u32)>>,
+    members: AtomicUsize,
+}
+
+impl Ids {
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.members.load(Ordering::Relaxed) > 0
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -56,6 +69,7 @@ struct Message {
 /// A netlink socket.
 #[derive(Debug)]
 pub(super) struct NetlinkSocket {
+    net: Arc<Net>,
     protocol: i32,
     options: Arc<Options>,
     state: Mutex<State>,
@@ -63,8 +77,8 @@ pub(super) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    pub(super) fn new(protocol: i32, options: Arc<Options>) -> NetlinkSocket {
-        NetlinkSocket { protocol, options, state: Mutex::default(), queue: WaitQueue::new() }
+    pub(super) fn new(net: &Arc<Net>, protocol: i32, options: Arc<Options>) -> NetlinkSocket {
+        NetlinkSocket { net: net.clone(), protocol, options, state: Mutex::default(), queue: WaitQueue::new() }
     }
 
     /// Gives it an address: its process's id, or any that is free.
@@ -72,7 +86,7 @@ impl NetlinkSocket {
         static NEXT: AtomicU32 = AtomicU32::new(0x8000_1000);
         let mut state = self.state.lock();
         if state.id == 0 {
-            let mut ids = IDS.lock();
+            let mut ids = self.net.netlink.used.lock();
             let mut id = t.group.tgid as u32;
             while !ids.insert((self.protocol, id)) {
                 id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +99,7 @@ impl NetlinkSocket {
 
 impl NetlinkSocket {
     /// What there is to say to a request.
-    fn answer(&self, request: &Request<'_>, own: u32, is_admin: bool) -> Vec<Vec<u8>> {
+    fn answer(&self, request: &Request<'_>, own: u32, t: Option<&Task>) -> Vec<Vec<u8>> {
         /// The lowest type that is not about netlink itself.
         const FIRST: u16 = 16;
         if !request.has(libc::NLM_F_REQUEST) || request.header.kind < FIRST {
@@ -96,8 +110,13 @@ impl NetlinkSocket {
         let dump = asks && request.has(libc::NLM_F_DUMP);
         let mut reply = Reply::new(&request.header, own, dump);
         let answered = match self.protocol {
-            libc::NETLINK_ROUTE => route::answer(request, dump, is_admin, &mut reply),
-            libc::NETLINK_SOCK_DIAG => diag::answer(request, dump, &mut reply).map_err(Into::into),
+            libc::NETLINK_ROUTE => route::answer(
+                request,
+                dump,
+                &Asker { net: &self.net, task: t, origin: (request.header.seq, own) },
+                &mut reply,
+            ),
+            libc::NETLINK_SOCK_DIAG => diag::answer(&self.net, request, dump, &mut reply).map_err(Into::into),
             _ => Err(Errno::CONNREFUSED.into()),
         };
         match answered {
@@ -143,6 +162,15 @@ impl NetlinkSocket {
         Ok(())
     }
 
+    fn set_groups(&self, state: &mut State, groups: u32) {
+        match (state.groups, groups) {
+            (0, 1..) => self.net.netlink.members.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => self.net.netlink.members.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        state.groups = groups;
+    }
+
     /// Joins or leaves a group.
     fn join(&self, value: &[u8], joins: bool) -> SysResult<()> {
         let group = number(value).unsigned_abs();
@@ -151,14 +179,15 @@ impl NetlinkSocket {
         }
         let bit = 1 << (group - 1);
         let mut state = self.state.lock();
-        state.groups = if joins { state.groups | bit } else { state.groups & !bit };
+        let groups = if joins { state.groups | bit } else { state.groups & !bit };
+        self.set_groups(&mut state, groups);
         Ok(())
     }
 }
 
 /// Sends a message about something that has changed to all members of a group of `NETLINK_ROUTE`.
-pub(super) fn broadcast(group: u32, bytes: &[u8]) {
-    for file in registry::all() {
+pub(super) fn broadcast(net: &Net, group: u32, bytes: &[u8]) {
+    for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>().filter(|socket| socket.family == libc::AF_NETLINK) else {
             continue;
         };
@@ -196,7 +225,8 @@ fn to_guest(id: u32, groups: u32) -> SockAddr {
 impl Drop for NetlinkSocket {
     fn drop(&mut self) {
         let id = self.state.lock().id;
-        IDS.lock().remove(&(self.protocol, id));
+        self.net.netlink.used.lock().remove(&(self.protocol, id));
+        self.set_groups(&mut self.state.lock(), 0);
     }
 }
 
@@ -209,12 +239,12 @@ impl SocketOps for NetlinkSocket {
                 return Err(Errno::INVAL);
             }
             if id != 0 && state.id == 0 {
-                if !IDS.lock().insert((self.protocol, id)) {
+                if !self.net.netlink.used.lock().insert((self.protocol, id)) {
                     return Err(Errno::ADDRINUSE);
                 }
                 state.id = id;
             }
-            state.groups = groups;
+            self.set_groups(&mut state, groups);
         }
         self.autobind(t);
         Ok(())
@@ -247,9 +277,8 @@ impl SocketOps for NetlinkSocket {
             return Err(Errno::CONNREFUSED);
         }
         let own = message.task.map_or(0, |t| self.autobind(t));
-        let is_admin = message.task.is_some_and(|t| t.creds().has(Cap::NetAdmin));
         for request in requests(message.data) {
-            for bytes in self.answer(&request, own, is_admin) {
+            for bytes in self.answer(&request, own, message.task) {
                 self.enqueue(Message { bytes, group: 0 })?;
             }
         }

@@ -6,11 +6,11 @@
 mod ring;
 mod socket;
 
-use super::devices;
 use super::filter::View;
+use super::namespace::Net;
 use super::options::{BUFFER_DEFAULT, Options};
 use super::socket::Socket;
-use super::stack::link::{BROADCAST, Mac};
+use super::stack::link::{BROADCAST, Link, Mac};
 use super::stack::packet::{ETHERNET_LEN, u16_at};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -19,7 +19,7 @@ use crate::sync::Mutex;
 use ring::Ring;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 /// Most memberships of a socket: each is only a number here.
@@ -29,9 +29,19 @@ const OVERHEAD: usize = 768;
 /// All protocols.
 const ALL: u16 = libc::ETH_P_ALL as u16;
 
-/// All sockets: few, for each needs a privilege.
-static SOCKETS: LazyLock<Mutex<Vec<Weak<Tap>>>> = LazyLock::new(Mutex::default);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// All sockets of a namespace: few, for each needs a privilege.
+#[derive(Debug, Default)]
+pub(super) struct Taps {
+    sockets: Mutex<Vec<Weak<Tap>>>,
+    count: AtomicUsize,
+}
+
+impl Taps {
+    /// Whether anybody looks at frames.
+    pub(super) fn are_there(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+}
 
 /// A new socket.
 pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
@@ -43,19 +53,21 @@ pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
     }
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
     let bound = Mutex::new(Bound { protocol: u16::from_be(protocol as u16), interface: 0 });
+    let net = t.net();
     let tap = Arc::new(Tap {
+        net: net.clone(),
         cooked: kind == libc::SOCK_DGRAM,
         options: options.clone(),
         queue: WaitQueue::new(),
         bound,
         state: Mutex::default(),
     });
-    let mut sockets = SOCKETS.lock();
+    let mut sockets = net.taps.sockets.lock();
     sockets.retain(|socket| socket.strong_count() > 0);
     sockets.push(Arc::downgrade(&tap));
-    COUNT.fetch_add(1, Ordering::Relaxed);
+    net.taps.count.fetch_add(1, Ordering::Relaxed);
     drop(sockets);
-    Ok(Socket::new((libc::AF_PACKET, kind, protocol), options, socket::PacketSocket(tap)))
+    Ok(Socket::new(&net, (libc::AF_PACKET, kind, protocol), options, socket::PacketSocket(tap)))
 }
 
 /// What a socket listens to.
@@ -99,6 +111,7 @@ struct State {
 /// One socket.
 #[derive(Debug)]
 struct Tap {
+    net: Arc<Net>,
     cooked: bool,
     options: Arc<Options>,
     queue: WaitQueue,
@@ -108,51 +121,46 @@ struct Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
+        self.net.taps.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Whether anybody looks at frames.
-pub(super) fn is_watched() -> bool {
-    COUNT.load(Ordering::Relaxed) > 0
-}
-
-/// A frame goes over an interface with hardware address `own`: out, or in.
-pub(super) fn passed(interface: u32, own: Mac, frame: &[u8], out: bool) {
-    if !is_watched() {
+/// A frame goes over an interface: out, or in.
+pub(super) fn passed(net: &Net, link: &Link, frame: &[u8], out: bool) {
+    if !net.taps.are_there() {
         return;
     }
     let to = frame.first_chunk::<6>().copied().unwrap_or_default();
     let kind = match to {
         _ if out => libc::PACKET_OUTGOING,
-        to if to == own => libc::PACKET_HOST,
+        to if to == link.mac => libc::PACKET_HOST,
         BROADCAST => libc::PACKET_BROADCAST,
         [first, ..] if first & 1 != 0 => libc::PACKET_MULTICAST,
         _ => libc::PACKET_OTHERHOST,
     };
-    show(interface, frame, kind);
+    show(net, link.index, frame, kind);
 }
 
 /// A packet goes over the loopback interface: it is seen as it goes and as it comes.
-pub(super) fn looped(packet: &[u8]) {
-    if !is_watched() {
+pub(super) fn looped(net: &Net, packet: &[u8]) {
+    if !net.taps.are_there() {
         return;
     }
     let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
     let kind = if is_v4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
-    looped_frame(&[&[0; ETHERNET_LEN - 2], kind.to_be_bytes().as_slice(), packet].concat());
+    looped_frame(net, &[&[0; ETHERNET_LEN - 2], kind.to_be_bytes().as_slice(), packet].concat());
 }
 
 /// The same with a link's header, as such sockets send it. Nobody else gets it: whoever sends to itself has a route for
 /// it, and what has none is a forgery.
-fn looped_frame(frame: &[u8]) {
-    show(devices::LOOPBACK, frame, libc::PACKET_OUTGOING);
-    show(devices::LOOPBACK, frame, libc::PACKET_HOST);
+fn looped_frame(net: &Net, frame: &[u8]) {
+    show(net, Link::LOOPBACK, frame, libc::PACKET_OUTGOING);
+    show(net, Link::LOOPBACK, frame, libc::PACKET_HOST);
 }
 
-fn show(interface: u32, frame: &[u8], kind: u8) {
+fn show(net: &Net, interface: u32, frame: &[u8], kind: u8) {
     let Some(protocol) = u16_at(frame, ETHERNET_LEN - 2) else { return };
-    let sockets: Vec<_> = SOCKETS.lock().iter().filter_map(Weak::upgrade).collect();
+    let sockets: Vec<_> = net.taps.sockets.lock().iter().filter_map(Weak::upgrade).collect();
     sockets.iter().for_each(|socket| socket.deliver(interface, frame, protocol, kind));
 }
 
@@ -179,7 +187,7 @@ impl Tap {
         let has_room = state.used + frame.data.len() + OVERHEAD <= self.options.rcvbuf() as usize;
         let losing = state.lost > 0;
         let is_taken = match &mut state.ring {
-            Some(ring) => ring.put(&frame, socket::address_of(&frame).as_bytes(), link, losing),
+            Some(ring) => ring.put(&frame, socket::address_of(&self.net, &frame).as_bytes(), link, losing),
             None => has_room,
         };
         if !is_taken {

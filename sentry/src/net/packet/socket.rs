@@ -7,12 +7,12 @@ use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::SockAddr;
-use crate::net::devices;
 use crate::net::message::{Control, Incoming, Outgoing};
+use crate::net::namespace::Net;
 use crate::net::options::{Value, int};
 use crate::net::socket::SocketOps;
+use crate::net::stack::link::{Link, Mac};
 use crate::net::stack::packet::{ETHERNET_LEN, u16_at};
-use crate::net::stack::{self, link::Mac};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -58,23 +58,9 @@ const MREQ_LEN: usize = 16;
 #[derive(Debug)]
 pub(super) struct PacketSocket(pub(super) Arc<Tap>);
 
-/// An interface that frames can go over.
-struct Interface {
-    mac: Mac,
-    up: bool,
-    mtu: usize,
-    hatype: u16,
-}
-
-/// The interface with an index.
-fn interface(index: u32) -> Option<Interface> {
-    let link = stack::get().and_then(|stack| stack.link(index));
-    if let Some(link) = link {
-        return Some(Interface { mac: link.mac, up: true, mtu: link.mtu, hatype: libc::ARPHRD_ETHER });
-    }
-    let device = devices::all().into_iter().find(|device| device.index == index)?;
-    let hatype = if device.is_loopback() { libc::ARPHRD_LOOPBACK } else { libc::ARPHRD_ETHER };
-    Some(Interface { mac: device.mac, up: device.up, mtu: device.mtu as usize, hatype })
+/// The hardware type of an interface.
+fn hatype(link: &Link) -> u16 {
+    if link.is_loopback() { libc::ARPHRD_LOOPBACK } else { libc::ARPHRD_ETHER }
 }
 
 impl Place {
@@ -88,6 +74,16 @@ impl Place {
 }
 
 impl PacketSocket {
+    /// The interface with an index.
+    fn link(&self, index: u32) -> Option<Arc<Link>> {
+        self.0.net.layout().link(index).cloned()
+    }
+
+    /// Sends a whole frame over an interface.
+    fn put(&self, link: &Link, frame: &[u8]) {
+        if link.is_loopback() { looped_frame(&self.0.net, frame) } else { link.send_whole(&self.0.net, frame) }
+    }
+
     /// Where a message goes: interface and protocol, and for cooked ones the hardware address.
     fn target(&self, message: &Outgoing<'_>) -> SysResult<(u32, u16, Mac)> {
         let bound = *self.0.bound.lock();
@@ -122,7 +118,7 @@ impl PacketSocket {
         let index = u32::read_from_prefix(request).map_err(|_| Errno::INVAL)?.0;
         let mut state = self.0.state.lock();
         if joins {
-            interface(index).ok_or(Errno::NODEV)?;
+            self.link(index).ok_or(Errno::NODEV)?;
             let kind =
                 request.get(4..6).and_then(|kind| kind.first_chunk()).map_or(0, |kind| u16::from_ne_bytes(*kind));
             if i32::from(kind) > libc::PACKET_MR_UNICAST {
@@ -140,27 +136,17 @@ impl PacketSocket {
 }
 
 /// Whom a frame came from.
-pub(super) fn address_of(frame: &Frame) -> SockAddr {
+pub(super) fn address_of(net: &Net, frame: &Frame) -> SockAddr {
     let [a, b, c, d, e, f] = frame.from;
     let place = Place {
         protocol: frame.protocol.to_be_bytes(),
         interface: frame.interface,
-        hatype: interface(frame.interface).map_or(libc::ARPHRD_ETHER, |device| device.hatype),
+        hatype: net.layout().link(frame.interface).map_or(libc::ARPHRD_ETHER, |link| hatype(link)),
         kind: frame.kind,
         halen: 6,
         address: [a, b, c, d, e, f, 0, 0],
     };
     place.address()
-}
-
-/// Sends a whole frame over an interface.
-fn put(index: u32, frame: &[u8]) {
-    if index == devices::LOOPBACK {
-        return looped_frame(frame);
-    }
-    if let Some(link) = stack::get().and_then(|stack| stack.link(index)) {
-        link.send_whole(frame);
-    }
 }
 
 impl SocketOps for PacketSocket {
@@ -170,7 +156,7 @@ impl SocketOps for PacketSocket {
             return Err(Errno::INVAL);
         }
         let index = place.interface;
-        let is_up = index == 0 || interface(index).ok_or(Errno::NODEV)?.up;
+        let is_up = index == 0 || self.link(index).ok_or(Errno::NODEV)?.up;
         let mut bound = self.0.bound.lock();
         let protocol = u16::from_be_bytes(place.protocol);
         *bound = super::Bound { protocol: if protocol == 0 { bound.protocol } else { protocol }, interface: index };
@@ -187,7 +173,7 @@ impl SocketOps for PacketSocket {
 
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
         let (index, protocol, to) = self.target(message)?;
-        let device = interface(index).ok_or(Errno::NXIO)?;
+        let device = self.link(index).ok_or(Errno::NXIO)?;
         if !device.up {
             return Err(Errno::NETDOWN);
         }
@@ -197,10 +183,10 @@ impl SocketOps for PacketSocket {
         }
         if self.0.cooked {
             let head = [to.as_slice(), &device.mac, &protocol.to_be_bytes()].concat();
-            put(index, &[head.as_slice(), message.data].concat());
+            self.put(&device, &[head.as_slice(), message.data].concat());
         } else {
             u16_at(message.data, ETHERNET_LEN - 2).ok_or(Errno::INVAL)?;
-            put(index, message.data);
+            self.put(&device, message.data);
         }
         Ok(message.data.len())
     }
@@ -225,7 +211,15 @@ impl SocketOps for PacketSocket {
         }
         let full = frame.data.len();
         let flags = if count < full { libc::MSG_TRUNC } else { 0 };
-        Ok(Incoming { count, full, from: Some(address_of(&frame)), control, flags, ends: true, ..Incoming::default() })
+        Ok(Incoming {
+            count,
+            full,
+            from: Some(address_of(&self.0.net, &frame)),
+            control,
+            flags,
+            ends: true,
+            ..Incoming::default()
+        })
     }
 
     fn shutdown(&self, _: i32) -> SysResult<()> {
@@ -236,11 +230,11 @@ impl SocketOps for PacketSocket {
         let bound = *self.0.bound.lock();
         let mut place =
             Place { protocol: bound.protocol.to_be_bytes(), interface: bound.interface, ..Place::default() };
-        let Some(device) = interface(bound.interface) else {
+        let Some(device) = self.link(bound.interface) else {
             return Ok(SockAddr::new(libc::AF_PACKET, place.as_bytes().get(..10).unwrap_or_default()));
         };
         let [a, b, c, d, e, f] = device.mac;
-        (place.hatype, place.halen, place.address) = (device.hatype, 6, [a, b, c, d, e, f, 0, 0]);
+        (place.hatype, place.halen, place.address) = (hatype(&device), 6, [a, b, c, d, e, f, 0, 0]);
         Ok(SockAddr::new(libc::AF_PACKET, place.as_bytes().get(..16).unwrap_or_default()))
     }
 

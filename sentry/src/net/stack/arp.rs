@@ -1,12 +1,13 @@
 //! Finding neighbours: ARP for IPv4, neighbour discovery (NDP) for IPv6.
 
-use super::Stack;
-use super::link::{BROADCAST, Link, Mac, Offload};
+use super::kind_of;
+use super::link::{BROADCAST, Device, Link, Mac, Offload};
 use super::neighbour::{Outgoing, RETRY, Retry};
 use super::packet::{HEADROOM, Head, ICMPV6, Packet, put_checksum};
 use crate::executor::{Events, Observer, Timers};
+use crate::net::namespace::Net;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 const REQUEST: u8 = 1;
@@ -29,40 +30,41 @@ const HOPS: u8 = 255;
 const ANSWERS: u8 = 0x60;
 
 /// Asks who has `ip`, and sees to it that somebody asks again.
-pub(super) fn ask(link: &Link, ip: IpAddr) {
-    send_question(link, ip);
-    Timers::get().add(Instant::now() + RETRY, Arc::new(Again { link: link.index, ip }));
+pub(super) fn ask(net: &Net, link: &Link, ip: IpAddr) {
+    send_question(net, link, ip);
+    let again = Again { device: Arc::downgrade(&link.device), ip };
+    Timers::get().add(Instant::now() + RETRY, Arc::new(again));
 }
 
 /// The time for an answer is over.
 struct Again {
-    link: u32,
+    device: Weak<Device>,
     ip: IpAddr,
 }
 
 impl Observer for Again {
     fn notify(&self, _: Events) {
-        let Some((stack, link)) = super::get().and_then(|stack| Some((stack, stack.link(self.link)?))) else { return };
-        let retry = link.neighbours.lock().retry(self.ip);
+        let Some((net, link)) = self.device.upgrade().and_then(|device| device.place()) else { return };
+        let retry = link.device.neighbours.lock().retry(self.ip);
         match retry {
             Retry::Done => {}
-            Retry::Ask => ask(link, self.ip),
-            Retry::Failed(packets) => packets.iter().for_each(|packet| stack.failed(packet)),
+            Retry::Ask => ask(&net, &link, self.ip),
+            Retry::Failed(packets) => packets.iter().for_each(|packet| net.failed(packet)),
         }
     }
 }
 
-fn send_question(link: &Link, ip: IpAddr) {
-    let own = |ip: &IpAddr| link.addresses.iter().map(|(own, _)| *own).find(|own| own.is_ipv4() == ip.is_ipv4());
+fn send_question(net: &Net, link: &Link, ip: IpAddr) {
+    let own = |ip: &IpAddr| link.addresses.iter().map(|own| own.ip).find(|own| own.is_ipv4() == ip.is_ipv4());
     match (ip, own(&ip)) {
-        (IpAddr::V4(ip), Some(IpAddr::V4(own))) => send_arp(link, REQUEST, own, BROADCAST, ip),
+        (IpAddr::V4(ip), Some(IpAddr::V4(own))) => send_arp(net, link, REQUEST, own, BROADCAST, ip),
         (IpAddr::V6(ip), Some(IpAddr::V6(own))) => {
             let group = solicited_node(ip);
             let mut message = vec![SOLICIT, 0, 0, 0, 0, 0, 0, 0];
             message.extend(ip.octets());
             message.extend([SOURCE_MAC, 1]);
             message.extend(link.mac);
-            send_ndp(link, own, group, multicast_mac(group.into()), message);
+            send_ndp(net, link, own, group, multicast_mac(group.into()), message);
         }
         _ => {}
     }
@@ -88,7 +90,7 @@ pub(super) fn multicast_mac(group: IpAddr) -> Mac {
     }
 }
 
-fn send_arp(link: &Link, operation: u8, own: Ipv4Addr, to: Mac, ip: Ipv4Addr) {
+fn send_arp(net: &Net, link: &Link, operation: u8, own: Ipv4Addr, to: Mac, ip: Ipv4Addr) {
     let mut frame = vec![0; HEADROOM];
     frame.extend(ARP_HEAD);
     frame.push(operation);
@@ -97,30 +99,30 @@ fn send_arp(link: &Link, operation: u8, own: Ipv4Addr, to: Mac, ip: Ipv4Addr) {
     // In a question nobody knows yet.
     frame.extend(if operation == REQUEST { [0; 6] } else { to });
     frame.extend(ip.octets());
-    link.send(&mut frame, to, libc::ETH_P_ARP as u16, Offload::None);
+    link.send(net, frame, to, libc::ETH_P_ARP as u16, Offload::None);
 }
 
-fn send_ndp(link: &Link, src: Ipv6Addr, dst: Ipv6Addr, to: Mac, mut message: Vec<u8>) {
+fn send_ndp(net: &Net, link: &Link, src: Ipv6Addr, dst: Ipv6Addr, to: Mac, mut message: Vec<u8>) {
     let head = Head { src: src.into(), dst: dst.into(), protocol: ICMPV6, hops: HOPS, class: 0 };
     put_checksum(&head, &mut message, 2);
-    link.send(&mut head.frame(&message, None), to, libc::ETH_P_IPV6 as u16, Offload::None);
+    link.send(net, head.frame(&message, None), to, libc::ETH_P_IPV6 as u16, Offload::None);
 }
 
 /// What was learnt; what waited goes.
-fn learn(link: &Link, ip: IpAddr, mac: Mac, create: bool) {
-    let waited = link.neighbours.lock().confirm(ip, mac, create, Instant::now());
-    release(link, ip, mac, waited);
+fn learn(net: &Net, link: &Link, ip: IpAddr, mac: Mac, create: bool) {
+    let waited = link.device.neighbours.lock().confirm(ip, mac, create, Instant::now());
+    release(net, link, ip, mac, waited);
 }
 
 /// What has waited for a neighbour goes.
-pub(super) fn release(link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
-    for Outgoing { mut frame, offload } in waited {
-        link.send(&mut frame, mac, Stack::kind_of(ip), offload);
+pub(super) fn release(net: &Net, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
+    for Outgoing { frame, offload } in waited {
+        link.send(net, frame, mac, kind_of(ip), offload);
     }
 }
 
 /// An ARP message.
-pub(super) fn input(link: &Link, message: &[u8]) -> Option<()> {
+pub(super) fn input(net: &Net, link: &Link, message: &[u8]) -> Option<()> {
     let message = message.first_chunk::<ARP_LEN>()?;
     let (head, rest) = message.split_first_chunk::<7>()?;
     let (operation, rest) = rest.split_first()?;
@@ -134,27 +136,27 @@ pub(super) fn input(link: &Link, message: &[u8]) -> Option<()> {
     let is_mine = link.has(target.into());
     // A probe for an address comes from nobody.
     if !sender.is_unspecified() {
-        learn(link, sender.into(), *mac, is_mine);
+        learn(net, link, sender.into(), *mac, is_mine);
     }
     if is_mine && *operation == REQUEST {
-        send_arp(link, REPLY, target, *mac, sender);
+        send_arp(net, link, REPLY, target, *mac, sender);
     }
     Some(())
 }
 
 /// An ICMPv6 message that may be one of NDP; whether it was.
-pub(super) fn input_ndp(link: &Link, packet: &Packet<'_>) -> bool {
+pub(super) fn input_ndp(net: &Net, link: &Link, packet: &Packet<'_>) -> bool {
     let kind = packet.payload().first().copied();
     if !matches!(kind, Some(SOLICIT | ADVERT)) {
         return false;
     }
     if packet.hops == HOPS {
-        discovered(link, packet);
+        discovered(net, link, packet);
     }
     true
 }
 
-fn discovered(link: &Link, packet: &Packet<'_>) -> Option<()> {
+fn discovered(net: &Net, link: &Link, packet: &Packet<'_>) -> Option<()> {
     let message = packet.payload();
     let target = Ipv6Addr::from(*message.get(8..)?.first_chunk::<16>()?);
     let mut options = message.get(24..)?;
@@ -170,7 +172,7 @@ fn discovered(link: &Link, packet: &Packet<'_>) -> Option<()> {
     let mac = mac.filter(|mac| mac[0] & 1 == 0);
     let IpAddr::V6(src) = packet.src else { return None };
     if message.first()? == &ADVERT {
-        learn(link, target.into(), mac?, false);
+        learn(net, link, target.into(), mac?, false);
         return Some(());
     }
     if !link.has(target.into()) {
@@ -179,12 +181,12 @@ fn discovered(link: &Link, packet: &Packet<'_>) -> Option<()> {
     if src.is_unspecified() {
         // Somebody wants to take the address: everybody is told that it has an owner.
         let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        send_ndp(link, target, all, multicast_mac(all.into()), advert(link, target, ANSWERS & !0x40));
+        send_ndp(net, link, target, all, multicast_mac(all.into()), advert(link, target, ANSWERS & !0x40));
         return Some(());
     }
     let mac = mac?;
-    learn(link, src.into(), mac, true);
-    send_ndp(link, target, src, mac, advert(link, target, ANSWERS));
+    learn(net, link, src.into(), mac, true);
+    send_ndp(net, link, target, src, mac, advert(link, target, ANSWERS));
     Some(())
 }
 

@@ -1,9 +1,9 @@
 //! ICMP and ICMPv6: echo, and what routers and hosts say of packets that did not arrive.
 
-use super::Stack;
 use super::packet::{Head, ICMP, ICMPV6, IPV4_LEN, IPV6_LEN, Packet, put_checksum, u16_at};
 use crate::errno::Errno;
 use crate::net::inet;
+use crate::net::namespace::Net;
 use crate::sync::Mutex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -61,37 +61,37 @@ impl<'a> Quoted<'a> {
 }
 
 /// A message of ICMP or ICMPv6 to this host.
-pub(super) fn input(stack: &Stack, packet: &Packet<'_>) {
+pub(super) fn input(net: &Net, packet: &Packet<'_>) {
     let message = packet.payload();
     let Some(([kind, code], rest)) = message.split_first_chunk::<2>() else { return };
     let v4 = packet.protocol == ICMP;
     match *kind {
-        ECHO if v4 => echo_reply(stack, packet, 0),
-        ECHO6 if !v4 => echo_reply(stack, packet, ECHO_REPLY6),
-        UNREACHABLE if v4 && *code == TOO_BIG => too_big(rest, rest.get(4..6)),
-        TOO_BIG6 if !v4 => too_big(rest, rest.get(4..6)),
-        UNREACHABLE if v4 => error(rest, unreachable(*code), true),
-        TIME_EXCEEDED if v4 => error(rest, Some(Errno::HOSTUNREACH), false),
-        UNREACHABLE6 if !v4 => error(rest, unreachable6(*code), true),
-        TIME_EXCEEDED6 if !v4 => error(rest, Some(Errno::HOSTUNREACH), false),
+        ECHO if v4 => echo_reply(net, packet, 0),
+        ECHO6 if !v4 => echo_reply(net, packet, ECHO_REPLY6),
+        UNREACHABLE if v4 && *code == TOO_BIG => too_big(net, rest, rest.get(4..6)),
+        TOO_BIG6 if !v4 => too_big(net, rest, rest.get(4..6)),
+        UNREACHABLE if v4 => error(net, rest, unreachable(*code), true),
+        TIME_EXCEEDED if v4 => error(net, rest, Some(Errno::HOSTUNREACH), false),
+        UNREACHABLE6 if !v4 => error(net, rest, unreachable6(*code), true),
+        TIME_EXCEEDED6 if !v4 => error(net, rest, Some(Errno::HOSTUNREACH), false),
         _ => {}
     }
 }
 
 /// A link on the way carries no packets as long as the quoted one: longest that it does, in the network's order. (Of
 /// ICMPv6's four bytes the first two are zero for all links that there are.)
-fn too_big(rest: &[u8], mtu: Option<&[u8]>) {
+fn too_big(net: &Net, rest: &[u8], mtu: Option<&[u8]>) {
     let quoted = rest.get(6..).and_then(Quoted::parse);
     if let Some((quoted, mtu)) = quoted.zip(mtu.and_then(|mtu| u16_at(mtu, 0))) {
-        inet::too_big(&quoted, mtu.into());
+        inet::too_big(net, &quoted, mtu.into());
     }
 }
 
 /// What the packet that an error quotes means to its sender.
-fn error(rest: &[u8], errno: Option<Errno>, hard: bool) {
+fn error(net: &Net, rest: &[u8], errno: Option<Errno>, hard: bool) {
     let quoted = rest.get(6..).and_then(Quoted::parse);
     if let Some((quoted, errno)) = quoted.zip(errno) {
-        inet::failed(&quoted, errno, hard);
+        inet::failed(net, &quoted, errno, hard);
     }
 }
 
@@ -130,19 +130,19 @@ pub fn echo_answer(packet: &Packet<'_>) -> Option<(Head, Vec<u8>)> {
     Some((head, message))
 }
 
-fn echo_reply(stack: &Stack, packet: &Packet<'_>, _: u8) {
+fn echo_reply(net: &Net, packet: &Packet<'_>, _: u8) {
     // Nobody answers to a broadcast: that would let one packet cause many.
-    if !stack.is_own(packet.dst) {
+    if !net.layout().is_own(packet.dst) {
         return;
     }
     if let Some((head, message)) = echo_answer(packet) {
-        let _ = stack.send(&head, &message);
+        let _ = net.send(&head, &message);
     }
 }
 
 /// Tells the sender of `packet` that nobody has the port it is for.
-pub(super) fn port_unreachable(stack: &Stack, packet: &Packet<'_>) {
-    if !stack.is_own(packet.dst) || !may_send_error() {
+pub(super) fn port_unreachable(net: &Net, packet: &Packet<'_>) {
+    if !net.layout().is_own(packet.dst) || !may_send_error() {
         return;
     }
     let v4 = packet.dst.is_ipv4();
@@ -152,7 +152,7 @@ pub(super) fn port_unreachable(stack: &Stack, packet: &Packet<'_>) {
     let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(packet.bytes.get(..quote.min(packet.bytes.len())).unwrap_or_default());
     put_checksum(&head, &mut message, 2);
-    let _ = stack.send(&head, &message);
+    let _ = net.send(&head, &message);
 }
 
 fn may_send_error() -> bool {

@@ -156,6 +156,11 @@ impl Neighbours {
         self.table.remove(&ip).is_some()
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.table.clear();
+    }
+
     /// Makes a full table forget who was heard of longest ago.
     fn make_room(&mut self) {
         if self.table.len() < TABLE_MAX {

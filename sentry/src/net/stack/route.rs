@@ -1,5 +1,6 @@
 //! Where packets go: routes, and the own addresses that they come from.
 
+use super::link::IfAddress;
 use crate::boot::config::RouteSpec;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -63,54 +64,65 @@ pub fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// The step towards `to`: `links` are the interfaces with their addresses.
-pub fn lookup<'a>(
-    links: impl Iterator<Item = (u32, &'a [Address])> + Clone,
-    routes: &[RouteSpec],
-    to: IpAddr,
-) -> Option<Hop> {
-    let connected = links.clone().flat_map(|(interface, addresses)| {
-        let matching = addresses.iter().filter(|(ip, prefix)| contains(*ip, *prefix, to));
-        matching.map(move |(_, prefix)| (*prefix, 0, Step { interface, gateway: None, source: None }))
-    });
-    let set = routes.iter().filter(|route| contains(route.destination, route.prefix, to)).map(|route| {
-        let RouteSpec { interface, gateway, source, .. } = *route;
-        (route.prefix, route.metric, Step { interface, gateway, source })
-    });
-    let best = connected.chain(set).min_by_key(|(prefix, metric, _)| (std::cmp::Reverse(*prefix), *metric));
-    let step = match best {
-        Some((_, _, step)) => step,
-        // All of a link are reached over it, whichever it is.
-        None if is_everywhere(to) => {
-            Step { interface: links.clone().find(|(_, a)| source(a, to).is_some())?.0, gateway: None, source: None }
-        }
-        None => return None,
-    };
-    let via = step.gateway.unwrap_or(to);
-    let own = links.clone().find(|(interface, _)| *interface == step.interface)?.1;
-    // An interface without an address of its own lends one from another.
-    let source = step.source.or_else(|| source(own, via)).or_else(|| links.clone().find_map(|(_, a)| source(a, to)))?;
-    Some(Hop { interface: step.interface, via, source })
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The table it is in.
+    pub table: u32,
+    /// Where to; all zeroes with a prefix of 0 is the default.
+    pub destination: IpAddr,
+    /// Length of the prefix.
+    pub prefix: u8,
+    /// `RTN_…`.
+    pub kind: u8,
+    /// `RT_SCOPE_…`.
+    pub scope: u8,
+    /// Who made it (`RTPROT_…`).
+    pub protocol: u8,
+    /// Over which router; none if the destination is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Over which interface; 0 if over none.
+    pub interface: u32,
+    /// With which own address.
+    pub source: Option<IpAddr>,
+    /// Routes with lower numbers are preferred.
+    pub metric: u32,
 }
 
-#[derive(Clone, Copy)]
-struct Step {
-    interface: u32,
-    gateway: Option<IpAddr>,
-    source: Option<IpAddr>,
+impl Route {
+    /// One that the engine has set.
+    pub fn given(spec: RouteSpec) -> Route {
+        let RouteSpec { destination, prefix, gateway, interface, source, metric } = spec;
+        let scope = if gateway.is_some() || destination.is_ipv6() { 0 } else { libc::RT_SCOPE_LINK };
+        let (table, kind, protocol) = (libc::RT_TABLE_MAIN.into(), libc::RTN_UNICAST, libc::RTPROT_BOOT);
+        Route { table, destination, prefix, kind, scope, protocol, gateway, interface, source, metric }
+    }
+
+    /// Whether it is for packets to `ip`.
+    pub fn leads_to(&self, ip: IpAddr) -> bool {
+        contains(self.destination, self.prefix, ip)
+    }
 }
 
-/// Whether `ip` means many, for which there need be no route.
-fn is_everywhere(ip: IpAddr) -> bool {
-    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+/// What chooses a route besides the destination.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Query {
+    /// The address that packets come from, if that is settled.
+    pub from: Option<IpAddr>,
+    /// The interface that they have to leave over; any if 0.
+    pub oif: u32,
+    /// The interface that they have come over; 0 for own ones.
+    pub iif: u32,
+    /// `SO_MARK`.
+    pub mark: u32,
 }
 
 /// Which of an interface's addresses goes best with packets to `to`.
-fn source(addresses: &[Address], to: IpAddr) -> Option<IpAddr> {
-    let suits = |(ip, _): &&Address| ip.is_ipv4() == to.is_ipv4();
-    let here = addresses.iter().filter(suits).find(|(ip, prefix)| contains(*ip, *prefix, to));
-    let same_scope = || addresses.iter().filter(suits).find(|(ip, _)| is_link_local(*ip) == is_link_local(to));
-    here.or_else(same_scope).or_else(|| addresses.iter().find(suits)).map(|(ip, _)| *ip)
+pub fn source(addresses: &[IfAddress], to: IpAddr) -> Option<IpAddr> {
+    let suits = |own: &&IfAddress| own.ip.is_ipv4() == to.is_ipv4();
+    let here = addresses.iter().filter(suits).find(|own| contains(own.ip, own.prefix, to));
+    let same_scope = || addresses.iter().filter(suits).find(|own| is_link_local(own.ip) == is_link_local(to));
+    here.or_else(same_scope).or_else(|| addresses.iter().find(suits)).map(|own| own.ip)
 }
 
 #[cfg(test)]
@@ -119,37 +131,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    fn route(to: &str, prefix: u8, gateway: &str, interface: u32, metric: u32) -> RouteSpec {
-        RouteSpec { destination: ip(to), prefix, gateway: Some(ip(gateway)), interface, source: None, metric }
-    }
-
-    #[test]
-    fn the_longest_prefix_wins_then_the_metric() {
-        let first = [(ip("10.0.0.2"), 24), (ip("fe80::2"), 64), (ip("fd00::2"), 64)];
-        let second = [(ip("10.1.0.2"), 16)];
-        let links = [(2, first.as_slice()), (3, second.as_slice())];
-        let routes = [
-            route("0.0.0.0", 0, "10.0.0.1", 2, 5),
-            route("0.0.0.0", 0, "10.1.0.1", 3, 1),
-            route("192.168.0.0", 16, "10.0.0.9", 2, 0),
-            route("::", 0, "fe80::1", 2, 0),
-        ];
-        let go = |to: &str| {
-            let hop = lookup(links.iter().copied(), &routes, ip(to));
-            hop.map(|hop| (hop.interface, hop.via.to_string(), hop.source.to_string()))
-        };
-        let found = |interface, via: &str, source: &str| Some((interface, via.to_owned(), source.to_owned()));
-        assert_eq!(go("10.0.0.7"), found(2, "10.0.0.7", "10.0.0.2"));
-        assert_eq!(go("10.1.9.9"), found(3, "10.1.9.9", "10.1.0.2"));
-        assert_eq!(go("8.8.8.8"), found(3, "10.1.0.1", "10.1.0.2"));
-        assert_eq!(go("192.168.7.7"), found(2, "10.0.0.9", "10.0.0.2"));
-        assert_eq!(go("fd00::7"), found(2, "fd00::7", "fd00::2"));
-        assert_eq!(go("fe80::7"), found(2, "fe80::7", "fe80::2"));
-        assert_eq!(go("255.255.255.255").unwrap().0, 3);
-        let none = lookup(links.iter().copied(), &[], ip("8.8.8.8"));
-        assert_eq!(none, None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Endpoint {
         }
         let name = Name::parse(address)?.ok_or(Errno::INVAL)?;
         self.autobind_if_passing_creds()?;
-        let listener = name::find(Some(t), self.kind, &name)?;
+        let listener = name::find(Some(t), self, &name)?;
         listener.has_room_for(self)?;
         {
             let mut state = self.state.lock();
@@ -92,7 +92,7 @@ impl Endpoint {
     }
 
     fn enter_backlog(self: &Arc<Self>, t: &Task, listener: &Arc<Endpoint>) -> SysResult<()> {
-        let server = Endpoint::new(self.kind, listener.creator);
+        let server = Endpoint::new(&listener.net, self.kind, listener.creator);
         let peer_creds = {
             let mut state = listener.state.lock();
             if state.dead || state.shut & RCV != 0 {
@@ -122,7 +122,7 @@ impl Endpoint {
         } else {
             let name = Name::parse(address)?.ok_or(Errno::INVAL)?;
             self.autobind_if_passing_creds()?;
-            let peer = name::find(Some(t), self.kind, &name)?;
+            let peer = name::find(Some(t), self, &name)?;
             let other = peer.state.lock().peer.clone();
             if other.is_some_and(|other| !Arc::ptr_eq(&other, self)) {
                 return Err(Errno::PERM);

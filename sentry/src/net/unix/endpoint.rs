@@ -5,8 +5,8 @@ use super::name::Name;
 use super::{Identity, Kind};
 use crate::executor::{Events, WaitQueue};
 use crate::net::message::Ucred;
+use crate::net::namespace::Net;
 use crate::net::options::{BUFFER_DEFAULT, Options};
-use crate::net::sysctl;
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -77,6 +77,8 @@ impl State {
 /// One socket. Its [`UnixSocket`](super::socket::UnixSocket) closes it; peers may hold it longer.
 #[derive(Debug)]
 pub(super) struct Endpoint {
+    /// The namespace of its abstract names.
+    pub(super) net: Arc<Net>,
     pub(super) kind: Kind,
     pub(super) options: Arc<Options>,
     pub(super) queue: WaitQueue,
@@ -91,18 +93,19 @@ pub(super) struct Endpoint {
     pub(super) state: Mutex<State>,
 }
 
-fn max_dgram_qlen() -> usize {
-    let qlen = sysctl::number("net/unix/max_dgram_qlen", MAX_DGRAM_QLEN as i64);
+fn max_dgram_qlen(net: &Net) -> usize {
+    let qlen = net.sysctl.number("net/unix/max_dgram_qlen", MAX_DGRAM_QLEN as i64);
     usize::try_from(qlen).unwrap_or(0).min(QLEN_BOUND)
 }
 
 impl Endpoint {
-    pub(super) fn new(kind: Kind, creator: Ucred) -> Arc<Endpoint> {
+    pub(super) fn new(net: &Arc<Net>, kind: Kind, creator: Ucred) -> Arc<Endpoint> {
         Arc::new(Endpoint {
+            net: net.clone(),
             kind,
             options: Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT)),
             queue: WaitQueue::new(),
-            qlen: max_dgram_qlen(),
+            qlen: max_dgram_qlen(net),
             creator,
             ino: AtomicU64::new(0),
             sent: AtomicUsize::new(0),

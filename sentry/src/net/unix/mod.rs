@@ -14,10 +14,12 @@ mod send;
 mod socket;
 
 use super::message::Ucred;
+use super::namespace::Net;
 use super::socket::Socket;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Task, ThreadGroup};
 use endpoint::Endpoint;
+pub(super) use name::Names;
 use socket::UnixSocket;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -75,18 +77,18 @@ impl Identity {
 /// A new socket.
 pub(super) fn create(t: &Task, kind: i32, protocol: i32) -> SysResult<Socket> {
     let kind = Kind::new(kind, protocol)?;
-    Ok(wrap(Endpoint::new(kind, Ucred::of(t))))
+    Ok(wrap(Endpoint::new(&t.net(), kind, Ucred::of(t))))
 }
 
 /// Two new sockets connected to each other.
 pub fn pair(t: &Task, kind: i32, protocol: i32) -> SysResult<(Socket, Socket)> {
     let kind = Kind::new(kind, protocol)?;
-    let (a, b) = pair_of(kind, Ucred::of(t), &Identity::of(t));
+    let (a, b) = pair_of(&t.net(), kind, Ucred::of(t), &Identity::of(t));
     Ok((wrap(a), wrap(b)))
 }
 
-fn pair_of(kind: Kind, creds: Ucred, peer: &Identity) -> (Arc<Endpoint>, Arc<Endpoint>) {
-    let (a, b) = (Endpoint::new(kind, creds), Endpoint::new(kind, creds));
+fn pair_of(net: &Arc<Net>, kind: Kind, creds: Ucred, peer: &Identity) -> (Arc<Endpoint>, Arc<Endpoint>) {
+    let (a, b) = (Endpoint::new(net, kind, creds), Endpoint::new(net, kind, creds));
     a.join(&b, Some(peer.clone()));
     b.join(&a, Some(peer.clone()));
     (a, b)
@@ -94,7 +96,7 @@ fn pair_of(kind: Kind, creds: Ucred, peer: &Identity) -> (Arc<Endpoint>, Arc<End
 
 fn wrap(end: Arc<Endpoint>) -> Socket {
     let options = end.options.clone();
-    let socket = Socket::new((libc::AF_UNIX, end.kind.raw(), 0), options, UnixSocket::new(end.clone()));
+    let socket = Socket::new(&end.net, (libc::AF_UNIX, end.kind.raw(), 0), options, UnixSocket::new(end.clone()));
     end.ino.store(socket.ino(), Ordering::Relaxed);
     socket
 }

@@ -8,7 +8,7 @@ use crate::net::address::SockAddr;
 use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// `sizeof(((struct sockaddr_un *)0)->sun_path)`.
 const PATH_MAX: usize = 108;
@@ -47,11 +47,12 @@ impl Name {
     }
 }
 
-/// The abstract names. As on Linux, a name is free for each kind of socket.
-type Names = HashMap<(Kind, Box<[u8]>), Weak<Endpoint>>;
+/// As on Linux, a name is free for each kind of socket.
+type Table = HashMap<(Kind, Box<[u8]>), Weak<Endpoint>>;
 
-/// All of them.
-static ABSTRACT: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+/// The abstract names of a network namespace.
+#[derive(Debug, Default)]
+pub(in crate::net) struct Names(Mutex<Table>);
 
 /// Gives `name` to `end`.
 pub(super) fn bind(t: &Task, name: &Name, end: &Arc<Endpoint>) -> SysResult<()> {
@@ -62,7 +63,7 @@ pub(super) fn bind(t: &Task, name: &Name, end: &Arc<Endpoint>) -> SysResult<()> 
 }
 
 fn bind_abstract(name: &[u8], end: &Arc<Endpoint>) -> SysResult<()> {
-    let mut names = ABSTRACT.lock();
+    let mut names = end.net.names.0.lock();
     let key = (end.kind, name.into());
     if names.get(&key).is_some_and(|old| old.strong_count() > 0) {
         return Err(Errno::ADDRINUSE);
@@ -88,7 +89,7 @@ pub(super) fn autobind(end: &Arc<Endpoint>) -> SysResult<Name> {
 /// `end` goes: the name is free again, if it was its own.
 pub(super) fn release(end: &Endpoint, name: &Name) {
     if let Name::Abstract(name) = name {
-        let mut names = ABSTRACT.lock();
+        let mut names = end.net.names.0.lock();
         let key = (end.kind, name.clone());
         if names.get(&key).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), end)) {
             names.remove(&key);
@@ -96,14 +97,15 @@ pub(super) fn release(end: &Endpoint, name: &Name) {
     }
 }
 
-/// The socket of kind `kind` that is bound to `name`.
-pub(super) fn find(t: Option<&Task>, kind: Kind, name: &Name) -> SysResult<Arc<Endpoint>> {
-    let end = match name {
+/// The socket of the kind of `end`, which looks for it, that is bound to `name`.
+pub(super) fn find(t: Option<&Task>, end: &Endpoint, name: &Name) -> SysResult<Arc<Endpoint>> {
+    let kind = end.kind;
+    let found = match name {
         Name::Path(path) => path::find(t, path)?,
         Name::Abstract(name) => {
-            let names = ABSTRACT.lock();
+            let names = end.net.names.0.lock();
             names.get(&(kind, name.clone())).and_then(Weak::upgrade).ok_or(Errno::CONNREFUSED)?
         }
     };
-    if end.kind == kind { Ok(end) } else { Err(Errno::PROTOTYPE) }
+    if found.kind == kind { Ok(found) } else { Err(Errno::PROTOTYPE) }
 }

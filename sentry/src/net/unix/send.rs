@@ -82,7 +82,7 @@ impl Endpoint {
         let target = match message.to.filter(|to| !to.as_bytes().is_empty()) {
             Some(to) => {
                 let name = Name::parse(to)?.ok_or(Errno::INVAL)?;
-                name::find(message.task, self.kind, &name)?
+                name::find(message.task, self, &name)?
             }
             None => self.state.lock().peer.clone().ok_or(Errno::NOTCONN)?,
         };

@@ -7,7 +7,7 @@ use crate::net::rights::Rights;
 const ME: Ucred = Ucred { pid: 7, uid: 1, gid: 2 };
 
 fn joined(kind: Kind) -> (Arc<Endpoint>, Arc<Endpoint>) {
-    pair_of(kind, ME, &Identity { creds: ME, groups: Arc::new([]), process: Weak::new() })
+    pair_of(Net::first(), kind, ME, &Identity { creds: ME, groups: Arc::new([]), process: Weak::new() })
 }
 
 fn send(end: &Arc<Endpoint>, data: &[u8]) -> SysResult<usize> {
@@ -81,8 +81,8 @@ fn closing_refuses_datagrams_and_ends_packets() {
 
 #[test]
 fn a_crowded_datagram_socket_makes_strangers_wait() {
-    let server = Endpoint::new(Kind::Datagram, ME);
-    let client = Endpoint::new(Kind::Datagram, ME);
+    let server = Endpoint::new(Net::first(), Kind::Datagram, ME);
+    let client = Endpoint::new(Net::first(), Kind::Datagram, ME);
     client.join(&server, None);
     for _ in 0..=MAX_DGRAM_QLEN {
         assert_eq!(send(&client, b"x"), Ok(1));

@@ -2,13 +2,11 @@
 
 use super::super::addr;
 use super::super::ports::Claim;
-use super::PORTS;
 use super::endpoint::{Phase, Tcp, abandon};
 use super::flow::{Flow, Key};
 use super::{defer, flows};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::net::counters;
 use crate::net::options::Options;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -27,11 +25,11 @@ impl Tcp {
 
     /// Binds to `address`, which is local.
     pub(super) fn bind(self: &Arc<Self>, address: SocketAddr) -> SysResult<()> {
-        let mut ports = PORTS.lock();
+        let mut ports = self.net().inet.tcp.ports.lock();
         if self.state.lock().local.is_some() {
             return Err(Errno::INVAL);
         }
-        let port = ports.bind(address.port(), self.claim(address.ip()), self)?;
+        let port = ports.bind(&self.net().sysctl, address.port(), self.claim(address.ip()), self)?;
         let mut state = self.state.lock();
         state.local = Some(SocketAddr::new(address.ip(), port));
         state.holds_port = true;
@@ -40,7 +38,7 @@ impl Tcp {
 
     /// Gives its address back.
     fn unbind(self: &Arc<Self>) {
-        let mut ports = PORTS.lock();
+        let mut ports = self.net().inet.tcp.ports.lock();
         let mut state = self.state.lock();
         state.holds_port = false;
         if let Some(local) = state.local.take() {
@@ -55,7 +53,7 @@ impl Tcp {
         }
         let local = self.state.lock().local;
         // Held while the phase changes, or two could begin to listen at once.
-        let ports = PORTS.lock();
+        let ports = self.net().inet.tcp.ports.lock();
         if local.is_some_and(|local| !ports.may_listen(local.port(), self)) {
             return Err(Errno::ADDRINUSE);
         }
@@ -91,14 +89,14 @@ impl Tcp {
         }
         let chooses = self.state.lock().local.is_none();
         self.take_local_address(to)?;
-        if !addr::is_local(to.ip()) {
+        if !addr::is_local(self.net(), to.ip()) {
             return self.connect_from_free_port(to, nonblocking, chooses);
         }
         let from = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
         if from == to {
             return self.connect_to_itself();
         }
-        let listener = PORTS.lock().find(to, from, |end| {
+        let listener = self.net().inet.tcp.ports.lock().find(to, from, |end| {
             let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
             listens.then_some(0)
         });
@@ -111,7 +109,7 @@ impl Tcp {
             state.fin_received = false;
             state.unreported = nonblocking;
         }
-        counters::TCP_ACTIVE.add(1);
+        self.net().counters.tcp_active.add(1);
         match listener {
             Some(listener) => self.enter_backlog(&listener),
             None => self.refuse(),
@@ -152,7 +150,7 @@ impl Tcp {
     /// Connects over an interface.
     fn connect_out(self: &Arc<Self>, to: SocketAddr, nonblocking: bool) -> SysResult<()> {
         let local = self.state.lock().local.ok_or(Errno::ADDRNOTAVAIL)?;
-        counters::TCP_ACTIVE.add(1);
+        self.net().counters.tcp_active.add(1);
         let flow = flows::connect(self, Key { local, remote: to })?;
         let mut state = self.state.lock();
         state.phase = Phase::Remote(flow);
@@ -236,14 +234,14 @@ impl Tcp {
 
     /// Gives an unbound socket an address towards `to`.
     fn take_local_address(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
-        let source = addr::source_for(to.ip())?;
+        let source = addr::source_by(self.net(), to.ip(), &self.query())?;
         let local = self.state.lock().local;
         match local {
             None => {
                 self.bind(SocketAddr::new(source, 0)).map_err(|_| Errno::ADDRNOTAVAIL)?;
             }
             Some(local) if local.ip().is_unspecified() => {
-                PORTS.lock().narrow(local.port(), self, source);
+                self.net().inet.tcp.ports.lock().narrow(local.port(), self, source);
                 self.state.lock().local = Some(SocketAddr::new(source, local.port()));
             }
             Some(local) if local.ip().is_ipv4() != to.ip().is_ipv4() => return Err(Errno::NETUNREACH),
@@ -261,7 +259,7 @@ impl Tcp {
                 return self.refuse();
             };
             if pending.len() > *backlog {
-                counters::TCP_OVERFLOWS.add(1);
+                self.net().counters.tcp_overflows.add(1);
                 waiting.retain(|end| end.strong_count() > 0);
                 waiting.push_back(Arc::downgrade(self));
                 return;
@@ -276,8 +274,8 @@ impl Tcp {
     fn establish(self: &Arc<Self>, listener: &Tcp) -> Arc<Tcp> {
         let options: Arc<Options> = Arc::new(listener.options.inherit());
         let server = Tcp::new(listener.family, listener.uid, options, listener.ints.inherit());
-        counters::TCP_PASSIVE.add(1);
-        counters::TCP_SEGMENTS.add(3);
+        self.net().counters.tcp_passive.add(1);
+        self.net().counters.tcp_segments.add(3);
         let (local, remote) = {
             let mut state = self.state.lock();
             state.phase = Phase::Established;

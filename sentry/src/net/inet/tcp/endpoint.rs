@@ -3,12 +3,13 @@
 use super::super::options::IntOptions;
 use super::super::ports::Holder;
 use super::flow::Flow;
-use super::{PORTS, RCVBUF_DEFAULT, SNDBUF_DEFAULT};
+use super::{RCVBUF_DEFAULT, SNDBUF_DEFAULT};
 use crate::errno::Errno;
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
-use crate::net::counters;
+use crate::net::namespace::Net;
 use crate::net::options::Options;
+use crate::net::stack::route::Query;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -96,6 +97,16 @@ impl Tcp {
         Arc::new(Tcp { family, uid, options, ints, queue, deferred, state: Mutex::default() })
     }
 
+    /// The namespace it is in.
+    pub(super) fn net(&self) -> &Arc<Net> {
+        &self.ints.net
+    }
+
+    /// What its options say of routes.
+    pub(super) fn query(&self) -> Query {
+        self.options.query(self.net())
+    }
+
     /// Its connection over an interface.
     pub(super) fn flow(&self) -> Option<Arc<Flow>> {
         match &self.state.lock().phase {
@@ -152,8 +163,8 @@ impl Tcp {
         if !matches!(state.phase, Phase::Established) {
             return;
         }
-        counters::TCP_RESET.add(1);
-        counters::TCP_RESETS_SENT.add(1);
+        self.net().counters.tcp_reset.add(1);
+        self.net().counters.tcp_resets_sent.add(1);
         self.options.set_error(if state.fin_received { Errno::PIPE } else { Errno::CONNRESET });
         state.phase = Phase::Closed;
         state.rcv_shut = true;
@@ -168,8 +179,8 @@ impl Tcp {
     pub(super) fn refuse(&self) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Connecting) {
-            counters::TCP_FAILED.add(1);
-            counters::TCP_RESETS_SENT.add(1);
+            self.net().counters.tcp_failed.add(1);
+            self.net().counters.tcp_resets_sent.add(1);
             state.phase = Phase::Closed;
             state.rcv_shut = true;
             state.snd_shut = true;
@@ -193,7 +204,7 @@ impl Tcp {
         state.holds_port = false;
         drop(state);
         if let Some(port) = port {
-            PORTS.lock().release(port, self);
+            self.net().inet.tcp.ports.lock().release(port, self);
         }
         let abort = self.options.linger().is_some_and(|time| time.is_zero());
         if let Some(peer) = peer {

@@ -9,11 +9,12 @@ use super::wire::Wire;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, TimerId, Timers};
 use crate::net::message::Outgoing;
+use crate::net::namespace::Net;
 use crate::net::options::Options;
-use crate::net::stack;
+use crate::net::stack::route::Query;
 use crate::net::stack::tcp::segment::Segment;
 use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
-use crate::net::sysctl;
+use crate::net::sysctl::Sysctls;
 use crate::sync::{Mutex, MutexGuard};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -29,6 +30,8 @@ const SEND_FIRST: usize = 512 << 10;
 const BUFFER_MIN: usize = 2 << 10;
 /// The most.
 const BUFFER_MAX: usize = 32 << 20;
+/// TCP needs room for its headers and some data, however little an interface carries.
+const MTU_MIN: usize = 576;
 /// How long a closed socket waits for the other side's end (`tcp_fin_timeout`).
 const FIN_WAIT: i64 = 60;
 
@@ -41,6 +44,8 @@ pub(super) struct Key {
 
 /// A connection.
 pub(in crate::net) struct Flow {
+    /// Its namespace, which goes with its last socket and takes what outlives those with it.
+    net: Weak<Net>,
     pub(super) key: Key,
     mtu: usize,
     options: Arc<Options>,
@@ -94,10 +99,10 @@ impl Drop for Flow {
 impl Flow {
     /// A connection of `owner`, or one that its listener may get.
     pub(super) fn new(key: Key, owner: &Arc<Tcp>, embryo: bool) -> SysResult<Arc<Flow>> {
-        let stack = stack::get().ok_or(Errno::NETUNREACH)?;
-        let hop = stack.route(key.remote.ip())?;
-        let mtu = stack.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu;
-        let wire = Wire::new(key.local.ip(), hop, mtu, rooms(&owner.options));
+        let (net, layout) = (owner.net(), owner.net().layout());
+        let hop = layout.hop(key.remote.ip(), &Query { from: Some(key.local.ip()), ..owner.query() })?;
+        let mtu = layout.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu.max(MTU_MIN);
+        let wire = Wire::new(key.local.ip(), (hop, net.weak()), mtu, rooms(&net.sysctl, &owner.options));
         let options = if embryo { Arc::new(owner.options.inherit()) } else { owner.options.clone() };
         let inner = Inner {
             wire,
@@ -112,9 +117,14 @@ impl Flow {
             timer: None,
             seen: Seen { state: State::Closed, received: 0, writable: false },
         };
-        let flow = Arc::new(Flow { key, mtu, options, inner: Mutex::new(inner) });
+        let flow = Arc::new(Flow { net: net.weak(), key, mtu, options, inner: Mutex::new(inner) });
         flow.configure(owner);
         Ok(flow)
+    }
+
+    /// Its namespace, if that is still there.
+    pub(super) fn net(&self) -> Option<Arc<Net>> {
+        self.net.upgrade()
     }
 
     /// Sends the first packet of a connection.
@@ -158,7 +168,7 @@ impl Flow {
             hops: hops.clamp(1, 255) as u8,
             ..Tuning::default()
         };
-        let (receive, send) = rooms(&end.options);
+        let (receive, send) = rooms(&end.net().sysctl, &end.options);
         let mut inner = self.inner.lock();
         inner.wire.machine.tune(tuning);
         inner.wire.machine.resize(receive, send);
@@ -225,7 +235,7 @@ impl Flow {
     /// Sends what can be sent, sets the timer, and tells the owner what has changed.
     fn pump(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
         let now = Instant::now();
-        inner.adjust(now);
+        inner.adjust(now, &self.net);
         let before = inner.machine().state();
         inner.wire.output();
         let state = inner.machine().state();
@@ -270,7 +280,7 @@ impl Flow {
     /// Has the machine looked at when its next timer is due.
     fn arm(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
         let next = if inner.ended { None } else { inner.machine().due(now) };
-        let end = inner.orphan.filter(|_| !inner.ended).map(|since| since + fin_wait());
+        let end = inner.orphan.filter(|_| !inner.ended).map(|since| since + fin_wait(&self.net));
         let Some(next) = next.into_iter().chain(end).min() else { return };
         // One that comes too early costs less than setting it anew for each packet.
         match inner.timer {
@@ -451,17 +461,17 @@ impl Inner {
     }
 
     /// Whether nobody is there any more to read what comes, or to wait for an end.
-    fn adjust(&mut self, now: Instant) {
+    fn adjust(&mut self, now: Instant, net: &Weak<Net>) {
         let Some(since) = self.orphan else { return };
         let (state, unread) = (self.machine().state(), self.machine().received() > 0);
-        if unread || (state == State::FinWait2 && now.saturating_duration_since(since) >= fin_wait()) {
+        if unread || (state == State::FinWait2 && now.saturating_duration_since(since) >= fin_wait(net)) {
             self.wire.machine.abort();
         }
     }
 }
 
-fn fin_wait() -> Duration {
-    let seconds = sysctl::number("net/ipv4/tcp_fin_timeout", FIN_WAIT);
+fn fin_wait(net: &Weak<Net>) -> Duration {
+    let seconds = net.upgrade().map_or(FIN_WAIT, |net| net.sysctl.number("net/ipv4/tcp_fin_timeout", FIN_WAIT));
     Duration::from_secs(seconds.max(0).unsigned_abs())
 }
 
@@ -494,9 +504,9 @@ fn events(before: Seen, after: Seen) -> Events {
 }
 
 /// Room for received and for sent bytes, at first and at most.
-fn rooms(options: &Options) -> (Room, Room) {
-    let [_, _, receive] = sysctl::numbers("net/ipv4/tcp_rmem", RECEIVE);
-    let [_, _, send] = sysctl::numbers("net/ipv4/tcp_wmem", SEND);
+fn rooms(sysctl: &Sysctls, options: &Options) -> (Room, Room) {
+    let [_, _, receive] = sysctl.numbers("net/ipv4/tcp_rmem", RECEIVE);
+    let [_, _, send] = sysctl.numbers("net/ipv4/tcp_wmem", SEND);
     let most = |number: i64| usize::try_from(number).unwrap_or(0).clamp(BUFFER_MIN, BUFFER_MAX);
     let asked = |size: u32| (size as usize).clamp(BUFFER_MIN, BUFFER_MAX);
     // Half of what Linux counts is overhead.

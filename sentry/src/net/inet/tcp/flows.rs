@@ -1,19 +1,17 @@
 //! All connections over interfaces, and what happens to packets that belong to none.
 
-use super::PORTS;
 use super::endpoint::{Phase, Tcp};
 use super::flow::{Flow, Key};
 use crate::errno::{Errno, SysResult};
 use crate::net::inet::Batch;
-use crate::net::stack::Stack;
+use crate::net::namespace::Net;
 use crate::net::stack::icmp::Quoted;
 use crate::net::stack::packet::{Packet, u32_at};
 use crate::net::stack::tcp::State;
 use crate::net::stack::tcp::segment::Segment;
-use crate::sync::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// Connections that others have begun and not completed. A flood of them pushes out its own oldest, so that those who
 /// answer within a round trip get through.
@@ -21,19 +19,18 @@ const EMBRYOS_MAX: usize = 512;
 /// Connections of closed sockets that only wait for late packets (`tcp_max_tw_buckets`; each takes about a KiB).
 const LINGERING_MAX: usize = 4096;
 
-#[derive(Default)]
-struct Table {
+/// Those of a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
     flows: HashMap<Key, Arc<Flow>>,
     embryos: VecDeque<Weak<Flow>>,
     lingering: VecDeque<Weak<Flow>>,
 }
 
-static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
-
 /// Begins a connection of `end`.
 pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
     let flow = Flow::new(key, end, false)?;
-    let mut table = TABLE.lock();
+    let mut table = end.net().inet.tcp.flows.lock();
     if table.flows.get(&key).is_some_and(|old| old.state() != State::TimeWait) {
         return Err(Errno::ADDRNOTAVAIL);
     }
@@ -46,7 +43,8 @@ pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
 
 /// A connection is over.
 pub(super) fn remove(flow: &Arc<Flow>) {
-    let mut table = TABLE.lock();
+    let Some(net) = flow.net() else { return };
+    let mut table = net.inet.tcp.flows.lock();
     let is_this = table.flows.get(&flow.key).is_some_and(|known| Arc::ptr_eq(known, flow));
     let removed = if is_this { table.flows.remove(&flow.key) } else { None };
     drop(table);
@@ -55,7 +53,8 @@ pub(super) fn remove(flow: &Arc<Flow>) {
 
 /// A connection is over but for late packets.
 pub(super) fn linger(flow: &Arc<Flow>) {
-    let mut table = TABLE.lock();
+    let Some(net) = flow.net() else { return };
+    let mut table = net.inet.tcp.flows.lock();
     forget_dead(&mut table.lingering);
     table.lingering.push_back(Arc::downgrade(flow));
     let surplus = if table.lingering.len() > LINGERING_MAX { table.lingering.pop_front() } else { None };
@@ -73,21 +72,21 @@ fn forget_dead(all: &mut VecDeque<Weak<Flow>>) {
 }
 
 /// A TCP packet to this host.
-pub(in crate::net) fn input(stack: &Stack, packet: &Packet<'_>, batch: &mut Batch) {
+pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, batch: &mut Batch) {
     let Some(segment) = Segment::parse(packet) else { return };
-    if !stack.is_own(packet.dst) {
+    if !net.layout().is_own(packet.dst) {
         return;
     }
-    let known = TABLE.lock().flows.get(&key(&segment)).cloned();
+    let known = net.inet.tcp.flows.lock().flows.get(&key(&segment)).cloned();
     let is_new = segment.opens();
     let flow = match known {
         // A new connection may follow on one whose late packets were waited for.
         Some(flow) if is_new && flow.state() == State::TimeWait => {
             remove(&flow);
-            open(&segment)
+            open(net, &segment)
         }
         Some(flow) => Some(flow),
-        None if is_new => open(&segment),
+        None if is_new => open(net, &segment),
         None => None,
     };
     match flow {
@@ -95,8 +94,8 @@ pub(in crate::net) fn input(stack: &Stack, packet: &Packet<'_>, batch: &mut Batc
             flow.input(&segment);
             batch.add(flow);
         }
-        None if is_new && has_listener(&segment) => {}
-        None => refuse(stack, &segment),
+        None if is_new && has_listener(net, &segment) => {}
+        None => refuse(net, &segment),
     }
 }
 
@@ -104,20 +103,20 @@ fn key(segment: &Segment<'_>) -> Key {
     Key { local: segment.local, remote: segment.remote }
 }
 
-fn listener(segment: &Segment<'_>) -> Option<Arc<Tcp>> {
-    PORTS.lock().find(segment.local, segment.remote, |end| {
+fn listener(net: &Net, segment: &Segment<'_>) -> Option<Arc<Tcp>> {
+    net.inet.tcp.ports.lock().find(segment.local, segment.remote, |end| {
         let listens = matches!(end.state.lock().phase, Phase::Listening { .. });
         listens.then_some(0)
     })
 }
 
-fn has_listener(segment: &Segment<'_>) -> bool {
-    listener(segment).is_some()
+fn has_listener(net: &Net, segment: &Segment<'_>) -> bool {
+    listener(net, segment).is_some()
 }
 
 /// Begins a connection that somebody wants to a listener; `None` if it has no room for one or there is none.
-fn open(segment: &Segment<'_>) -> Option<Arc<Flow>> {
-    let listener = listener(segment)?;
+fn open(net: &Net, segment: &Segment<'_>) -> Option<Arc<Flow>> {
+    let listener = listener(net, segment)?;
     let full = match &listener.state.lock().phase {
         Phase::Listening { backlog, pending, .. } => pending.len() > *backlog,
         _ => true,
@@ -127,7 +126,7 @@ fn open(segment: &Segment<'_>) -> Option<Arc<Flow>> {
     }
     let flow = Flow::new(key(segment), &listener, true).ok()?;
     flow.listen();
-    let mut table = TABLE.lock();
+    let mut table = net.inet.tcp.flows.lock();
     table.flows.insert(key(segment), flow.clone());
     forget_dead(&mut table.embryos);
     table.embryos.push_back(Arc::downgrade(&flow));
@@ -142,33 +141,33 @@ fn open(segment: &Segment<'_>) -> Option<Arc<Flow>> {
 }
 
 /// Answers a segment that nobody expects.
-fn refuse(stack: &Stack, segment: &Segment<'_>) {
+fn refuse(net: &Net, segment: &Segment<'_>) {
     if let Some((head, reset)) = segment.refusal() {
-        let _ = stack.send(&head, &reset);
+        let _ = net.send(&head, &reset);
     }
 }
 
 /// The connection that a quoted packet belongs to.
-fn quoted_flow(quoted: &Quoted<'_>) -> Option<Arc<Flow>> {
+fn quoted_flow(net: &Net, quoted: &Quoted<'_>) -> Option<Arc<Flow>> {
     let (local, remote) = quoted.ports()?;
     let key = Key { local: SocketAddr::new(quoted.src, local), remote: SocketAddr::new(quoted.dst, remote) };
-    TABLE.lock().flows.get(&key).cloned()
+    net.inet.tcp.flows.lock().flows.get(&key).cloned()
 }
 
 /// A packet of a connection was longer than a link on its way carries.
-pub(in crate::net) fn too_big(quoted: &Quoted<'_>, mtu: usize) {
+pub(in crate::net) fn too_big(net: &Net, quoted: &Quoted<'_>, mtu: usize) {
     /// Shorter ones are not believed (`min_pmtu`, and what IPv6 demands of links).
     const LEAST: (usize, usize) = (552, 1280);
     let least = if quoted.dst.is_ipv4() { LEAST.0 } else { LEAST.1 };
     let sequence = u32_at(quoted.payload, 4);
-    if let Some((flow, sequence)) = quoted_flow(quoted).zip(sequence) {
+    if let Some((flow, sequence)) = quoted_flow(net, quoted).zip(sequence) {
         flow.narrow(sequence, mtu.max(least));
     }
 }
 
 /// A packet of a connection did not arrive.
-pub(in crate::net) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
-    if let Some(flow) = quoted_flow(quoted).filter(|_| hard) {
+pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
+    if let Some(flow) = quoted_flow(net, quoted).filter(|_| hard) {
         flow.failed(errno);
     }
 }

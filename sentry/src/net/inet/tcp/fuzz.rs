@@ -158,7 +158,7 @@ fn frames_of_all_kinds_are_survived() {
     }));
     let wire = interface();
     let options = Arc::new(Options::new(SNDBUF_DEFAULT, RCVBUF_DEFAULT));
-    let listener = Tcp::new(libc::AF_INET, 0, options, IntOptions::default());
+    let listener = Tcp::new(libc::AF_INET, 0, options, IntOptions::new(crate::net::namespace::Net::first()));
     listener.bind(SocketAddr::new(ip("10.0.0.1"), PORT)).unwrap();
     listener.listen(16).unwrap();
     let (mut random, seeds) = (Random(seed), seeds());

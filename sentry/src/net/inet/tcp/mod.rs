@@ -17,6 +17,7 @@ mod wire;
 
 use super::options::IntOptions;
 use super::ports::Ports;
+use crate::net::namespace::Net;
 use crate::net::options::Options;
 use crate::net::socket::Socket;
 use crate::sync::Mutex;
@@ -24,24 +25,29 @@ use endpoint::Tcp;
 pub(in crate::net) use flow::Flow;
 pub(in crate::net) use flows::{failed, input, too_big};
 use socket::TcpSocket;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// `net.ipv4.tcp_wmem`, second number.
 const SNDBUF_DEFAULT: u32 = 16384;
 /// `net.ipv4.tcp_rmem`, second number.
 const RCVBUF_DEFAULT: u32 = 131_072;
 
-static PORTS: LazyLock<Mutex<Ports<Tcp>>> = LazyLock::new(Mutex::default);
+/// Who has which port in a namespace, and the connections over its interfaces.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    ports: Mutex<Ports<Tcp>>,
+    flows: Mutex<flows::Flows>,
+}
 
 /// A new socket of user `uid`.
-pub(super) fn create(family: i32, uid: u32) -> Socket {
+pub(super) fn create(net: &Arc<Net>, family: i32, uid: u32) -> Socket {
     let options = Arc::new(Options::new(SNDBUF_DEFAULT, RCVBUF_DEFAULT));
-    wrap(Tcp::new(family, uid, options, IntOptions::default()))
+    wrap(Tcp::new(family, uid, options, IntOptions::new(net)))
 }
 
 fn wrap(end: Arc<Tcp>) -> Socket {
     let options = end.options.clone();
-    Socket::new((end.family, libc::SOCK_STREAM, libc::IPPROTO_TCP), options, TcpSocket::new(end))
+    Socket::new(&end.net().clone(), (end.family, libc::SOCK_STREAM, libc::IPPROTO_TCP), options, TcpSocket::new(end))
 }
 
 #[cfg(test)]

@@ -131,10 +131,10 @@ impl SocketOps for TcpSocket {
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && v6only {
             return Err(Errno::INVAL);
         }
-        if !addr::may_be_bound(address.ip()) {
+        if !addr::may_be_bound(self.end.net(), address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
-        may_bind(t, address.port())?;
+        may_bind(self.end.net(), t, address.port())?;
         self.end.bind(address)
     }
 
@@ -147,8 +147,8 @@ impl SocketOps for TcpSocket {
         if waits {
             return self.end.resume_connect();
         }
-        let to = addr::route(self.parse(address)?)?;
-        if addr::is_group(to.ip()) {
+        let to = addr::route(self.end.net(), self.parse(address)?, &self.end.query())?;
+        if addr::is_group(self.end.net(), to.ip()) {
             return Err(Errno::NETUNREACH);
         }
         self.end.connect(to, nonblocking)

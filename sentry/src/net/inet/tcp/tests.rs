@@ -8,7 +8,7 @@ use std::time::Duration;
 
 fn socket() -> Arc<Tcp> {
     let options = Arc::new(Options::new(SNDBUF_DEFAULT, RCVBUF_DEFAULT));
-    Tcp::new(libc::AF_INET, 0, options, IntOptions::default())
+    Tcp::new(libc::AF_INET, 0, options, IntOptions::new(crate::net::namespace::Net::first()))
 }
 
 fn listener(backlog: usize) -> (Arc<Tcp>, SocketAddr) {

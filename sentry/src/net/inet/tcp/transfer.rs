@@ -4,7 +4,6 @@ use super::endpoint::{Phase, State, Tcp, Urgent};
 use super::flow::Flow;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::net::counters;
 use crate::net::message::{Incoming, Outgoing};
 use std::sync::Arc;
 
@@ -37,8 +36,8 @@ impl Tcp {
         drop(state);
         let urgent = if urgent { Events::PRI } else { Events::empty() };
         peer.queue.notify(Events::IN | Events::RDNORM | urgent);
-        counters::TCP_SEGMENTS.add(1);
-        counters::loopback(count);
+        self.net().counters.tcp_segments.add(1);
+        self.net().counters.loopback(count);
         Ok(count)
     }
 

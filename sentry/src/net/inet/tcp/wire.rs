@@ -3,12 +3,14 @@
 //! The machine's packets go out behind the headers of the link, with the checksum and the cutting into segments left to
 //! the host.
 
+use crate::net::namespace::Net;
 use crate::net::stack::link::Offload;
 use crate::net::stack::packet::{HEADROOM, TCP, fold, pseudo_sum};
 use crate::net::stack::tcp::segment::Segment;
 use crate::net::stack::tcp::{Machine, Room, Sent};
-use crate::net::stack::{self, Outgoing, Stack, route::Hop};
+use crate::net::stack::{self, Outgoing, route::Hop};
 use std::net::IpAddr;
+use std::sync::Weak;
 use std::time::Instant;
 
 /// Packets that one call puts out before others get their turn: a window's worth.
@@ -18,13 +20,14 @@ const BURST: usize = 256;
 pub(super) struct Wire {
     pub(super) machine: Machine,
     hop: Hop,
+    net: Weak<Net>,
 }
 
 impl Wire {
-    /// A machine for packets from `local` over `hop`; `mtu` is that of the link, `room` what fits into each direction:
+    /// A machine for packets from `local` over `hop` of a namespace; `mtu` is that of the link, `room` what fits into each direction:
     /// received, sent.
-    pub(super) fn new(local: IpAddr, hop: Hop, mtu: usize, room: (Room, Room)) -> Wire {
-        Wire { machine: Machine::new(local, mtu, room, Instant::now()), hop }
+    pub(super) fn new(local: IpAddr, (hop, net): (Hop, Weak<Net>), mtu: usize, room: (Room, Room)) -> Wire {
+        Wire { machine: Machine::new(local, mtu, room, Instant::now()), hop, net }
     }
 
     /// Takes a segment in.
@@ -39,16 +42,16 @@ impl Wire {
             if !self.machine.output(now) {
                 return;
             }
-            let Some(stack) = stack::get() else { return };
+            let Some(net) = self.net.upgrade() else { return };
             for packet in self.machine.take() {
-                transmit(stack, &self.hop, packet);
+                transmit(&net, &self.hop, packet);
             }
         }
     }
 }
 
 /// Completes a packet as far as the host does not, and puts it on its way.
-fn transmit(stack: &Stack, hop: &Hop, (mut frame, segment): Sent) {
+fn transmit(net: &Net, hop: &Hop, (mut frame, segment): Sent) {
     let Some(ip) = frame.get(HEADROOM..) else { return };
     let head = if ip.first().is_some_and(|first| first >> 4 == 4) { 20 } else { 40 };
     let Some(quoted) = stack::icmp::Quoted::parse(ip) else { return };
@@ -60,5 +63,5 @@ fn transmit(stack: &Stack, hop: &Hop, (mut frame, segment): Sent) {
         *place = partial.to_be_bytes();
     }
     let offload = Offload::Tcp { ip: head as u16, headers: (head + tcp) as u16, segment };
-    stack.transmit(hop, Outgoing { frame, offload });
+    net.transmit(hop, Outgoing { frame, offload });
 }

@@ -6,16 +6,18 @@ use super::super::multicast::Groups;
 use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
 use super::super::raw;
-use super::PORTS;
 use super::way::Way;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
+use crate::net::counters::count;
 use crate::net::filter::View;
 use crate::net::message::Incoming;
+use crate::net::namespace::Net;
 use crate::net::options::Options;
+use crate::net::stack::link::Link;
 use crate::net::stack::packet::{Head, UDP};
-use crate::net::{counters, devices};
+use crate::net::stack::route::Query;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -88,16 +90,26 @@ impl Holder for Udp {
 }
 
 impl Udp {
-    pub(super) fn new(family: i32, uid: u32, options: Arc<Options>) -> Arc<Udp> {
+    pub(super) fn new(net: &Arc<Net>, family: i32, uid: u32, options: Arc<Options>) -> Arc<Udp> {
         Arc::new(Udp {
             family,
             uid,
             options,
-            ints: IntOptions::default(),
+            ints: IntOptions::new(net),
             groups: Groups::default(),
             queue: WaitQueue::new(),
             state: Mutex::default(),
         })
+    }
+
+    /// The namespace it is in.
+    pub(super) fn net(&self) -> &Arc<Net> {
+        &self.ints.net
+    }
+
+    /// What its options say of routes.
+    pub(super) fn query(&self) -> Query {
+        self.options.query(self.net())
     }
 
     pub(super) fn is_v6only(&self) -> bool {
@@ -119,11 +131,11 @@ impl Udp {
             reuse_port: self.options.is_on(libc::SO_REUSEPORT),
             uid: self.uid,
         };
-        let mut ports = PORTS.lock();
+        let mut ports = self.net().inet.udp.ports.lock();
         if self.state.lock().local.is_some() {
             return Err(Errno::INVAL);
         }
-        let port = ports.bind(address.port(), claim, self)?;
+        let port = ports.bind(&self.net().sysctl, address.port(), claim, self)?;
         self.state.lock().local = Some(SocketAddr::new(address.ip(), port));
         Ok(())
     }
@@ -147,8 +159,8 @@ impl Udp {
         let local = self.autobind()?;
         let mut source = local.ip();
         if source.is_unspecified() {
-            source = addr::source_for(to.ip())?;
-            PORTS.lock().narrow(local.port(), self, source);
+            source = addr::source_by(self.net(), to.ip(), &self.query())?;
+            self.net().inet.udp.ports.lock().narrow(local.port(), self, source);
         }
         let mut state = self.state.lock();
         state.local = Some(SocketAddr::new(source, local.port()));
@@ -164,7 +176,7 @@ impl Udp {
             && let Some(local) = state.local.take()
         {
             drop(state);
-            PORTS.lock().release(local.port(), self);
+            self.net().inet.udp.ports.lock().release(local.port(), self);
         }
     }
 
@@ -190,40 +202,44 @@ impl Udp {
         }
         let asked = way.interface.map(|index| (index, None)).or_else(|| self.groups.out());
         let out = asked.filter(|_| to.ip().is_multicast());
-        let to = if out.is_some() { to } else { addr::route(to)? };
-        if addr::is_broadcast(to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
+        // Who names an interface is heeded for others than groups too.
+        let query = Query { oif: way.interface.unwrap_or(self.query().oif), ..self.query() };
+        let to = if out.is_some() { to } else { addr::route(self.net(), to, &query)? };
+        if addr::is_broadcast(self.net(), to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
         let local = self.autobind()?;
         let ip = match out {
             _ if let Some(source) = way.source.filter(|ip| ip.is_ipv4() == to.is_ipv4()) => source,
             _ if !local.ip().is_unspecified() && !local.ip().is_multicast() => local.ip(),
-            Some((interface, address)) => addr::address_of(interface, address, to.ip())?,
-            None => addr::source_for(to.ip())?,
+            Some((interface, address)) => addr::address_of(self.net(), interface, address, to.ip())?,
+            None => addr::source_by(self.net(), to.ip(), &query)?,
         };
         let from = SocketAddr::new(ip, local.port());
-        let over_lo = out.is_some_and(|(interface, _)| interface == devices::LOOPBACK);
+        let over_lo = out.is_some_and(|(interface, _)| interface == Link::LOOPBACK);
         if over_lo && to.is_ipv6() {
             // As on Linux it has no route there.
             return Err(Errno::NETUNREACH);
         }
-        counters::count(&counters::UDP_OUT, to.is_ipv4());
+        count(&self.net().counters.udp_out, to.is_ipv4());
         if over_lo || addr::is_loopback_broadcast(to.ip()) {
             self.deliver_to_all(data, from, to, marks);
             return Ok(data.len());
         }
-        if !addr::is_local(to.ip()) {
+        if !addr::is_local(self.net(), to.ip()) {
             if to.ip().is_multicast() && self.loops(to) {
                 self.deliver_to_all(data, from, to, marks);
             }
-            return self.send_out(data, from, to, marks);
+            let oif = out.map_or(0, |(interface, _)| interface);
+            let query = if oif > 0 { Query { oif, ..query } } else { query };
+            return self.send_out(data, from, to, marks, query);
         }
         if self.ask_resolver(data, to) {
             return Ok(data.len());
         }
-        counters::loopback(data.len());
-        raw::show_datagram(from, to, (marks.hops, marks.class), data);
-        let target = PORTS.lock().find(to, from, |end| end.score(from));
+        self.net().counters.loopback(data.len());
+        raw::show_datagram(self.net(), from, to, (marks.hops, marks.class), data);
+        let target = self.net().inet.udp.ports.lock().find(to, from, |end| end.score(from));
         match target {
             Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None }),
             None => self.nobody_there(data, to, remote == Some(to)),
@@ -242,8 +258,8 @@ impl Udp {
 
     /// Delivers what is for many.
     fn deliver_to_all(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) {
-        counters::loopback(data.len());
-        for target in receivers(from, to) {
+        self.net().counters.loopback(data.len());
+        for target in receivers(self.net(), from, to) {
             target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None });
         }
     }
@@ -253,7 +269,7 @@ impl Udp {
     fn nobody_there(&self, data: &[u8], to: SocketAddr, is_peer: bool) {
         /// Type and code of "port unreachable", of ICMP and ICMPv6.
         const UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
-        counters::count(&counters::UDP_NO_PORT, to.is_ipv4());
+        count(&self.net().counters.udp_no_port, to.is_ipv4());
         let [v4, v6] = UNREACHABLE;
         let icmp = if to.is_ipv4() { v4 } else { v6 };
         let failed = Failed { errno: Errno::CONNREFUSED, icmp, to, from: to.ip(), data: data.to_vec() };
@@ -303,7 +319,7 @@ impl Udp {
     /// Puts a datagram into the queue; without room it is lost.
     pub(super) fn deliver(&self, data: &[u8], envelope: Envelope) {
         let Some(data) = self.filtered(data, &envelope) else {
-            counters::count(&counters::UDP_FULL, envelope.to.is_ipv4());
+            count(&self.net().counters.udp_full, envelope.to.is_ipv4());
             return;
         };
         let time = self.options.wants_stamps().then(SystemTime::now);
@@ -311,10 +327,10 @@ impl Udp {
         let mut state = self.state.lock();
         if state.used() > self.options.rcvbuf() as usize {
             state.lost = state.lost.wrapping_add(1);
-            counters::count(&counters::UDP_FULL, envelope.to.is_ipv4());
+            count(&self.net().counters.udp_full, envelope.to.is_ipv4());
             return;
         }
-        counters::count(&counters::UDP_IN, envelope.to.is_ipv4());
+        count(&self.net().counters.udp_in, envelope.to.is_ipv4());
         state.bytes.push(data);
         state.envelopes.push_back(envelope);
         drop(state);
@@ -367,7 +383,7 @@ impl Udp {
         self.forget_resolver();
         let local = self.state.lock().local.take();
         if let Some(local) = local {
-            PORTS.lock().release(local.port(), self);
+            self.net().inet.udp.ports.lock().release(local.port(), self);
         }
     }
 
@@ -384,8 +400,8 @@ impl Udp {
 
 /// Who receives a datagram to many: for a group its members, and those that did not say that they want to be told only of
 /// groups they joined, as long as anybody here is a member.
-pub(super) fn receivers(from: SocketAddr, to: SocketAddr) -> Vec<Arc<Udp>> {
-    let mut all = PORTS.lock().all(to);
+pub(super) fn receivers(net: &Net, from: SocketAddr, to: SocketAddr) -> Vec<Arc<Udp>> {
+    let mut all = net.inet.udp.ports.lock().all(to);
     all.retain(|end| end.score(from).is_some());
     if !to.ip().is_multicast() {
         return all;

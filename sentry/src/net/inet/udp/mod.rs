@@ -7,6 +7,7 @@ mod socket;
 mod way;
 
 use super::ports::Ports;
+use crate::net::namespace::Net;
 use crate::net::options::{BUFFER_DEFAULT, Options};
 use crate::net::socket::Socket;
 use crate::sync::Mutex;
@@ -14,15 +15,19 @@ use endpoint::Udp;
 pub(in crate::net::inet) use remote::datagram;
 pub(in crate::net) use remote::{failed, input};
 use socket::UdpSocket;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-static PORTS: LazyLock<Mutex<Ports<Udp>>> = LazyLock::new(Mutex::default);
+/// Who has which port in a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    ports: Mutex<Ports<Udp>>,
+}
 
 /// A new socket of user `uid`.
-pub(super) fn create(family: i32, uid: u32) -> Socket {
+pub(super) fn create(net: &Arc<Net>, family: i32, uid: u32) -> Socket {
     let options = Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT));
-    let end = Udp::new(family, uid, options.clone());
-    Socket::new((family, libc::SOCK_DGRAM, libc::IPPROTO_UDP), options, UdpSocket::new(end))
+    let end = Udp::new(net, family, uid, options.clone());
+    Socket::new(net, (family, libc::SOCK_DGRAM, libc::IPPROTO_UDP), options, UdpSocket::new(end))
 }
 
 #[cfg(test)]

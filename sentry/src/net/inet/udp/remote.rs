@@ -2,13 +2,13 @@
 
 use super::super::addr;
 use super::super::errors::Failed;
-use super::PORTS;
 use super::endpoint::{Envelope, Marks, Udp, receivers};
 use crate::errno::{Errno, SysResult};
-use crate::net::stack;
+use crate::net::namespace::Net;
 use crate::net::stack::icmp::Quoted;
 use crate::net::stack::packet::{Head, Packet, UDP, put_checksum, u16_at};
 use crate::net::stack::resolver::Asker;
+use crate::net::stack::route::Query;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,9 +19,15 @@ const GROUP_HOPS: (i32, i32) = (libc::IP_MULTICAST_TTL, libc::IPV6_MULTICAST_HOP
 
 impl Udp {
     /// Sends a datagram over an interface.
-    pub(super) fn send_out(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) -> SysResult<usize> {
-        let stack = stack::get().ok_or(Errno::NETUNREACH)?;
-        if addr::is_broadcast(to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
+    pub(super) fn send_out(
+        &self,
+        data: &[u8],
+        from: SocketAddr,
+        to: SocketAddr,
+        marks: Marks,
+        query: Query,
+    ) -> SysResult<usize> {
+        if addr::is_broadcast(self.net(), to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
         if from.ip().is_loopback() || from.is_ipv4() != to.is_ipv4() {
@@ -29,7 +35,8 @@ impl Udp {
         }
         let hops = if to.ip().is_multicast() { self.group_hops(to) } else { marks.hops };
         let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class: marks.class };
-        stack.send(&head, &datagram(&head, from.port(), to.port(), data)).map(|()| data.len())
+        let datagram = datagram(&head, from.port(), to.port(), data);
+        self.net().send_by(&head, &datagram, &query).map(|()| data.len())
     }
 
     fn group_hops(&self, to: SocketAddr) -> u8 {
@@ -43,15 +50,15 @@ impl Udp {
 
     /// Sends a query to the engine's resolver, if `to` is where it is.
     pub(super) fn ask_resolver(self: &Arc<Self>, data: &[u8], to: SocketAddr) -> bool {
-        let Some(stack) = stack::get().filter(|stack| stack.resolver.serves(to)) else { return false };
-        stack.resolver.ask(self, data);
+        let Some(resolver) = self.net().resolver().filter(|resolver| resolver.serves(to)) else { return false };
+        resolver.ask(self, data);
         true
     }
 
     /// The socket is closed: no answer is for it.
     pub(super) fn forget_resolver(self: &Arc<Self>) {
-        if let Some(stack) = stack::get() {
-            stack.resolver.forget(self);
+        if let Some(resolver) = self.net().resolver() {
+            resolver.forget(self);
         }
     }
 }
@@ -79,16 +86,19 @@ impl Asker for Udp {
 }
 
 /// A UDP packet to this host, or several datagrams of a size; whether anybody has the port.
-pub(in crate::net) fn input(packet: &Packet<'_>, datagrams: Option<usize>) -> bool {
+pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<usize>) -> bool {
     let udp = packet.payload();
     let (Some(source), Some(port), Some(len)) = (u16_at(udp, 0), u16_at(udp, 2), u16_at(udp, 4)) else { return true };
     // Of several at once only the packet's length counts.
     let end = if datagrams.is_some() { udp.len() } else { usize::from(len) };
     let Some(data) = udp.get(HEADER..end) else { return true };
     let (from, to) = (SocketAddr::new(packet.src, source), SocketAddr::new(packet.dst, port));
-    let is_group = addr::is_group(packet.dst);
-    let targets =
-        if is_group { receivers(from, to) } else { Vec::from_iter(PORTS.lock().find(to, from, |end| end.score(from))) };
+    let is_group = addr::is_group(net, packet.dst);
+    let targets = if is_group {
+        receivers(net, from, to)
+    } else {
+        Vec::from_iter(net.inet.udp.ports.lock().find(to, from, |end| end.score(from)))
+    };
     let marks = Marks { hops: packet.hops, class: packet.class };
     for target in &targets {
         let size = datagrams.unwrap_or(data.len()).max(1);
@@ -103,12 +113,12 @@ pub(in crate::net) fn input(packet: &Packet<'_>, datagrams: Option<usize>) -> bo
 }
 
 /// A datagram did not arrive: only a socket that is connected to where it went hears of it.
-pub(in crate::net) fn failed(quoted: &Quoted<'_>, errno: Errno, hard: bool) {
+pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
     let Some((local, remote)) = quoted.ports() else { return };
     let remote = SocketAddr::new(quoted.dst, remote);
     // The one that is connected there, or else the one that has the port.
     let own = SocketAddr::new(quoted.src, local);
-    let found = PORTS.lock().find(own, remote, |end| match end.state.lock().remote {
+    let found = net.inet.udp.ports.lock().find(own, remote, |end| match end.state.lock().remote {
         Some(to) if to == remote => Some(1),
         Some(_) => None,
         None => Some(0),

@@ -66,8 +66,8 @@ impl UdpSocket {
                 (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                     marks.class = byte(data, 0, marks.class)?;
                 }
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) if v4 => way = Way::of_v4(data)?,
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => way = Way::of_v6(data)?,
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if v4 => way = Way::of_v4(self.end.net(), data)?,
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => way = Way::of_v6(self.end.net(), data)?,
                 (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => return Err(Errno::INVAL),
                 _ => {}
             }
@@ -100,7 +100,7 @@ impl UdpSocket {
         let on = |level, name| self.end.ints.is_on(level, name);
         if let IpAddr::V4(ip) = to {
             if on(libc::IPPROTO_IP, libc::IP_PKTINFO) {
-                let info = [addr::interface_of(ip.into()).to_ne_bytes(), ip.octets(), ip.octets()];
+                let info = [addr::interface_of(self.end.net(), ip.into()).to_ne_bytes(), ip.octets(), ip.octets()];
                 put(libc::IPPROTO_IP, libc::IP_PKTINFO, info.as_bytes());
             }
             if on(libc::IPPROTO_IP, libc::IP_RECVTTL) {
@@ -116,7 +116,7 @@ impl UdpSocket {
                 IpAddr::V6(ip) => ip,
             };
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
-                let info = [ip.octets().as_slice(), &addr::interface_of(to).to_ne_bytes()].concat();
+                let info = [ip.octets().as_slice(), &addr::interface_of(self.end.net(), to).to_ne_bytes()].concat();
                 put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) {
@@ -156,10 +156,10 @@ impl SocketOps for UdpSocket {
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && self.end.is_v6only() {
             return Err(Errno::INVAL);
         }
-        if !addr::may_be_bound(address.ip()) && !addr::is_group(address.ip()) {
+        if !addr::may_be_bound(self.end.net(), address.ip()) && !addr::is_group(self.end.net(), address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
-        may_bind(t, address.port())?;
+        may_bind(self.end.net(), t, address.port())?;
         self.end.bind(address)
     }
 
@@ -168,8 +168,8 @@ impl SocketOps for UdpSocket {
             self.end.disconnect();
             return Ok(());
         }
-        let to = addr::route(self.parse(address)?)?;
-        if addr::is_broadcast(to.ip()) && !self.end.options.is_on(libc::SO_BROADCAST) {
+        let to = addr::route(self.end.net(), self.parse(address)?, &self.end.query())?;
+        if addr::is_broadcast(self.end.net(), to.ip()) && !self.end.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }
         self.end.connect(to)
@@ -241,7 +241,7 @@ impl SocketOps for UdpSocket {
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
             (libc::IPPROTO_UDP, _) if value.len() < 4 => Err(Errno::INVAL),
             _ if let Err(error) = options::may_set(level, name, value, false) => Err(error),
-            _ if Groups::knows(level, name) => self.end.groups.set(level, name, value),
+            _ if Groups::knows(level, name) => self.end.groups.set(self.end.net(), level, name, value),
             _ => self.end.ints.set(level, name, value),
         }
     }

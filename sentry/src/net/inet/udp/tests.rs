@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 const MARKS: Marks = Marks { hops: 64, class: 0 };
 
 fn socket() -> Arc<Udp> {
-    Udp::new(libc::AF_INET, 0, Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT)))
+    Udp::new(Net::first(), libc::AF_INET, 0, Arc::new(Options::new(BUFFER_DEFAULT, BUFFER_DEFAULT)))
 }
 
 fn bound() -> (Arc<Udp>, SocketAddr) {

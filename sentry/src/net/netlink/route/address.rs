@@ -1,19 +1,17 @@
 //! Addresses of interfaces.
 
 use super::super::message::{Failure, Reply, Request, attributes};
-use super::super::socket::broadcast;
-use super::{Answer, family_of, group, octets, parse_ip};
+use super::{Answer, Asker, family_of, number, octets, parse_ip, text};
 use crate::errno::{Errno, SysResult};
-use crate::net::devices;
-use crate::net::stack::{self, route as routing};
+use crate::net::namespace::Net;
+use crate::net::stack::link::{IfAddress, Link};
 use std::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `RT_SCOPE_HOST` and `RT_SCOPE_LINK`.
-const SCOPE_HOST: u8 = 254;
-const SCOPE_LINK: u8 = 253;
-/// `IFA_F_PERMANENT`.
+/// `IFA_F_PERMANENT`, `IFA_F_SECONDARY`, `IFA_F_NOPREFIXROUTE`.
 const PERMANENT: u32 = 0x80;
+const SECONDARY: u32 = 1;
+const NOPREFIXROUTE: u32 = 0x200;
 const IFA_FLAGS: u16 = 8;
 
 /// `struct ifaddrmsg`.
@@ -27,131 +25,131 @@ struct Ifaddrmsg {
     index: u32,
 }
 
-/// All addresses: with the name and the index of the interface.
-fn all() -> Vec<(routing::Address, String, u32)> {
-    let mut all = Vec::new();
-    for device in devices::all() {
-        all.extend(device.addresses.iter().map(|own| (*own, device.name.clone(), device.index)));
-    }
-    for link in stack::get().into_iter().flat_map(|stack| stack.links()) {
-        all.extend(link.addresses.iter().map(|own| (*own, link.name.clone(), link.index)));
-    }
-    // As Linux: first those of IPv4.
-    all.sort_by_key(|(address, _, _)| address.0.is_ipv6());
-    all
-}
-
-pub(super) fn get(request: &Request<'_>, dump: bool, reply: &mut Reply) -> Answer {
+pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Reply) -> Answer {
     let family = request.payload.first().copied().unwrap_or(0);
     if !dump {
-        return one(request, reply);
+        return one(net, request, reply);
     }
-    for (address, name, index) in all().iter().filter(|(own, _, _)| family == 0 || family == family_of(own.0)) {
-        write(libc::RTM_NEWADDR, reply, *address, name, *index);
+    // As Linux: first those of IPv4.
+    for v4 in [true, false] {
+        for link in net.layout().links() {
+            let asked = link.addresses.iter().filter(|own| own.ip.is_ipv4() == v4);
+            for own in asked.filter(|own| family == 0 || family == family_of(own.ip)) {
+                write(libc::RTM_NEWADDR, reply, own, link);
+            }
+        }
     }
     Ok(())
 }
 
 /// IPv6 lets one ask for an address; IPv4 does not.
-fn one(request: &Request<'_>, reply: &mut Reply) -> Answer {
-    let (message, ip) = parse(request)?;
-    if message.family != libc::AF_INET6 as u8 {
+fn one(net: &Net, request: &Request<'_>, reply: &mut Reply) -> Answer {
+    let wish = parse(request)?;
+    if wish.message.family != libc::AF_INET6 as u8 {
         return Err(Errno::OPNOTSUPP.into());
     }
-    let all = all();
-    let found = all.iter().find(|(own, _, _)| own.0 == ip).ok_or(Errno::ADDRNOTAVAIL)?;
-    write(libc::RTM_NEWADDR, reply, found.0, &found.1, found.2);
+    let layout = net.layout();
+    let mut all = layout.links().iter().flat_map(|link| link.addresses.iter().map(move |own| (own, link)));
+    let (own, link) = all.find(|(own, _)| own.ip == wish.own.ip).ok_or(Errno::ADDRNOTAVAIL)?;
+    write(libc::RTM_NEWADDR, reply, own, link);
     Ok(())
 }
 
-fn write(kind: u16, reply: &mut Reply, (ip, prefix): routing::Address, name: &str, index: u32) {
-    let scope = match ip {
-        _ if ip.is_loopback() => SCOPE_HOST,
-        _ if routing::is_link_local(ip) => SCOPE_LINK,
-        _ => 0,
-    };
-    let fixed = Ifaddrmsg { family: family_of(ip), prefix, flags: PERMANENT as u8, scope, index };
+/// Writes a message about an address.
+pub(in super::super) fn write(kind: u16, reply: &mut Reply, own: &IfAddress, link: &Link) {
+    let secondary = if own.secondary { SECONDARY } else { 0 };
+    let flags = PERMANENT | secondary | if own.without_route { NOPREFIXROUTE } else { 0 };
+    let (prefix, scope, index) = (own.prefix, own.scope, link.index);
+    let fixed = Ifaddrmsg { family: family_of(own.ip), prefix, flags: flags as u8, scope, index };
     reply.message(kind, fixed.as_bytes(), |reply| {
-        reply.attribute(libc::IFA_ADDRESS, &octets(ip));
-        if ip.is_ipv4() {
-            reply.attribute(libc::IFA_LOCAL, &octets(ip));
-            let broadcast = routing::broadcast((ip, prefix)).filter(|_| index != devices::LOOPBACK && prefix < 31);
-            if let Some(broadcast) = broadcast {
+        reply.attribute(libc::IFA_ADDRESS, &octets(own.peer.unwrap_or(own.ip)));
+        if own.ip.is_ipv4() || own.peer.is_some() {
+            reply.attribute(libc::IFA_LOCAL, &octets(own.ip));
+        }
+        if own.ip.is_ipv4() {
+            if let Some(broadcast) = own.broadcast {
                 reply.attribute(libc::IFA_BROADCAST, &octets(broadcast));
             }
-            reply.attribute(libc::IFA_LABEL, &[name.as_bytes(), b"\0"].concat());
+            let label = own.label.as_ref().unwrap_or(&link.name);
+            reply.attribute(libc::IFA_LABEL, &[label.as_bytes(), b"\0"].concat());
         }
-        reply.attribute(IFA_FLAGS, &PERMANENT.to_ne_bytes());
+        reply.attribute(IFA_FLAGS, &flags.to_ne_bytes());
         // Preferred and valid for ever; made and changed at the start.
         reply.attribute(libc::IFA_CACHEINFO, [u32::MAX, u32::MAX, 0, 0].as_bytes());
     });
 }
 
-fn parse(request: &Request<'_>) -> SysResult<(Ifaddrmsg, IpAddr)> {
+/// What a request says of an address.
+struct Wish {
+    message: Ifaddrmsg,
+    own: IfAddress,
+    /// `IFA_LOCAL` was there.
+    is_local: bool,
+}
+
+fn parse(request: &Request<'_>) -> SysResult<Wish> {
     let (message, _) = Ifaddrmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
-    let mut found = [None, None];
+    let (mut local, mut address, mut broadcast, mut label) = (None, None, None, None);
+    let mut flags = u32::from(message.flags);
     for (kind, content) in attributes(request.payload, size_of::<Ifaddrmsg>()) {
-        let [local, address] = &mut found;
         match kind {
-            libc::IFA_LOCAL => *local = Some(parse_ip(content)?),
-            libc::IFA_ADDRESS => *address = Some(parse_ip(content)?),
+            libc::IFA_LOCAL => local = Some(parse_ip(content)?),
+            libc::IFA_ADDRESS => address = Some(parse_ip(content)?),
+            libc::IFA_BROADCAST => broadcast = Some(parse_ip(content)?),
+            libc::IFA_LABEL => label = Some(text(content)?.to_owned()),
+            IFA_FLAGS => flags = number(content)?,
             _ => {}
         }
     }
-    let [local, address] = found;
     let ip = local.or(address).ok_or(Errno::INVAL)?;
-    if family_of(ip) != message.family {
+    let is_odd = |other: IpAddr| family_of(other) != message.family;
+    if is_odd(ip) || address.is_some_and(is_odd) || broadcast.is_some_and(is_odd) {
         return Err(Errno::INVAL);
     }
-    Ok((message, ip))
+    let v6 = ip.is_ipv6();
+    let plain = IfAddress::new((ip, message.prefix));
+    let scope = if v6 { plain.scope } else { message.scope };
+    let peer = address.filter(|address| *address != ip);
+    let without_route = flags & NOPREFIXROUTE != 0;
+    let own = IfAddress { peer, broadcast, scope, label, without_route, ..plain };
+    Ok(Wish { message, own, is_local: local.is_some() })
 }
 
-/// `EOPNOTSUPP` for what the engine gave, which is as it is.
-fn may_change(index: u32) -> SysResult<()> {
-    if stack::get().is_some_and(|stack| stack.link(index).is_some()) { Err(Errno::OPNOTSUPP) } else { Ok(()) }
-}
-
-pub(super) fn add(request: &Request<'_>, reply: &Reply) -> Answer {
-    let (message, ip) = parse(request)?;
-    let longest = if ip.is_ipv4() { 32 } else { 128 };
-    if message.prefix > longest {
-        return Err(Failure::because(Errno::INVAL, "ipv4: Invalid prefix length"));
+pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let Wish { message, own, is_local } = parse(request)?;
+    let v4 = own.ip.is_ipv4();
+    let because = |errno, of_v4, of_v6| Failure::because(errno, if v4 { of_v4 } else { of_v6 });
+    if own.prefix > if v4 { 32 } else { 128 } {
+        return Err(because(Errno::INVAL, "ipv4: Invalid prefix length", "IPv6: Invalid prefix length"));
     }
-    may_change(message.index)?;
-    let done = devices::add_address(message.index, (ip, message.prefix));
-    match done {
+    if v4 && !is_local {
+        return Err(Failure::because(Errno::INVAL, "ipv4: Local address is not supplied"));
+    }
+    if own.ip.is_multicast() && !v4 {
+        return Err(Failure::because(
+            Errno::ADDRNOTAVAIL,
+            "IPv6: Cannot assign multicast address without \"IFA_F_MCAUTOJOIN\" flag",
+        ));
+    }
+    match asker.change(|layout| layout.add_address(message.index, own)) {
         // `ip addr replace` of what is there changes nothing.
-        Err(Errno::EXIST) if !request.has(libc::NLM_F_EXCL) && request.has(libc::NLM_F_REPLACE) => return Ok(()),
-        Err(Errno::EXIST) => return Err(Failure::because(Errno::EXIST, "ipv4: Address already assigned")),
-        Err(Errno::NODEV) => return Err(Failure::because(Errno::NODEV, "ipv4: Device not found")),
-        done => done?,
-    }
-    let mut news = reply.news();
-    write(libc::RTM_NEWADDR, &mut news, (ip, message.prefix), &name_of(message.index), message.index);
-    broadcast(group_of(ip), &news.into_bytes());
-    Ok(())
-}
-
-pub(super) fn delete(request: &Request<'_>, reply: &Reply) -> Answer {
-    let (message, ip) = parse(request)?;
-    may_change(message.index)?;
-    let name = name_of(message.index);
-    match devices::remove_address(message.index, (ip, Some(message.prefix))) {
-        Ok(address) => {
-            let mut news = reply.news();
-            write(libc::RTM_DELADDR, &mut news, address, &name, message.index);
-            broadcast(group_of(ip), &news.into_bytes());
-            Ok(())
+        Err(Errno::EXIST) if !request.has(libc::NLM_F_EXCL) && request.has(libc::NLM_F_REPLACE) => Ok(()),
+        Err(Errno::EXIST) => {
+            Err(because(Errno::EXIST, "ipv4: Address already assigned", "ipv6: address already assigned"))
         }
-        Err(Errno::ADDRNOTAVAIL) => Err(Failure::because(Errno::ADDRNOTAVAIL, "ipv4: Address not found")),
-        Err(error) => Err(error.into()),
+        Err(Errno::NODEV) => Err(because(Errno::NODEV, "ipv4: Device not found", "ipv6: Unable to find the interface")),
+        done => Ok(done?),
     }
 }
 
-fn group_of(ip: IpAddr) -> u32 {
-    if ip.is_ipv4() { group::IPV4_ADDRESS } else { group::IPV6_ADDRESS }
-}
-
-fn name_of(index: u32) -> String {
-    devices::all().into_iter().find(|device| device.index == index).map(|device| device.name).unwrap_or_default()
+pub(super) fn delete(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let Wish { message, own, .. } = parse(request)?;
+    let because = |errno, of_v4, of_v6| Failure::because(errno, if own.ip.is_ipv4() { of_v4 } else { of_v6 });
+    match asker.change(|layout| layout.remove_address(message.index, own.ip, Some(message.prefix))) {
+        Err(Errno::ADDRNOTAVAIL) => {
+            Err(because(Errno::ADDRNOTAVAIL, "ipv4: Address not found", "ipv6: address not found"))
+        }
+        Err(Errno::NODEV) => Err(because(Errno::NODEV, "ipv4: Device not found", "ipv6: Unable to find the interface")),
+        done => Ok(done.map(|_| ())?),
+    }
 }

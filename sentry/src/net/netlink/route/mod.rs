@@ -1,77 +1,133 @@
-//! `rtnetlink(7)`: interfaces, addresses, routes, rules and neighbours, and changes of those that are the sandbox's own, and of routes and neighbours.
+//! `rtnetlink(7)`: interfaces, addresses, routes, rules and neighbours of a namespace, and changes of them.
+//!
+//! What a change leads to is told by [`announce`](super::announce) when it is made.
 
-mod address;
-mod change;
+pub(super) mod address;
 mod host;
-mod link;
-mod routes;
-mod tables;
+pub(super) mod link;
+mod neighbours;
+mod nsid;
+pub(super) mod routes;
+mod rules;
+pub(super) mod set_link;
+pub(super) mod tables;
 
-use super::message::{Failure, Reply, Request};
+use super::message::{Failure, Origin, Reply, Request};
 use crate::errno::{Errno, SysResult};
+use crate::kernel::{Cap, Task};
+use crate::net::layout::Layout;
+use crate::net::namespace::Net;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Multicast groups (`RTNLGRP_…`).
 pub(super) mod group {
     /// Interfaces.
     pub(crate) const LINK: u32 = 1;
+    /// Neighbours.
+    pub(crate) const NEIGHBOUR: u32 = 3;
     /// IPv4 addresses.
     pub(crate) const IPV4_ADDRESS: u32 = 5;
+    /// IPv4 routes.
+    pub(crate) const IPV4_ROUTE: u32 = 7;
+    /// IPv4 rules.
+    pub(crate) const IPV4_RULE: u32 = 8;
     /// IPv6 addresses.
     pub(crate) const IPV6_ADDRESS: u32 = 9;
+    /// IPv6 routes.
+    pub(crate) const IPV6_ROUTE: u32 = 11;
+    /// IPv6 rules.
+    pub(crate) const IPV6_RULE: u32 = 19;
 }
 
 /// What a request leads to.
 pub(super) type Answer = Result<(), Failure>;
 
+/// Who asks.
+pub(super) struct Asker<'a> {
+    /// The namespace of the socket.
+    pub(super) net: &'a Arc<Net>,
+    /// None if it was written to as a file.
+    pub(super) task: Option<&'a Task>,
+    /// The request, as those who listen are told of it.
+    pub(super) origin: Origin,
+}
+
+impl Asker<'_> {
+    /// Changes the namespace.
+    fn change<T>(&self, act: impl FnOnce(&mut Layout) -> SysResult<T>) -> SysResult<T> {
+        self.net.change_for(self.origin, act)
+    }
+
+    fn is_admin(&self) -> bool {
+        self.task.is_some_and(|t| t.creds().has(Cap::NetAdmin))
+    }
+}
+
 /// The lowest type that is not about netlink itself (`NLMSG_MIN_TYPE`, `RTM_BASE`).
 const BASE: u16 = 16;
 /// The highest type (`RTM_MAX` of Linux 6.18).
 const MAX: u16 = 123;
-const RTM_GETRULE: u16 = 34;
-const RTM_GETNEIGH: u16 = 30;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
+const RTM_GETRULE: u16 = 34;
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
 
 /// Answers a request.
-pub(super) fn answer(request: &Request<'_>, dump: bool, is_admin: bool, reply: &mut Reply) -> Answer {
-    let kind = request.header.kind;
+pub(super) fn answer(request: &Request<'_>, dump: bool, asker: &Asker<'_>, reply: &mut Reply) -> Answer {
+    let (kind, net) = (request.header.kind, asker.net);
     // Of four types in a row the third asks (`RTM_GET…`), the others change.
     let asks = kind % 4 == 2;
     if (BASE..=MAX).contains(&kind) && request.payload.is_empty() {
         // Not even a family: Linux says nothing to it.
         return Ok(());
     }
-    if (BASE..=MAX).contains(&kind) && !asks && !is_admin {
+    if (BASE..=MAX).contains(&kind) && !asks && !asker.is_admin() {
         return Err(Errno::PERM.into());
     }
-    if let Some(view) = crate::net::host::get() {
+    if let Some(view) = crate::net::host::of(asker.net) {
         return host::answer(view, request, dump, reply);
     }
     match kind {
-        libc::RTM_GETLINK => link::get(request, dump, reply),
-        libc::RTM_NEWLINK => link::change(request),
-        libc::RTM_SETLINK => link::change(request),
-        libc::RTM_DELLINK => link::delete(request),
-        libc::RTM_GETADDR => address::get(request, dump, reply),
-        libc::RTM_NEWADDR => address::add(request, reply),
-        libc::RTM_DELADDR => address::delete(request, reply),
-        libc::RTM_GETROUTE => routes::get(request, dump, reply).map_err(Failure::from),
-        libc::RTM_NEWROUTE => change::add_route(request),
-        libc::RTM_DELROUTE => change::delete_route(request),
-        RTM_NEWNEIGH => change::add_neighbour(request),
-        RTM_DELNEIGH => change::delete_neighbour(request),
+        libc::RTM_GETLINK => link::get(net, request, dump, reply),
+        libc::RTM_NEWLINK | libc::RTM_SETLINK => set_link::change(asker, request),
+        libc::RTM_DELLINK => set_link::delete(net, request),
+        libc::RTM_GETADDR => address::get(net, request, dump, reply),
+        libc::RTM_NEWADDR => address::add(asker, request),
+        libc::RTM_DELADDR => address::delete(asker, request),
+        libc::RTM_GETROUTE => routes::get(net, request, dump, reply).map_err(Failure::from),
+        libc::RTM_NEWROUTE => routes::add(asker, request),
+        libc::RTM_DELROUTE => routes::delete(asker, request),
+        RTM_NEWNEIGH => neighbours::add(net, request),
+        RTM_DELNEIGH => neighbours::delete(net, request),
         RTM_GETRULE if dump => {
-            tables::rules(request, reply);
+            tables::rules(net, request, reply);
             Ok(())
         }
+        tables::RTM_NEWRULE => rules::add(asker, request),
+        tables::RTM_DELRULE => rules::delete(asker, request),
         RTM_GETNEIGH if dump => {
-            tables::neighbours(request, reply);
+            tables::neighbours(net, request, reply);
             Ok(())
         }
+        RTM_NEWNSID => nsid::add(asker, request),
+        RTM_GETNSID => nsid::get(asker, request, dump, reply),
         BASE..=MAX if asks && dump => Ok(()),
         _ => Err(Errno::OPNOTSUPP.into()),
     }
+}
+
+/// A number that an attribute holds.
+fn number(content: &[u8]) -> SysResult<u32> {
+    Ok(u32::from_ne_bytes(*content.first_chunk().ok_or(Errno::INVAL)?))
+}
+
+/// A text that an attribute holds, up to its NUL.
+fn text(content: &[u8]) -> SysResult<&str> {
+    let text = content.split(|byte| *byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(text).map_err(|_| Errno::INVAL)
 }
 
 fn family_of(ip: IpAddr) -> u8 {

@@ -1,221 +1,330 @@
-//! Routes: those that follow from addresses, and those that the engine set.
+//! Routes: those that follow from addresses, those that the engine set, and those that guests set.
 
-use super::super::message::{Reply, Request, attributes};
-use super::{family_of, octets, parse_ip};
+use super::super::message::{Failure, Reply, Request, attributes};
+use super::{Answer, Asker, family_of, number, octets, parse_ip};
 use crate::errno::{Errno, SysResult};
-use crate::net::devices::{self, Device};
-use crate::net::stack::{self, link::Link, route as routing};
-use std::net::{IpAddr, Ipv4Addr};
+use crate::net::layout::Layout;
+use crate::net::namespace::Net;
+use crate::net::stack::link::Link;
+use crate::net::stack::route::{self as routing, Hop, Query, Route};
+use crate::net::stack::rule::defaults;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Index of the loopback interface.
-const INDEX: i32 = 1;
-/// `RT_SCOPE_HOST` and `RT_SCOPE_LINK`.
-const SCOPE_HOST: u8 = 254;
-const SCOPE_LINK: u8 = 253;
+/// What Linux gives to routes of IPv6 that have no metric.
+const METRIC6: u32 = 1024;
+const RTA_MARK: u16 = 16;
+const RTA_UID: u16 = 25;
+/// `RTA_PREF`, with `ICMPV6_ROUTER_PREF_MEDIUM`.
+const RTA_PREF: u16 = 20;
+/// `RTNH_F_ONLINK`.
+const ON_LINK: u32 = 4;
+/// `RTM_F_LOOKUP_TABLE`: whoever asks wants to know the table.
+const LOOKUP_TABLE: u32 = 0x1000;
+/// `RT_TABLE_COMPAT`: the table's number does not fit into a byte.
+const COMPAT: u8 = 252;
 
 /// `struct rtmsg`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub(super) struct Rtmsg {
-    pub(super) family: u8,
-    pub(super) dst_len: u8,
+struct Rtmsg {
+    family: u8,
+    dst_len: u8,
     src_len: u8,
     tos: u8,
-    pub(super) table: u8,
+    table: u8,
     protocol: u8,
     scope: u8,
-    pub(super) kind: u8,
+    kind: u8,
     flags: u32,
 }
 
-/// The interfaces of the stack.
-fn interfaces() -> impl Iterator<Item = &'static Link> {
-    stack::get().into_iter().flat_map(|stack| stack.links())
-}
-
-pub(super) fn get(request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
+pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
     let (asked, _) = Rtmsg::read_from_prefix(request.payload).unwrap_or((Rtmsg::default(), &[]));
+    let layout = net.layout();
     if dump {
+        let is_asked = |route: &&Route| asked.family == 0 || asked.family == family_of(route.destination);
         // `ip` leaves out the tables that it was not asked for.
-        local_routes(reply, asked.family);
-        main_routes(reply, asked.family);
+        let mut routes: Vec<&Route> = layout.routes().iter().filter(is_asked).collect();
+        let place = |route: &Route| (route.destination, route.prefix, route.metric);
+        // Those of IPv4 are found in the order of their destinations.
+        let order = |route: &&Route| {
+            let is_local = route.table == u32::from(libc::RT_TABLE_LOCAL);
+            (route.destination.is_ipv6(), !is_local, route.table, route.destination.is_ipv4().then(|| place(route)))
+        };
+        routes.sort_by_key(order);
+        routes.into_iter().for_each(|route| write(libc::RTM_NEWROUTE, reply, route));
         return Ok(());
     }
-    let mut destinations = attributes(request.payload, size_of::<Rtmsg>()).filter(|(kind, _)| *kind == libc::RTA_DST);
-    let (_, to) = destinations.next().ok_or(Errno::INVAL)?;
-    let to = parse_ip(to)?;
-    let interface = if to.is_loopback() { Some(INDEX as u32) } else { devices::owner(to) };
-    let own = |stack: &&stack::Stack| stack.link_of(to).map(|link| link.index);
-    let interface = interface.or_else(|| stack::get().as_ref().and_then(own));
-    if interface.is_some() {
+    let (mut to, mut query) = (None, Query::default());
+    for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
+        match kind {
+            libc::RTA_DST => to = Some(parse_ip(content)?),
+            libc::RTA_SRC => query.from = Some(parse_ip(content)?),
+            libc::RTA_OIF => query.oif = number(content)?,
+            libc::RTA_IIF => query.iif = number(content)?,
+            RTA_MARK => query.mark = number(content)?,
+            _ => {}
+        }
+    }
+    let to = to.ok_or(Errno::INVAL)?;
+    if query.oif != 0 {
+        layout.link(query.oif).ok_or(Errno::NODEV)?;
+    }
+    let route = layout.lookup(to, &query)?;
+    // Until a rule is added Linux keeps own addresses in the main table.
+    let is_split = layout.rules() != defaults();
+    let is_told = asked.flags & LOOKUP_TABLE != 0 && (is_split || route.kind != libc::RTN_LOCAL || to.is_ipv6());
+    let table = if is_told { route.table } else { libc::RT_TABLE_MAIN.into() };
+    if route.kind == libc::RTN_LOCAL {
         // Whichever interface has it, packets to it go over the loopback one.
         let source = if to.is_loopback() && to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { to };
-        found(reply, to, (libc::RTN_LOCAL, libc::RT_TABLE_MAIN), None, Some(source), INDEX as u32);
+        let hop = Hop { interface: Link::LOOPBACK, via: to, source };
+        found(reply, to, (libc::RTN_LOCAL, libc::RT_TABLE_MAIN.into()), &hop, &query);
         return Ok(());
     }
-    let stack = stack::get().ok_or(Errno::NETUNREACH)?;
-    let hop = stack.route(to)?;
-    let gateway = Some(hop.via).filter(|via| *via != to);
-    found(reply, to, (libc::RTN_UNICAST, libc::RT_TABLE_MAIN), gateway, Some(hop.source), hop.interface);
+    found(reply, to, (route.kind, table), &layout.hop(to, &query)?, &query);
     Ok(())
 }
 
 /// The way to one address.
-fn found(
-    reply: &mut Reply,
-    to: IpAddr,
-    (kind, table): (u8, u8),
-    gateway: Option<IpAddr>,
-    source: Option<IpAddr>,
-    interface: u32,
-) {
+fn found(reply: &mut Reply, to: IpAddr, (kind, table): (u8, u32), hop: &Hop, query: &Query) {
     /// `RTM_F_CLONED`: what the routes say of one destination; and `RTCF_LOCAL`.
     const CLONED: u32 = 0x200;
     const LOCAL: u32 = 0x8000_0000;
-    const RTA_UID: u16 = 25;
     let local = if kind == libc::RTN_LOCAL && to.is_ipv4() { LOCAL } else { 0 };
     let dst_len = if to.is_ipv4() { 32 } else { 128 };
-    let route = Rtmsg { family: family_of(to), dst_len, table, kind, flags: CLONED | local, ..Rtmsg::default() };
+    let src_len = if query.from.is_some() { dst_len } else { 0 };
+    let byte = u8::try_from(table).unwrap_or(COMPAT);
+    let flags = CLONED | local;
+    let route = Rtmsg { family: family_of(to), dst_len, src_len, table: byte, kind, flags, ..Rtmsg::default() };
     reply.message(libc::RTM_NEWROUTE, route.as_bytes(), |reply| {
-        reply.attribute(libc::RTA_TABLE, &u32::from(table).to_ne_bytes());
+        reply.attribute(libc::RTA_TABLE, &table.to_ne_bytes());
         reply.attribute(libc::RTA_DST, &octets(to));
-        reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
-        if let Some(source) = source {
-            reply.attribute(libc::RTA_PREFSRC, &octets(source));
+        if let Some(from) = query.from {
+            reply.attribute(libc::RTA_SRC, &octets(from));
         }
-        if let Some(gateway) = gateway {
-            reply.attribute(libc::RTA_GATEWAY, &octets(gateway));
+        reply.attribute(libc::RTA_OIF, &hop.interface.to_ne_bytes());
+        if query.from.is_none() {
+            reply.attribute(libc::RTA_PREFSRC, &octets(hop.source));
+        }
+        if hop.via != to {
+            reply.attribute(libc::RTA_GATEWAY, &octets(hop.via));
+        }
+        if query.mark != 0 {
+            reply.attribute(RTA_MARK, &query.mark.to_ne_bytes());
         }
         reply.attribute(RTA_UID, &0u32.to_ne_bytes());
         reply.attribute(libc::RTA_CACHEINFO, &[0; 32]);
     });
 }
 
-/// Routes of the local table, of all own addresses.
-fn local_routes(reply: &mut Reply, family: u8) {
-    let links = interfaces().map(|link| (link.index, link.addresses.clone()));
-    let devices = devices::all().into_iter().filter(|device| device.up);
-    let all: Vec<_> = devices.map(|device: Device| (device.index, device.addresses)).chain(links).collect();
-    for (index, addresses) in all {
-        for (ip, prefix) in addresses.into_iter().filter(|(ip, _)| family == 0 || family == family_of(*ip)) {
-            let longest = if ip.is_ipv4() { 32 } else { 128 };
-            if index == INDEX as u32 && prefix < longest {
-                local_route(reply, (routing::network(ip, prefix), prefix), ip, index);
-            }
-            local_route(reply, (ip, longest), ip, index);
-            if let Some(all) = routing::broadcast((ip, prefix)).filter(|_| prefix < 31) {
-                broadcast_route(reply, all, ip, index);
-            }
-        }
-    }
-}
-
-/// Routes of the main table: those that follow from addresses, and those that the engine set.
-fn main_routes(reply: &mut Reply, family: u8) {
-    let is_asked = |ip: IpAddr| family == 0 || family == family_of(ip);
-    for link in interfaces() {
-        for (ip, prefix) in link.addresses.iter().filter(|(ip, _)| is_asked(*ip)) {
-            let network = (routing::network(*ip, *prefix), *prefix);
-            main_route(reply, network, None, Some(*ip), (link.index, metric_of(*ip)), libc::RTPROT_KERNEL);
-        }
-    }
-    for device in devices::all().iter().filter(|device| device.up && !device.is_loopback()) {
-        for (ip, prefix) in device.addresses.iter().filter(|(ip, prefix)| is_asked(*ip) && *prefix < 32) {
-            let network = (routing::network(*ip, *prefix), *prefix);
-            main_route(reply, network, None, Some(*ip), (device.index, metric_of(*ip)), libc::RTPROT_KERNEL);
-        }
-    }
-    let set = stack::get().map(|stack| stack.routes()).unwrap_or_default();
-    for route in set.iter().filter(|route| is_asked(route.destination)) {
-        let to = (route.destination, route.prefix);
-        main_route(reply, to, route.gateway, route.source, (route.interface, route.metric), libc::RTPROT_BOOT);
-    }
-}
-
-/// The metric of routes that follow from addresses (`IP6_RT_PRIO_ADDRCONF`).
-fn metric_of(ip: IpAddr) -> u32 {
-    if ip.is_ipv4() { 0 } else { 256 }
-}
-
-/// `TO via GATEWAY dev INTERFACE src SOURCE metric METRIC`.
-fn main_route(
-    reply: &mut Reply,
-    (to, prefix): routing::Address,
-    gateway: Option<IpAddr>,
-    source: Option<IpAddr>,
-    (interface, metric): (u32, u32),
-    protocol: u8,
-) {
-    let scope = if gateway.is_some() { 0 } else { SCOPE_LINK };
-    let route = Rtmsg {
+/// Writes a message about a route.
+pub(in super::super) fn write(kind: u16, reply: &mut Reply, route: &Route) {
+    let to = route.destination;
+    let fixed = Rtmsg {
         family: family_of(to),
-        dst_len: prefix,
-        table: libc::RT_TABLE_MAIN,
-        protocol,
-        scope: if to.is_ipv4() { scope } else { 0 },
-        kind: libc::RTN_UNICAST,
+        dst_len: route.prefix,
+        table: u8::try_from(route.table).unwrap_or(COMPAT),
+        protocol: route.protocol,
+        scope: route.scope,
+        kind: route.kind,
         ..Rtmsg::default()
     };
-    reply.message(libc::RTM_NEWROUTE, route.as_bytes(), |reply| {
-        reply.attribute(libc::RTA_TABLE, &u32::from(libc::RT_TABLE_MAIN).to_ne_bytes());
-        if prefix > 0 {
+    reply.message(kind, fixed.as_bytes(), |reply| {
+        reply.attribute(libc::RTA_TABLE, &route.table.to_ne_bytes());
+        if route.prefix > 0 {
             reply.attribute(libc::RTA_DST, &octets(to));
         }
-        if let Some(gateway) = gateway {
+        if let Some(gateway) = route.gateway {
             reply.attribute(libc::RTA_GATEWAY, &octets(gateway));
         }
-        if let Some(source) = source.filter(|_| to.is_ipv4()) {
+        if let Some(source) = route.source {
             reply.attribute(libc::RTA_PREFSRC, &octets(source));
         }
-        if metric > 0 {
-            reply.attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes());
+        if route.metric > 0 || to.is_ipv6() {
+            reply.attribute(libc::RTA_PRIORITY, &route.metric.to_ne_bytes());
         }
-        reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
-        if !to.is_ipv4() {
-            /// `RTA_PREF`: `ICMPV6_ROUTER_PREF_MEDIUM`.
-            const RTA_PREF: u16 = 20;
+        if route.interface > 0 {
+            reply.attribute(libc::RTA_OIF, &route.interface.to_ne_bytes());
+        }
+        if to.is_ipv6() {
             reply.attribute(RTA_PREF, &[0]);
         }
     });
 }
 
-/// `local TO/PREFIX dev INTERFACE src SOURCE` in the local table.
-fn local_route(reply: &mut Reply, (to, prefix): routing::Address, source: IpAddr, interface: u32) {
-    // IPv6 knows no scopes of routes.
-    let scope = if to.is_ipv4() { SCOPE_HOST } else { 0 };
-    in_local_table(reply, (to, prefix), (libc::RTN_LOCAL, scope), source, interface);
+/// What a request says of a route.
+#[derive(Debug, Default)]
+struct Wish {
+    message: Rtmsg,
+    table: u32,
+    to: Option<IpAddr>,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+    interface: Option<u32>,
+    metric: Option<u32>,
 }
 
-/// `broadcast TO dev INTERFACE src SOURCE` in the local table.
-fn broadcast_route(reply: &mut Reply, to: IpAddr, source: IpAddr, interface: u32) {
-    in_local_table(reply, (to, 32), (libc::RTN_BROADCAST, SCOPE_LINK), source, interface);
-}
-
-fn in_local_table(
-    reply: &mut Reply,
-    (to, prefix): routing::Address,
-    (kind, scope): (u8, u8),
-    source: IpAddr,
-    interface: u32,
-) {
-    let route = Rtmsg {
-        family: family_of(to),
-        dst_len: prefix,
-        table: libc::RT_TABLE_LOCAL,
-        protocol: libc::RTPROT_KERNEL,
-        scope,
-        kind,
-        ..Rtmsg::default()
-    };
-    reply.message(libc::RTM_NEWROUTE, route.as_bytes(), |reply| {
-        reply.attribute(libc::RTA_TABLE, &u32::from(libc::RT_TABLE_LOCAL).to_ne_bytes());
-        reply.attribute(libc::RTA_DST, &octets(to));
-        if to.is_ipv4() {
-            reply.attribute(libc::RTA_PREFSRC, &octets(source));
-        } else {
-            reply.attribute(libc::RTA_PRIORITY, &0u32.to_ne_bytes());
+fn parse(request: &Request<'_>) -> Result<Wish, Failure> {
+    let (message, _) = Rtmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
+    let mut wish = Wish { message, table: message.table.into(), ..Wish::default() };
+    for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
+        match kind {
+            libc::RTA_DST => wish.to = Some(parse_ip(content)?),
+            libc::RTA_GATEWAY => wish.gateway = Some(parse_ip(content)?),
+            libc::RTA_PREFSRC => wish.source = Some(parse_ip(content)?),
+            libc::RTA_OIF => wish.interface = Some(number(content)?),
+            libc::RTA_PRIORITY => wish.metric = Some(number(content)?),
+            libc::RTA_TABLE => wish.table = number(content)?,
+            // Several ways at once, and numbers that only others would read.
+            libc::RTA_MULTIPATH => return Err(Errno::OPNOTSUPP.into()),
+            _ => {}
         }
-        reply.attribute(libc::RTA_OIF, &interface.to_ne_bytes());
-    });
+    }
+    if wish.table == 0 {
+        wish.table = libc::RT_TABLE_MAIN.into();
+    }
+    if message.tos != 0 || message.src_len != 0 {
+        return Err(Errno::OPNOTSUPP.into());
+    }
+    Ok(wish)
+}
+
+impl Wish {
+    /// Where to, with the length of the prefix.
+    fn destination(&self) -> Result<routing::Address, Failure> {
+        let (any, longest): (IpAddr, u8) = match i32::from(self.message.family) {
+            libc::AF_INET => (Ipv4Addr::UNSPECIFIED.into(), 32),
+            libc::AF_INET6 => (Ipv6Addr::UNSPECIFIED.into(), 128),
+            _ => return Err(Errno::AFNOSUPPORT.into()),
+        };
+        let (to, prefix) = (self.to.unwrap_or(any), self.message.dst_len);
+        if prefix > longest || to.is_ipv4() != any.is_ipv4() {
+            return Err(Failure::because(Errno::INVAL, "Invalid prefix length"));
+        }
+        if routing::network(to, prefix) != to && to.is_ipv4() {
+            return Err(Failure::because(Errno::INVAL, "Invalid prefix for given prefix length"));
+        }
+        Ok((routing::network(to, prefix), prefix))
+    }
+
+    fn metric(&self, to: IpAddr) -> u32 {
+        self.metric.filter(|metric| *metric > 0 || to.is_ipv4()).unwrap_or(if to.is_ipv4() { 0 } else { METRIC6 })
+    }
+
+    fn kind(&self) -> u8 {
+        if self.message.kind == 0 { libc::RTN_UNICAST } else { self.message.kind }
+    }
+
+    /// Whether packets that it is for go nowhere.
+    fn refuses(&self) -> bool {
+        matches!(self.kind(), libc::RTN_BLACKHOLE | libc::RTN_UNREACHABLE | libc::RTN_PROHIBIT | libc::RTN_THROW)
+    }
+
+    /// The interface over which the route goes.
+    fn interface(&self, layout: &Layout) -> Result<u32, Failure> {
+        if self.refuses() {
+            return Ok(if i32::from(self.message.family) == libc::AF_INET6 { Link::LOOPBACK } else { 0 });
+        }
+        let down = || Failure::from(Errno::from_raw(libc::ENETDOWN));
+        let named = match self.interface.filter(|index| *index > 0) {
+            Some(index) => Some(layout.link(index).ok_or(Errno::NODEV)?),
+            None => None,
+        };
+        if named.is_some_and(|link| !link.up) && self.kind() != libc::RTN_LOCAL {
+            return Err(Failure::because(Errno::from_raw(libc::ENETDOWN), "Nexthop device is not up"))
+                .map_err(|f| if self.message.family == libc::AF_INET as u8 { f } else { down() });
+        }
+        let Some(gateway) = self.gateway else {
+            return named.map(|link| link.index).ok_or_else(|| Errno::NODEV.into());
+        };
+        if let Some(link) = named.filter(|_| self.message.flags & ON_LINK != 0) {
+            return Ok(link.index);
+        }
+        if layout.is_own(gateway) {
+            return Err(Failure::because(Errno::INVAL, "Nexthop has invalid gateway"));
+        }
+        // A router with an address of use on the link alone is wherever the request says.
+        if let Some(link) = named.filter(|_| routing::is_link_local(gateway)) {
+            return Ok(link.index);
+        }
+        let query = Query { oif: named.map_or(0, |link| link.index), ..Query::default() };
+        let way = layout.routes().iter().filter(|route| {
+            let over = query.oif == 0 || query.oif == route.interface;
+            over && route.kind == libc::RTN_UNICAST && route.gateway.is_none() && route.leads_to(gateway)
+        });
+        let found = way.max_by_key(|route| route.prefix).filter(|route| route.interface > 0);
+        let (v4, v6) = (Errno::NETUNREACH, Errno::HOSTUNREACH);
+        let errno = if gateway.is_ipv4() { v4 } else { v6 };
+        found.map(|route| route.interface).ok_or(Failure::because(errno, "Nexthop has invalid gateway"))
+    }
+
+    fn scope(&self, to: IpAddr) -> u8 {
+        if to.is_ipv6() { 0 } else { self.message.scope }
+    }
+}
+
+/// `RTM_NEWROUTE`.
+pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let wish = parse(request)?;
+    let (destination, prefix) = wish.destination()?;
+    if !wish.refuses() && !matches!(wish.kind(), libc::RTN_UNICAST | libc::RTN_LOCAL | libc::RTN_BROADCAST) {
+        return Err(Errno::OPNOTSUPP.into());
+    }
+    let layout = asker.net.layout();
+    let interface = wish.interface(&layout)?;
+    if wish.source.is_some_and(|source| !layout.is_own(source)) {
+        return Err(Failure::because(Errno::INVAL, "Invalid prefsrc address"));
+    }
+    let (metric, kind, scope, table) = (wish.metric(destination), wish.kind(), wish.scope(destination), wish.table);
+    let (gateway, source, protocol) = (wish.gateway, wish.source, wish.message.protocol);
+    let route = Route { table, destination, prefix, kind, scope, protocol, gateway, interface, source, metric };
+    asker.change(|layout| {
+        let (routes, is_full) = layout.routes_mut();
+        let same =
+            |old: &Route| (old.table, old.destination, old.prefix, old.metric) == (table, destination, prefix, metric);
+        // Of IPv6 those that go over different interfaces stand side by side.
+        let beside = destination.is_ipv6() && !request.has(libc::NLM_F_REPLACE);
+        let at = routes
+            .iter()
+            .position(|old| same(old) && (!beside || old.interface == interface || request.has(libc::NLM_F_EXCL)));
+        let is_there = routes.contains(&route);
+        match at.and_then(|at| routes.get_mut(at)) {
+            Some(_) if request.has(libc::NLM_F_EXCL) => return Err(Errno::EXIST),
+            Some(old) if request.has(libc::NLM_F_REPLACE) => *old = route,
+            _ if is_there => return Err(Errno::EXIST),
+            None if !request.has(libc::NLM_F_CREATE) => return Err(Errno::NOENT),
+            _ if is_full => return Err(Errno::NOBUFS),
+            Some(_) if request.has(libc::NLM_F_APPEND) => routes.push(route),
+            Some(_) => routes.insert(at.unwrap_or(0), route),
+            None => routes.push(route),
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// `RTM_DELROUTE`: the first that is as the request says, as far as it says anything.
+pub(super) fn delete(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let wish = parse(request)?;
+    let to = wish.destination()?;
+    asker.change(|layout| {
+        let (routes, _) = layout.routes_mut();
+        let message = wish.message;
+        let v4 = to.0.is_ipv4();
+        let at = routes.iter().position(|route| {
+            (route.destination, route.prefix, route.table) == (to.0, to.1, wish.table)
+                && wish.gateway.is_none_or(|gateway| route.gateway == Some(gateway))
+                && wish.interface.is_none_or(|index| route.interface == index)
+                && wish.metric.is_none_or(|metric| metric == 0 || route.metric == metric)
+                && wish.source.is_none_or(|source| route.source == Some(source))
+                && (message.kind == 0 || !v4 || route.kind == message.kind)
+                && (message.protocol == 0 || route.protocol == message.protocol)
+                && (!v4 || message.scope == libc::RT_SCOPE_NOWHERE || route.scope == message.scope)
+        });
+        routes.remove(at.ok_or(Errno::SRCH)?);
+        Ok(())
+    })?;
+    Ok(())
 }

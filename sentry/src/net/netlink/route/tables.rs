@@ -1,49 +1,119 @@
-//! Rules and neighbours.
+//! Rules and neighbours, as they are shown.
 
 use super::super::message::{Reply, Request};
 use super::{family_of, octets};
-use crate::net::stack;
+use crate::errno::Errno;
+use crate::net::namespace::Net;
+use crate::net::stack::link::Mac;
+use crate::net::stack::route::Address;
+use crate::net::stack::rule::{Action, Rule};
+use std::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-const RTM_NEWRULE: u16 = 32;
+pub(in super::super) const RTM_NEWRULE: u16 = 32;
+pub(in super::super) const RTM_DELRULE: u16 = 33;
 const RTM_NEWNEIGH: u16 = 28;
-const FRA_PRIORITY: u16 = 6;
-const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
-const FRA_TABLE: u16 = 15;
-const FRA_PROTOCOL: u16 = 21;
-/// `FR_ACT_TO_TBL`.
-const TO_TABLE: u8 = 1;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
+
+/// `FRA_…`.
+pub(super) mod fra {
+    pub(in super::super) const DST: u16 = 1;
+    pub(in super::super) const SRC: u16 = 2;
+    pub(in super::super) const IIFNAME: u16 = 3;
+    pub(in super::super) const PRIORITY: u16 = 6;
+    pub(in super::super) const FWMARK: u16 = 10;
+    pub(in super::super) const SUPPRESS_PREFIXLEN: u16 = 14;
+    pub(in super::super) const TABLE: u16 = 15;
+    pub(in super::super) const FWMASK: u16 = 16;
+    pub(in super::super) const OIFNAME: u16 = 17;
+    pub(in super::super) const PROTOCOL: u16 = 21;
+}
+
+/// `FR_ACT_…`.
+pub(super) mod act {
+    pub(in super::super) const TO_TABLE: u8 = 1;
+    pub(in super::super) const NOTHING: u8 = 3;
+    pub(in super::super) const BLACKHOLE: u8 = 6;
+    pub(in super::super) const UNREACHABLE: u8 = 7;
+    pub(in super::super) const PROHIBIT: u8 = 8;
+}
+
+/// `FIB_RULE_INVERT`.
+pub(super) const INVERT: u32 = 2;
+/// `RT_TABLE_COMPAT`.
+const COMPAT: u8 = 252;
+pub(super) const NDA_DST: u16 = 1;
+pub(super) const NDA_LLADDR: u16 = 2;
 /// `NUD_REACHABLE`, `NUD_PERMANENT`.
 const REACHABLE: u16 = 2;
 pub(super) const PERMANENT: u16 = 0x80;
 
-/// The rules that there are without anybody's doing: tables by priority.
-const RULES: [(u32, u8); 3] =
-    [(0, libc::RT_TABLE_LOCAL), (32766, libc::RT_TABLE_MAIN), (32767, libc::RT_TABLE_DEFAULT)];
+/// `struct fib_rule_hdr`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct RuleHeader {
+    pub(super) family: u8,
+    pub(super) dst_len: u8,
+    pub(super) src_len: u8,
+    pub(super) tos: u8,
+    pub(super) table: u8,
+    pad: [u8; 2],
+    pub(super) action: u8,
+    pub(super) flags: u32,
+}
 
 /// `ip rule`.
-pub(super) fn rules(request: &Request<'_>, reply: &mut Reply) {
+pub(super) fn rules(net: &Net, request: &Request<'_>, reply: &mut Reply) {
     let asked = i32::from(request.payload.first().copied().unwrap_or(0));
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        if asked != 0 && asked != family {
-            continue;
-        }
-        // IPv6 has no default table.
-        let count = if family == libc::AF_INET { 3 } else { 2 };
-        for (priority, table) in RULES.into_iter().take(count) {
-            let fixed = [family as u8, 0, 0, 0, table, 0, 0, TO_TABLE, 0, 0, 0, 0];
-            reply.message(RTM_NEWRULE, &fixed, |reply| {
-                reply.attribute(FRA_TABLE, &u32::from(table).to_ne_bytes());
-                reply.attribute(FRA_SUPPRESS_PREFIXLEN, &u32::MAX.to_ne_bytes());
-                if priority > 0 {
-                    reply.attribute(FRA_PRIORITY, &priority.to_ne_bytes());
-                }
-                reply.attribute(FRA_PROTOCOL, &[libc::RTPROT_KERNEL]);
-            });
-        }
+    let layout = net.layout();
+    for (family, v4) in [(libc::AF_INET, true), (libc::AF_INET6, false)] {
+        let all = layout.rules().iter().filter(|rule| rule.v4 == v4 && (asked == 0 || asked == family));
+        all.for_each(|rule| write_rule(RTM_NEWRULE, reply, rule));
     }
+}
+
+/// Writes a message about a rule.
+pub(in super::super) fn write_rule(kind: u16, reply: &mut Reply, rule: &Rule) {
+    let (action, table) = match rule.action {
+        Action::Table(table) => (act::TO_TABLE, table),
+        Action::Nothing => (act::NOTHING, 0),
+        Action::Fail(Errno::ACCES) => (act::PROHIBIT, 0),
+        Action::Fail(Errno::NETUNREACH) => (act::UNREACHABLE, 0),
+        Action::Fail(_) => (act::BLACKHOLE, 0),
+    };
+    let len = |network: Option<Address>| network.map_or(0, |(_, prefix)| prefix);
+    let fixed = RuleHeader {
+        family: if rule.v4 { libc::AF_INET } else { libc::AF_INET6 } as u8,
+        dst_len: len(rule.to),
+        src_len: len(rule.from),
+        table: u8::try_from(table).unwrap_or(COMPAT),
+        action,
+        flags: if rule.inverted { INVERT } else { 0 },
+        ..RuleHeader::default()
+    };
+    let string = |text: &str| [text.as_bytes(), b"\0"].concat();
+    reply.message(kind, fixed.as_bytes(), |reply| {
+        reply.attribute(fra::TABLE, &table.to_ne_bytes());
+        reply.attribute(fra::SUPPRESS_PREFIXLEN, &rule.suppress.unwrap_or(u32::MAX).to_ne_bytes());
+        if rule.priority > 0 {
+            reply.attribute(fra::PRIORITY, &rule.priority.to_ne_bytes());
+        }
+        reply.attribute(fra::PROTOCOL, &[rule.protocol]);
+        if let Some((mark, mask)) = rule.mark {
+            reply.attribute(fra::FWMARK, &mark.to_ne_bytes());
+            reply.attribute(fra::FWMASK, &mask.to_ne_bytes());
+        }
+        if let Some(name) = &rule.iif {
+            reply.attribute(fra::IIFNAME, &string(name));
+        }
+        if let Some(name) = &rule.oif {
+            reply.attribute(fra::OIFNAME, &string(name));
+        }
+        for (kind, network) in [(fra::DST, rule.to), (fra::SRC, rule.from)] {
+            if let Some((ip, _)) = network.filter(|(_, prefix)| *prefix > 0) {
+                reply.attribute(kind, &octets(ip));
+            }
+        }
+    });
 }
 
 /// `struct ndmsg`.
@@ -59,18 +129,27 @@ pub(super) struct Ndmsg {
 }
 
 /// `ip neigh`.
-pub(super) fn neighbours(request: &Request<'_>, reply: &mut Reply) {
+pub(super) fn neighbours(net: &Net, request: &Request<'_>, reply: &mut Reply) {
     let asked = request.payload.first().copied().unwrap_or(0);
-    for link in stack::get().into_iter().flat_map(|stack| stack.links()) {
-        let known = link.neighbours.lock().list();
-        for (ip, mac, permanent) in known.into_iter().filter(|(ip, _, _)| asked == 0 || asked == family_of(*ip)) {
-            let state = if permanent { PERMANENT } else { REACHABLE };
-            let (family, kind) = (family_of(ip), libc::RTN_UNICAST);
-            let fixed = Ndmsg { family, pad: [0; 3], index: link.index, state, flags: 0, kind };
-            reply.message(RTM_NEWNEIGH, fixed.as_bytes(), |reply| {
-                reply.attribute(NDA_DST, &octets(ip));
-                reply.attribute(NDA_LLADDR, &mac);
-            });
+    for link in net.layout().links() {
+        let known = link.device.neighbours.lock().list();
+        for entry in known.into_iter().filter(|(ip, _, _)| asked == 0 || asked == family_of(*ip)) {
+            write_neighbour(RTM_NEWNEIGH, reply, link.index, entry);
         }
     }
+}
+
+/// Writes a message about a neighbour: address, hardware address, whether it stays.
+pub(in super::super) fn write_neighbour(
+    kind: u16,
+    reply: &mut Reply,
+    index: u32,
+    (ip, mac, permanent): (IpAddr, Mac, bool),
+) {
+    let state = if permanent { PERMANENT } else { REACHABLE };
+    let fixed = Ndmsg { family: family_of(ip), pad: [0; 3], index, state, flags: 0, kind: libc::RTN_UNICAST };
+    reply.message(kind, fixed.as_bytes(), |reply| {
+        reply.attribute(NDA_DST, &octets(ip));
+        reply.attribute(NDA_LLADDR, &mac);
+    });
 }

@@ -1,7 +1,8 @@
 //! Requests and their answers.
 
 use super::super::message::{AckStyle, Header, Reply, attributes, requests};
-use super::answer;
+use super::{Asker, answer};
+use crate::net::namespace::Net;
 use zerocopy::IntoBytes;
 
 fn ask(kind: u16, flags: i32, payload: &[u8]) -> Vec<(u16, Vec<u8>)> {
@@ -11,7 +12,7 @@ fn ask(kind: u16, flags: i32, payload: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let request = requests(&bytes).next().unwrap();
     let dump = request.has(libc::NLM_F_DUMP);
     let mut reply = Reply::new(&request.header, 9, dump);
-    match answer(&request, dump, false, &mut reply) {
+    match answer(&request, dump, &Asker { net: Net::first(), task: None, origin: (0, 0) }, &mut reply) {
         Err(failure) => reply.error(&request, Some(failure), AckStyle::default()),
         Ok(()) if dump => reply.done(),
         Ok(()) => {}
@@ -54,6 +55,8 @@ fn requests_of_all_kinds_are_survived() {
         state ^= state << 17;
         state
     };
+    let net = Net::create().unwrap();
+    let asker = Asker { net: &net, task: None, origin: (0, 0) };
     for _ in 0..50_000 {
         let len = 16 + next() as usize % 120;
         let mut bytes: Vec<u8> = (0..len).map(|_| if next() % 3 == 0 { next() as u8 } else { 0 }).collect();
@@ -66,8 +69,8 @@ fn requests_of_all_kinds_are_survived() {
         bytes[..16].copy_from_slice(header.as_bytes());
         for request in requests(&bytes) {
             let mut reply = Reply::new(&request.header, 9, next() % 2 == 0);
-            let _ = answer(&request, next() % 2 == 0, true, &mut reply);
-            let _ = crate::net::netlink::diag::answer(&request, true, &mut reply);
+            let _ = answer(&request, next() % 2 == 0, &asker, &mut reply);
+            let _ = crate::net::netlink::diag::answer(&net, &request, true, &mut reply);
             let _ = reply.into_parts();
         }
     }
