@@ -54,6 +54,19 @@ fn the_loopback_is_that_of_the_host_in_this_mode_alone() -> Result<()> {
 }
 
 #[test]
+fn a_namespace_that_a_guest_makes_is_not_the_host_s() -> Result<()> {
+    let port = server()?.to_string();
+    let own = run(&[], &["--network=host"], &["unshare", "-n", "python3", "-c", CLIENT, port.as_str()])?;
+    assert!(text(&own).contains("Network is unreachable"), "{}", text(&own));
+    let script = format!("ip link set lo up; ip -br link; exec python3 -c \"{CLIENT}\" {port}");
+    let own = run(&[], &["--network=host"], &["unshare", "-n", "sh", "-c", &script])?;
+    let said = text(&own);
+    assert!(said.starts_with("lo ") && said.contains("ConnectionRefusedError"), "{said}");
+    assert_eq!(said.lines().filter(|line| line.contains("BROADCAST")).count(), 0, "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_guest_s_server_is_reached_from_the_host() -> Result<()> {
     const SERVER: &str = "import socket
 s = socket.create_server(('127.0.0.1', 0))
