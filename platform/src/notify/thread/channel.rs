@@ -238,15 +238,23 @@ impl NotifyThread {
         if self.lock().channel.is_some() {
             return Ok(());
         }
-        let is_unmapped = matches!(*self.host.space.slots.lock(), Slots::Unmapped);
-        if is_unmapped && let Ok(file) = SlotFile::new() {
+        if let Some(file) = self.begin_mapping() {
             let mapped = self.run_batch(&slot_orders(), &[file.fd()]).await?;
             let is_mapped = mapped.first() == Some(&abi::SLOTS_BASE.cast_signed());
-            *self.host.space.slots.lock() = if is_mapped { Slots::Mapped(Arc::new(file)) } else { Slots::Refused };
+            *self.host.space.slots.lock() = if is_mapped { Slots::Mapped(file) } else { Slots::Refused };
         }
         self.host.space.local.lock().open();
         self.take_channel(&mut self.lock());
         Ok(())
+    }
+
+    /// A file for the process's slots, if it has none: noted before it is mapped, for a thread that is parked meanwhile
+    /// would map one of its own, and the sentry would wake threads in another file than they wait in.
+    fn begin_mapping(&self) -> Option<Arc<SlotFile>> {
+        let mut slots = self.host.space.slots.lock();
+        let file = matches!(*slots, Slots::Unmapped).then(SlotFile::new)?.ok().map(Arc::new)?;
+        *slots = Slots::Mapping(file.clone());
+        Some(file)
     }
 
     fn take_channel(&self, st: &mut State) {
