@@ -1,10 +1,13 @@
 //! Two network namespaces with a cable between them: one for a container, the other a host of its own.
 
-use crate::{Bundle, Scratch, compile, here, runsc};
+use crate::{Bundle, Scratch, compile, eventually, here, runsc};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+
+/// A server of the files in its directory, at port 8000.
+pub const HTTPD: [&str; 7] = ["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", "."];
 
 /// The container's end is 10.77.0.2 and fd77::2, the other 10.77.0.1 and fd77::1.
 #[derive(Debug)]
@@ -102,6 +105,15 @@ impl Cable {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{program:?}: {stdout} {}", String::from_utf8_lossy(&output.stderr));
         Ok(stdout)
+    }
+
+    /// Starts a server on the other end, in a directory, and waits until it listens.
+    pub fn serve(&self, program: &[&str], port: u16, dir: &Path) -> Result<Server> {
+        let mut command = self.command(program);
+        let server = Server(command.current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let of_port = format!(":{port}");
+        eventually("it listens", || Ok(self.ok(&["ss", "-Hlnt", &format!("sport = {of_port}")])?.contains(&of_port)))?;
+        Ok(server)
     }
 
     /// A container on this end.

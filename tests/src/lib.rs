@@ -10,7 +10,7 @@ mod sandbox;
 mod scratch;
 
 pub use bundle::{Bundle, eventually};
-pub use cable::{Cable, Server, Weather, may_make_namespaces};
+pub use cable::{Cable, HTTPD, Server, Weather, may_make_namespaces};
 pub use cases::{cases, compile, run_cases, run_trials, trial};
 pub use oci::oci_bundle;
 pub use random::Random;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use tests::{Cable, Server, eventually, may_make_namespaces};
+use tests::{Cable, HTTPD, Server, eventually, may_make_namespaces};
 
 /// What is sent through: a pattern, since chance would not be better.
 const LARGE: usize = 64 << 20;
@@ -20,13 +20,6 @@ fn sum(data: &[u8]) -> Result<String> {
     child.stdout.take().context("stdout")?.read_to_string(&mut text)?;
     child.wait()?;
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
-}
-
-/// Waits until somebody listens on a port of a host's.
-fn listens(cable: &Cable, port: u16) -> Result<()> {
-    eventually("it listens", || {
-        Ok(cable.ok(&["ss", "-Hlnt", &format!("sport = :{port}")])?.contains(&format!(":{port}")))
-    })
 }
 
 #[test]
@@ -104,9 +97,7 @@ fn a_client_in_the_container_fetches_and_is_refused() -> Result<()> {
     std::fs::create_dir(&www)?;
     std::fs::write(www.join("large"), &data)?;
     std::fs::write(www.join("small"), "small\n")?;
-    let www = www.to_string_lossy().into_owned();
-    let _server = Server(cable.command(&["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", &www]).spawn()?);
-    listens(&cable, 8000)?;
+    let _server = cable.serve(&HTTPD, 8000, &www)?;
     let output = bundle.run(&["run", "--bundle", ".", "client-1"])?;
     let sum = sum(&data)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
-use tests::{Bundle, Cable, Scratch, Server, eventually, may_make_namespaces, runsc};
+use tests::{Bundle, Cable, HTTPD, Scratch, Server, may_make_namespaces, runsc};
 
 /// Runs a program in the sandbox, by way of another program that the options may name first.
 fn run(through: &[&str], options: &[&str], program: &[&str]) -> Result<Output> {
@@ -155,9 +155,7 @@ fn a_container_has_the_network_of_its_namespace() -> Result<()> {
     let www = bundle.path().join("www");
     std::fs::create_dir(&www)?;
     std::fs::write(www.join("small"), "from the other end\n")?;
-    let www = www.to_string_lossy().into_owned();
-    let _server = Server(cable.command(&["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", &www]).spawn()?);
-    eventually("it listens", || Ok(cable.ok(&["ss", "-Hlnt", "sport = :8000"])?.contains(":8000")))?;
+    let _server = cable.serve(&HTTPD, 8000, &www)?;
     bundle.create("hostmode-1", &["--network=host"])?;
     bundle.ok(&["start", "hostmode-1"])?;
     let fetch = ["curl", "-sS", "--noproxy", "*", "--retry-connrefused", "--retry", "5", "http://10.77.0.2/own"];

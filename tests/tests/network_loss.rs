@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tests::{Bundle, Cable, Server, Weather, eventually, may_make_namespaces};
+use tests::{Bundle, Cable, HTTPD, Server, Weather, eventually, may_make_namespaces};
 
 const PORT: u16 = 8000;
 
@@ -40,12 +40,10 @@ fn transfers(name: &str, weather: Weather, count: usize) -> Result<()> {
     let data = bytes(count);
     let www = tests::Scratch::new(name)?;
     std::fs::write(www.path().join("data"), &data)?;
-    let www = www.path().to_string_lossy().into_owned();
-    let server = ["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", &www];
 
     let cable = Cable::bad(name, weather)?;
     let mut native = Command::new("ip");
-    native.args(["netns", "exec", &cable.container]).args(server).stdout(Stdio::null());
+    native.args(["netns", "exec", &cable.container]).args(HTTPD).current_dir(www.path()).stdout(Stdio::null());
     let native = Server(native.spawn()?);
     answers(&cable)?;
     let host = fetch(&cable, &data)?;
@@ -65,7 +63,7 @@ fn transfers(name: &str, weather: Weather, count: usize) -> Result<()> {
 
     // The other way.
     let cable = Cable::bad(name, weather)?;
-    let _outside = Server(cable.command(&server).spawn()?);
+    let _outside = cable.serve(&HTTPD, 8000, www.path())?;
     let script = "n=0; until wget -q -O /tmp/got http://10.77.0.1:8000/data; do sleep 0.1; n=$((n+1)); [ $n -lt 50 ] || exit 1; \
                   done; sha256sum /tmp/got | cut -c1-64; sha256sum /tmp/data | cut -c1-64";
     let bundle = cable.bundle(name, script)?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use std::process::{Command, Stdio};
-use tests::{Bundle, Cable, Server, eventually, may_make_namespaces};
+use tests::{Bundle, Cable, HTTPD, eventually, may_make_namespaces};
 
 /// Whether all of these programs are there, and namespaces may be made.
 fn can_run(programs: &[&str]) -> bool {
@@ -65,11 +65,7 @@ fn inside(name: &str, server: &[&str], port: u16, files: &[(&str, &str)], script
         std::fs::write(bundle.path().join("srv").join(file), text)?;
     }
     let srv = bundle.path().join("srv");
-    let server = cable.command(server).current_dir(srv).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let _server = Server(server);
-    eventually("it listens", || {
-        Ok(cable.ok(&["ss", "-Hlnt", &format!("sport = :{port}")])?.contains(&format!(":{port}")))
-    })?;
+    let _server = cable.serve(server, port, &srv)?;
     let output = bundle.run(&["run", &bundle.id])?;
     Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
@@ -169,9 +165,8 @@ fn node_serves_and_asks() -> Result<()> {
     const CLIENT: &str =
         "const all = [...Array(50).keys()].map(() => fetch('http://10.77.0.1:8000/small').then(r => r.text()));
 Promise.all(all).then(t => console.log(t.filter(t => t == 'small\\n').length));";
-    let server = ["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", "."];
     let printed =
-        inside("node-c", &server, 8000, &[("small", "small\n"), ("client.js", CLIENT)], "node /srv/client.js")?;
+        inside("node-c", &HTTPD, 8000, &[("small", "small\n"), ("client.js", CLIENT)], "node /srv/client.js")?;
     assert_eq!(printed, "50\n");
     Ok(())
 }
@@ -283,9 +278,7 @@ fn go_serves_and_asks() -> Result<()> {
     let bundle = cable.whole_bundle("go-c", "/srv/net http://10.77.0.1:8000/small")?;
     std::fs::copy(&program, bundle.path().join("srv/net"))?;
     std::fs::write(bundle.path().join("srv/small"), "small\n")?;
-    let srv = bundle.path().join("srv").display().to_string();
-    let _server = Server(cable.command(&["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", &srv]).spawn()?);
-    eventually("it listens", || Ok(cable.ok(&["ss", "-Hlnt", "sport = :8000"])?.contains(":8000")))?;
+    let _server = cable.serve(&HTTPD, 8000, &bundle.path().join("srv"))?;
     let output = bundle.run(&["run", &bundle.id])?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -320,12 +313,11 @@ fn packages_are_fetched_by_apt() -> Result<()> {
                   echo 'deb [trusted=yes] http://10.77.0.1:8000 ./' >/tmp/sources.list; \
                   apt-get -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/tmp/l -o Dir::Cache=/tmp/c \
                   -o Acquire::http::Proxy=false -o APT::Sandbox::User=root update 2>&1 | tail -3; ls /tmp/l";
-    let server = ["busybox", "httpd", "-f", "-p", "[::]:8000", "-h", "."];
     let files = [(
         "Packages",
         "Package: nothing\nVersion: 1\nArchitecture: all\nFilename: ./nothing.deb\nSize: 1\nMD5sum: 0\n\n",
     )];
-    let printed = inside("apt", &server, 8000, &files, script)?;
+    let printed = inside("apt", &HTTPD, 8000, &files, script)?;
     assert!(printed.contains("10.77.0.1:8000_._Packages"), "{printed}");
     Ok(())
 }

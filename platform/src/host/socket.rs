@@ -20,6 +20,9 @@ pub(super) const KINDS: &[(i32, &[i32])] = &[
 /// Families of sockets that are made.
 pub(super) const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 
+/// `MCAST_JOIN_GROUP` to `MCAST_MSFILTER`, of both families.
+const SOURCES: &[i32] = &[42, 43, 44, 45, 46, 47, 48];
+
 /// Options by level: each is a number, a time, a name of an interface or an algorithm, or a structure of addresses.
 pub(super) const OPTIONS: &[(i32, &[i32])] = &[
     (
@@ -109,13 +112,6 @@ pub(super) const OPTIONS: &[(i32, &[i32])] = &[
             libc::IP_ADD_SOURCE_MEMBERSHIP,
             libc::IP_DROP_SOURCE_MEMBERSHIP,
             41, // IP_MSFILTER
-            42, // MCAST_JOIN_GROUP, and on to MCAST_MSFILTER
-            43,
-            44,
-            45,
-            46,
-            47,
-            48,
             libc::IP_MULTICAST_ALL,
             50, // IP_UNICAST_IF
             51, // IP_LOCAL_PORT_RANGE
@@ -144,13 +140,6 @@ pub(super) const OPTIONS: &[(i32, &[i32])] = &[
             30, // IPV6_ROUTER_ALERT_ISOLATE
             31, // IPV6_RECVERR_RFC4884
             36, // IPV6_HDRINCL
-            42, // MCAST_JOIN_GROUP, and on to MCAST_MSFILTER
-            43,
-            44,
-            45,
-            46,
-            47,
-            48,
             libc::IPV6_RECVPKTINFO,
             libc::IPV6_PKTINFO,
             libc::IPV6_RECVHOPLIMIT,
@@ -199,6 +188,8 @@ pub(super) const OPTIONS: &[(i32, &[i32])] = &[
             libc::TCP_INQ,
         ],
     ),
+    (libc::IPPROTO_IP, SOURCES),
+    (libc::IPPROTO_IPV6, SOURCES),
     // UDP_CORK, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, UDP_SEGMENT, UDP_GRO.
     (libc::IPPROTO_UDP, &[1, 101, 102, 103, 104]),
     // UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV.

@@ -36,7 +36,6 @@ const PAYS: u64 = 40;
 const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
-
 /// How many threads it keeps off its core: whoever else it has gone on stays behind it otherwise.
 const KEPT_MAX: usize = 64;
 
@@ -94,6 +93,7 @@ impl Attendants {
         self.cores > 1
     }
 
+    /// Keeps a thread off the attendant's core, and has it looked at `channel` from now on if there is room.
     fn add(
         &self,
         mut inner: MutexGuard<'_, Inner>,
@@ -102,12 +102,16 @@ impl Attendants {
     ) -> Attention {
         let has_room = inner.guests.iter().filter(|guest| guest.channel.is_some()).count() < GUESTS_MAX;
         let channel = channel.filter(|_| has_room).cloned();
-        if inner.guests.len() >= KEPT_MAX {
-            return Attention::None;
-        }
-        let Some(kept) = placement::keep_off(&thread.host, thread.tid, inner.cpu) else { return Attention::None };
         let attention = if channel.is_some() { Attention::Full } else { Attention::Kept };
-        inner.guests.push(Guest { thread: thread.clone(), channel, _kept: kept });
+        let (cpu, count) = (inner.cpu, inner.guests.len());
+        match inner.guests.iter_mut().find(|guest| Arc::ptr_eq(&guest.thread, thread)) {
+            Some(guest) => guest.channel = channel,
+            None if count >= KEPT_MAX => return Attention::None,
+            None => {
+                let Some(kept) = placement::keep_off(&thread.host, thread.tid, cpu) else { return Attention::None };
+                inner.guests.push(Guest { thread: thread.clone(), channel, _kept: kept });
+            }
+        }
         self.version.fetch_add(1, Ordering::Release);
         attention
     }

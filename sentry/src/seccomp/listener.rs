@@ -103,6 +103,11 @@ impl Listener {
         Arc::new(Listener { is_patient, ..Listener::default() })
     }
 
+    /// Where calls are announced.
+    pub(super) fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
     /// Asks about a call of `t`. A signal ends the wait with `ERESTARTSYS`.
     pub(super) async fn ask(&self, t: &Task, data: Data) -> SysResult<Reply> {
         let Some((id, queue)) = self.add(t.tid(), data) else {
@@ -163,20 +168,10 @@ impl Listener {
             Some(fd) => t.install_at(fd, gift.file.clone(), gift.cloexec).map(|()| fd),
         };
         if gift.answers {
-            self.set_stage(
-                id,
-                match taken {
-                    Ok(fd) => Stage::Replied(Reply::Return(fd.into())),
-                    Err(_) => Stage::Received,
-                },
-            );
+            let stage = taken.map_or(Stage::Received, |fd| Stage::Replied(Reply::Return(fd.into())));
+            self.calls.lock().set_stage(id, stage);
         }
         gift.finish(taken);
-    }
-
-    fn set_stage(&self, id: u64, stage: Stage) {
-        let mut calls = self.calls.lock();
-        calls.set_stage(id, stage);
     }
 
     /// The oldest call that nobody has received: its id, thread and data. `EAGAIN` if there is none.
@@ -348,12 +343,5 @@ impl FileOps for ListenerFile {
 
     fn describe(&self) -> String {
         "anon_inode:seccomp notify".into()
-    }
-}
-
-impl Listener {
-    /// Where calls are announced.
-    pub(super) fn queue(&self) -> &WaitQueue {
-        &self.queue
     }
 }

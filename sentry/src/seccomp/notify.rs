@@ -1,13 +1,14 @@
 //! What a listener's descriptor is asked to do: `seccomp_unotify(2)`.
 
 use super::listener::{Gift, Listener, ListenerFile, Reply};
+use crate::abi::read_extensible;
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::File;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `struct seccomp_notif` with its `struct seccomp_data`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -116,7 +117,10 @@ fn send(t: &Task, listener: &Listener, at: Addr) -> SysResult<()> {
 }
 
 async fn add_fd(t: &Task, listener: &Listener, size: usize, at: Addr) -> SysResult<i32> {
-    let asked = read_add_fd(t, size, at)?;
+    if size >= SIZE_MAX {
+        return Err(Errno::INVAL);
+    }
+    let asked: AddFd = read_extensible(t, at, size, size_of::<AddFd>())?;
     if asked.newfd_flags & !(libc::O_CLOEXEC as u32) != 0
         || asked.flags & !(ADDFD_SETFD | ADDFD_SEND) != 0
         || asked.newfd != 0 && asked.flags & ADDFD_SETFD == 0
@@ -128,21 +132,4 @@ async fn add_fd(t: &Task, listener: &Listener, size: usize, at: Addr) -> SysResu
     let gift = Arc::new(Gift::new(file, place, asked.newfd_flags != 0, asked.flags & ADDFD_SEND != 0));
     listener.give(asked.id, &gift)?;
     listener.taken(t, asked.id, &gift).await
-}
-
-/// A structure that may be longer than it is known here, if what is unknown is 0.
-fn read_add_fd(t: &Task, size: usize, at: Addr) -> SysResult<AddFd> {
-    let known = size_of::<AddFd>();
-    if size < known || size >= SIZE_MAX {
-        return Err(Errno::INVAL);
-    }
-    let mut bytes = vec![0; size];
-    t.mem().read_bytes(at, &mut bytes)?;
-    let (head, rest) = bytes.split_at_checked(known).ok_or(Errno::INVAL)?;
-    if rest.iter().any(|byte| *byte != 0) {
-        return Err(Errno::TOOBIG);
-    }
-    let mut asked = AddFd::new_zeroed();
-    asked.as_mut_bytes().copy_from_slice(head);
-    Ok(asked)
 }

@@ -1,7 +1,7 @@
 //! `open(2)`, `openat2(2)`, `creat(2)`, `memfd_create(2)`.
 
 use super::at;
-use crate::abi::OpenHow;
+use crate::abi::{OpenHow, read_extensible};
 use crate::errno::{Errno, SysResult};
 use crate::fs::file::File;
 use crate::fs::inode::Caller;
@@ -12,7 +12,6 @@ use crate::fs::walk::Resolve;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use std::sync::Arc;
-use zerocopy::IntoBytes;
 
 /// `open(2)`.
 pub async fn open(t: &Task, path: Addr, flags: i32, mode: u32) -> SysResult<i32> {
@@ -33,7 +32,7 @@ pub async fn openat(t: &Task, dirfd: i32, path: Addr, flags: i32, mode: u32) -> 
 
 /// `openat2(2)`.
 pub async fn openat2(t: &Task, dirfd: i32, path: Addr, how: Addr, size: usize) -> SysResult<i32> {
-    let OpenHow { flags, mode, resolve } = read_how(t, how, size)?;
+    let OpenHow { flags, mode, resolve } = read_extensible(t, how, size, size_of::<OpenHow>())?;
     let flags = i32::try_from(flags).ok().filter(|flags| flags & !VALID_FLAGS == 0).ok_or(Errno::INVAL)?;
     let resolve = Resolve::from_bits(resolve).ok_or(Errno::INVAL)?;
     if resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) || mode & !0o7777 != 0 {
@@ -52,26 +51,6 @@ pub async fn openat2(t: &Task, dirfd: i32, path: Addr, how: Addr, size: usize) -
     }
     let how = How::new(flags, mode as u32, resolve)?;
     do_open(t, dirfd, path, &how, flags & libc::O_CLOEXEC != 0).await
-}
-
-/// The structure as far as this version knows it; what a newer one adds must be zero.
-fn read_how(t: &Task, addr: Addr, size: usize) -> SysResult<OpenHow> {
-    const KNOWN: usize = size_of::<OpenHow>();
-    if size < KNOWN {
-        return Err(Errno::INVAL);
-    }
-    if size > 4096 {
-        return Err(Errno::TOOBIG);
-    }
-    let mut bytes = vec![0; size];
-    t.mem().read_bytes(addr, &mut bytes)?;
-    let (known, rest) = bytes.split_at_checked(KNOWN).ok_or(Errno::INVAL)?;
-    if rest.iter().any(|b| *b != 0) {
-        return Err(Errno::TOOBIG);
-    }
-    let mut how = OpenHow::default();
-    how.as_mut_bytes().copy_from_slice(known);
-    Ok(how)
 }
 
 async fn do_open(t: &Task, dirfd: i32, path: Addr, how: &How, cloexec: bool) -> SysResult<i32> {

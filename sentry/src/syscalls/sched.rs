@@ -1,6 +1,6 @@
 //! Scheduling: the host's scheduler runs guest threads, so affinity and nice values are passed on to it.
 
-use crate::abi::{SCHED_ATTR_SIZE_VER0, SchedAttr};
+use crate::abi::{SCHED_ATTR_SIZE_VER0, SchedAttr, read_extensible};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::traits::Traits;
 use crate::kernel::{Cap, Task, machine};
@@ -9,7 +9,7 @@ use crate::mm::Addr;
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
 use std::sync::Arc;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Policy of programs that schedule; none runs here.
 const SCHED_EXT: i32 = 7;
@@ -262,18 +262,11 @@ const SCHED_FLAG_ALL: u64 = 0x7f;
 fn read_attr(t: &Task, addr: Addr) -> SysResult<SchedAttr> {
     let given: u32 = t.mem().read(addr)?;
     let size = if given == 0 { SCHED_ATTR_SIZE_VER0 } else { given as usize };
-    let mut bytes = vec![0; size.clamp(SCHED_ATTR_SIZE_VER0, PAGE as usize)];
-    let known = size_of::<SchedAttr>();
-    let too_big = || t.mem().write(addr, &(known as u32)).and(Err(Errno::TOOBIG));
-    if size != bytes.len() {
-        return too_big();
+    match read_extensible(t, addr, size, 0) {
+        Ok(attr) if size >= SCHED_ATTR_SIZE_VER0 => Ok(attr),
+        Ok(_) | Err(Errno::TOOBIG) => t.mem().write(addr, &(size_of::<SchedAttr>() as u32)).and(Err(Errno::TOOBIG)),
+        Err(e) => Err(e),
     }
-    t.mem().read_bytes(addr, &mut bytes)?;
-    if bytes.iter().skip(known).any(|b| *b != 0) {
-        return too_big();
-    }
-    bytes.resize(known, 0);
-    SchedAttr::read_from_bytes(&bytes).map_err(|_| Errno::INVAL)
 }
 
 /// `sched_getattr(2)`.

@@ -1,7 +1,7 @@
 //! Extended attributes: `setxattr(2)`, `getxattr(2)`, `listxattr(2)`, `removexattr(2)`.
 
 use super::at::{self, Target, check_flags};
-use crate::abi::XattrArgs;
+use crate::abi::{XattrArgs, read_extensible};
 use crate::errno::{Errno, SysResult};
 use crate::fs::access::{self, MAY_READ, MAY_WRITE};
 use crate::fs::attr::FileKind;
@@ -213,13 +213,9 @@ pub async fn fremovexattr(t: &Task, fd: i32, name: Addr) -> SysResult<()> {
     remove(t, |_| fd_target(t, fd), name)
 }
 
-/// `struct xattr_args`, whose size the caller gives: nothing of it may be unknown to us.
+/// `struct xattr_args`, whose size the caller gives.
 fn read_args(t: &Task, addr: Addr, size: usize) -> SysResult<XattrArgs> {
-    match size {
-        size if size < size_of::<XattrArgs>() => Err(Errno::INVAL),
-        size if size > size_of::<XattrArgs>() => Err(Errno::TOOBIG),
-        _ => t.mem().read(addr),
-    }
+    read_extensible(t, addr, size, size_of::<XattrArgs>())
 }
 
 /// `setxattrat(2)`.

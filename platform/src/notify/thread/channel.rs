@@ -291,7 +291,7 @@ impl NotifyThread {
 
     /// A busy thread made a call the slow way for want of attention.
     pub(super) fn seek_attention(self: &Arc<Self>, st: &mut State) {
-        let is_new = st.attention == Attention::None;
+        let is_new = st.attention != Attention::Full;
         let Some(channel) = st.channel.as_ref().filter(|_| is_new && !self.host.is_filtered()) else { return };
         st.attention = attendant::invite(&self.shared, self, channel);
         st.streak = 0;

@@ -3,26 +3,16 @@
 //! anything.
 
 use crate::errno::{Errno, SysResult};
+use crate::net::netlink::message::{Header, Request, attributes, requests};
 use crate::sync::Mutex;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::IntoBytes;
 
 /// Longest datagram of a dump.
 const DATAGRAM_MAX: usize = 64 << 10;
 const HEADER: usize = size_of::<Header>();
-
-/// `struct nlmsghdr`.
-#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Header {
-    len: u32,
-    kind: u16,
-    flags: u16,
-    seq: u32,
-    pid: u32,
-}
 
 /// A message of the host's: its type, and what follows the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,15 +26,7 @@ pub struct Message {
 impl Message {
     /// The content of an attribute behind a fixed part of `fixed` bytes.
     pub fn attribute(&self, fixed: usize, wanted: u16) -> Option<&[u8]> {
-        let mut rest = self.payload.get(fixed..)?;
-        loop {
-            let ([len, kind], _) = <[u16; 2]>::read_from_prefix(rest).ok()?;
-            let content = rest.get(4..usize::from(len))?;
-            if kind & 0x3fff == wanted {
-                return Some(content);
-            }
-            rest = rest.get(usize::from(len).next_multiple_of(4)..)?;
-        }
+        attributes(&self.payload, fixed).find(|(kind, _)| *kind == wanted).map(|(_, content)| content)
     }
 
     /// The number at a place of the fixed part.
@@ -160,14 +142,8 @@ impl View {
 
 /// The messages of a datagram that answer the request `seq`; whether there will be no more.
 fn take(datagram: &[u8], seq: u32, all: &mut Vec<Message>) -> SysResult<bool> {
-    let mut rest = datagram;
     let mut is_last = false;
-    while let Ok((header, _)) = Header::read_from_prefix(rest) {
-        let Some(payload) = rest.get(HEADER..header.len as usize) else { break };
-        rest = rest.get((header.len as usize).next_multiple_of(4)..).unwrap_or_default();
-        if header.seq != seq {
-            continue;
-        }
+    for Request { header, payload, .. } in requests(datagram).filter(|message| message.header.seq == seq) {
         match i32::from(header.kind) {
             libc::NLMSG_DONE => return Ok(true),
             libc::NLMSG_ERROR => {

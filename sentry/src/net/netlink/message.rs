@@ -6,32 +6,32 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `struct nlmsghdr`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub(super) struct Header {
-    pub(super) len: u32,
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) seq: u32,
-    pub(super) pid: u32,
+pub(in crate::net) struct Header {
+    pub(in crate::net) len: u32,
+    pub(in crate::net) kind: u16,
+    pub(in crate::net) flags: u16,
+    pub(in crate::net) seq: u32,
+    pub(in crate::net) pid: u32,
 }
 
 const HEADER: usize = size_of::<Header>();
 
 /// A request: header, payload, and the bytes of both.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) header: Header,
-    pub(super) payload: &'a [u8],
-    pub(super) bytes: &'a [u8],
+pub(in crate::net) struct Request<'a> {
+    pub(in crate::net) header: Header,
+    pub(in crate::net) payload: &'a [u8],
+    pub(in crate::net) bytes: &'a [u8],
 }
 
 impl Request<'_> {
-    pub(super) fn has(&self, flag: i32) -> bool {
+    pub(in crate::net) fn has(&self, flag: i32) -> bool {
         i32::from(self.header.flags) & flag == flag
     }
 }
 
 /// The requests in a datagram. What does not parse ends it, as on Linux.
-pub(super) fn requests(mut data: &[u8]) -> impl Iterator<Item = Request<'_>> {
+pub(in crate::net) fn requests(mut data: &[u8]) -> impl Iterator<Item = Request<'_>> {
     std::iter::from_fn(move || {
         let (header, _) = Header::read_from_prefix(data).ok()?;
         let bytes = data.get(..header.len as usize)?;
@@ -42,7 +42,7 @@ pub(super) fn requests(mut data: &[u8]) -> impl Iterator<Item = Request<'_>> {
 }
 
 /// The attributes behind the fixed part of a payload: type and content.
-pub(super) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::net) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = payload.get(fixed.next_multiple_of(4)..).unwrap_or_default();
     std::iter::from_fn(move || {
         let [len, kind] = <[u16; 2]>::read_from_prefix(rest).ok()?.0;

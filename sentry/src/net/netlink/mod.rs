@@ -2,7 +2,7 @@
 
 pub(super) mod announce;
 mod diag;
-mod message;
+pub(in crate::net) mod message;
 pub(super) use message::Origin;
 mod route;
 pub(super) use route::set_link::{set_mac, set_mtu};

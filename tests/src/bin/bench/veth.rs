@@ -87,8 +87,7 @@ pub(crate) fn measure(place: &Place) -> Result<Vec<(String, f64)>> {
 fn traffic(runtime: Option<&Path>, is_peer: bool, program: &Path) -> Result<Vec<(String, f64)>> {
     let cable = Cable::new("bench")?;
     let path = program.display().to_string();
-    let _server = Server(cable.command(&[&path, "serve"]).spawn()?);
-    eventually("the server listens", || Ok(cable.ok(&["ss", "-Hlnt", "sport = :7006"])?.contains(":7006")))?;
+    let _server = cable.serve(&[&path, "serve"], 7006, Path::new("/"))?;
     let text = Inside::start(&cable, runtime, is_peer, "/srv/net measure 10.77.0.1", program)?.output()?;
     let row = |line: &str| {
         let (name, value) = line.split_once('\t')?;
