@@ -34,6 +34,12 @@ const WHOLE: &[(&str, usize, &str)] = &[
 /// Scripts that say lines of a name and microseconds themselves; the first name is by what they are chosen.
 const SAID: &[(&str, &str)] = &[
     (
+        "find, 11,500 files",
+        "now() { date +%s%N; }; a=$(now); find $BENCH_DIR/tree | wc -l >/dev/null; b=$(now); \
+         find $BENCH_DIR/tree | wc -l >/dev/null; c=$(now); \
+         echo \"find, 11,500 files, first $(((b - a) / 1000))\"; echo \"find, 11,500 files, again $(((c - b) / 1000))\"",
+    ),
+    (
         "find /usr",
         "now() { date +%s%N; }; a=$(now); find /usr -xdev | wc -l >/dev/null; b=$(now); find /usr -xdev | wc -l >/dev/null; \
          c=$(now); echo \"find /usr, first $(((b - a) / 1000))\"; echo \"find /usr, again $(((c - b) / 1000))\"",
@@ -64,7 +70,10 @@ const SETTLE: Duration = Duration::from_millis(800);
 /// How many small files are archived.
 const SMALL_FILES: usize = 5000;
 
-/// Compiles the micro benchmarks and makes the small files.
+/// The tree that is searched: so many directories in so many, and so many files in each of the inner ones.
+const TREE: [usize; 3] = [10, 50, 22];
+
+/// Compiles the micro benchmarks and makes the small files and the tree.
 pub(crate) fn prepare(dir: &Path) -> Result<()> {
     let source = tests::here().join("bench/micro.c");
     std::fs::copy(&source, dir.join("micro.c"))?;
@@ -79,6 +88,14 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
         let sub = files.join(format!("{:02}", n % 50));
         std::fs::create_dir_all(&sub)?;
         std::fs::write(sub.join(format!("{n}")), vec![b'x'; n % 2000])?;
+    }
+    for n in 0..TREE.iter().product() {
+        let inner = n / TREE[2];
+        let sub = dir.join(format!("tree/{}/{}", inner / TREE[1], inner % TREE[1]));
+        if n % TREE[2] == 0 {
+            std::fs::create_dir_all(&sub)?;
+        }
+        std::fs::write(sub.join(format!("{n}")), [])?;
     }
     Ok(())
 }
