@@ -19,11 +19,13 @@ mod context;
 pub mod counters;
 mod filter;
 pub mod host;
+mod mapping;
 pub mod notify;
 
 pub use auxv::auxv;
 pub use context::Registers;
 pub use filter::native_calls;
+pub use mapping::Mapping;
 
 /// A boxed future, for the operations that are too rare to be worth a type of their own.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -251,6 +253,12 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
 
     /// Writes to its memory, as [`Process::write`]: what its call writes may be there only when that is answered.
     fn write(&self, addr: u64, src: &[u8]) -> usize;
+
+    /// Copies `len` bytes of its memory to `at` in `to`; how many, before the first hole of either.
+    fn read_mapped(&self, addr: u64, to: &Mapping, at: usize, len: usize) -> usize;
+
+    /// Copies the `len` bytes at `at` in `from` to its memory; how many, before the first hole of either.
+    fn write_mapped(&self, addr: u64, from: &Mapping, at: usize, len: usize) -> usize;
 
     /// The process this thread runs in.
     fn process(&self) -> &Arc<dyn Process>;

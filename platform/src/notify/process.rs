@@ -256,6 +256,13 @@ impl HostProcess {
         self.with_pid(|pid| sys::write_pieces(pid, pieces)).unwrap_or(false)
     }
 
+    /// Has `copy` copy between its memory and a mapping.
+    pub(super) fn copy_mapped(&self, copy: impl FnOnce(i32) -> usize) -> usize {
+        COPIES.add();
+        let _copy = Copying::begin();
+        self.with_pid(copy).unwrap_or(0)
+    }
+
     /// CPU time of a thread in nanoseconds.
     pub(super) fn thread_time(&self, tid: i32) -> u64 {
         let text = read_proc(&self.procfs, &format!("{}/task/{tid}/schedstat", self.pid)).unwrap_or_default();

@@ -249,7 +249,8 @@ impl Children {
         self.get(name).is_some()
     }
 
-    fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+    /// What was found under `name` and is in use or cached; of a file system that others change it may be gone.
+    pub(super) fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
         self.map.get(name)?.upgrade()
     }
 

@@ -10,6 +10,7 @@ use crate::fs::lease;
 use crate::fs::lock;
 use crate::fs::open;
 use crate::fs::path::PathRef;
+use crate::fs::view::View;
 use crate::kernel::Task;
 use crate::sync::Mutex;
 use std::any::Any;
@@ -38,6 +39,18 @@ pub trait FileOps: Send + Sync + Any {
     fn write(&self, file: &File, buf: &[u8], offset: u64) -> SysResult<Written> {
         let _ = (file, buf, offset);
         Err(Errno::INVAL)
+    }
+
+    /// What the file has at `offset`, up to `len` bytes, if that can be copied to a guest where it lies; or, with
+    /// `writes`, from a guest. When it was copied, [`copied`](Self::copied) is told.
+    fn view(&self, offset: u64, len: usize, writes: bool) -> Option<View> {
+        let _ = (offset, len, writes);
+        None
+    }
+
+    /// A [`view`](Self::view) up to `end` was copied from or to.
+    fn copied(&self, end: u64) {
+        let _ = end;
     }
 
     /// Whether the file has a position (`lseek`, `pread`, `pwrite` work).

@@ -252,6 +252,9 @@ pub trait FileSystem: Any + Send + Sync {
         String::new()
     }
 
+    /// Forgets what it can learn again: memory is short.
+    fn shrink(&self) {}
+
     /// Takes new options of its own at a remount.
     fn remount(&self, options: &[u8]) -> SysResult<()> {
         let _ = options;

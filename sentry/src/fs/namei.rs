@@ -64,6 +64,15 @@ pub(super) fn make_missing(caller: &Caller<'_>, dir: &PathRef, name: &[u8], what
     make_locked(caller, dir, &mut children, name, what)
 }
 
+/// Whether `name` can be made in `dir` without a look whether it is there: nothing is known of it, nothing but the
+/// host speaks against it, and the host will say so.
+pub(super) fn may_make_unseen(caller: &Caller<'_>, dir: &PathRef, name: &[u8]) -> bool {
+    !dir.dentry.sb.exclusive
+        && dir.want_write().is_ok()
+        && may_create(caller, dir).is_ok()
+        && !dir.dentry.children.read().has(name)
+}
+
 /// As [`make`], for one who holds the directory and has seen that the name is free.
 pub(super) fn make_locked(
     caller: &Caller<'_>,
@@ -142,7 +151,10 @@ pub fn link(caller: &Caller<'_>, old: &PathRef, dir: &PathRef, name: &[u8]) -> S
 pub fn remove(caller: &Caller<'_>, dir: &PathRef, name: &[u8], slash: bool, is_dir: bool) -> SysResult<()> {
     let mut children = dir.dentry.children.write();
     dir.want_write()?;
-    let child = dir.dentry.lookup_locked(&mut children, caller, name)?.ok_or(Errno::NOENT)?;
+    let child = match known_victim(dir, &children, name, is_dir)? {
+        Some(child) => child,
+        None => dir.dentry.lookup_locked(&mut children, caller, name)?.ok_or(Errno::NOENT)?,
+    };
     let inode = child.inode()?;
     let victim_is_dir = inode.kind() == FileKind::Directory;
     if slash && !is_dir {
@@ -167,6 +179,18 @@ pub fn remove(caller: &Caller<'_>, dir: &PathRef, name: &[u8], slash: bool, is_d
     drop(children);
     notify::removed(&dir.dentry, name, &child);
     Ok(())
+}
+
+/// What was found as `name` earlier, if removing that name does not depend on what it is by now: the host will say if
+/// it is gone, or a directory.
+fn known_victim(dir: &PathRef, children: &Children, name: &[u8], is_dir: bool) -> SysResult<Option<Arc<Dentry>>> {
+    if is_dir || dir.dentry.sb.exclusive || dir.inode()?.perm()?.mode & libc::S_ISVTX != 0 {
+        return Ok(None);
+    }
+    let is_plain = |child: &Arc<Dentry>| {
+        child.mounts.load(Ordering::Acquire) == 0 && child.inode().is_ok_and(|i| i.kind() != FileKind::Directory)
+    };
+    Ok(children.get(name).filter(is_plain))
 }
 
 fn may_delete(caller: &Caller<'_>, dir: &PathRef, victim: &dyn Inode, is_dir: bool) -> SysResult<()> {

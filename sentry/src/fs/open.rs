@@ -181,8 +181,10 @@ fn create(caller: &Caller<'_>, walk: &mut Walk<'_>, path: &[u8], umask: u32, how
 fn find_or_make(caller: &Caller<'_>, walk: &mut Walk<'_>, name: &[u8], mode: u32) -> SysResult<(PathRef, bool)> {
     /// How often others may make and remove the name meanwhile.
     const RETRIES: usize = 16;
-    for _ in 0..RETRIES {
-        if let Some(found) = walk.child(name)? {
+    for turn in 0..RETRIES {
+        // Where the host has to be asked anyway, it is asked to make the file: it says if there is one.
+        let asks_once = turn == 0 && namei::may_make_unseen(caller, walk.at(), name);
+        if !asks_once && let Some(found) = walk.child(name)? {
             return Ok((found, false));
         }
         match namei::make_missing(caller, walk.at(), name, &Make::new(FileKind::Regular, mode)) {

@@ -2,14 +2,10 @@
 
 use super::dentry::Dentry;
 use super::inode::{FileSystem, Inode};
+use super::room;
 use crate::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-
-/// Dentries kept beyond their use, per file system. Enough for the working set of a large build or the tree that a
-/// `find` goes through time and again; at about 1 KiB with inode, the host's included, this bounds the cache to
-/// some 24 MiB.
-const CACHE_MAX: usize = 24 * 1024;
 
 /// A device number for a file system without a device, as Linux gives them out (major 0).
 pub fn alloc_dev() -> u64 {
@@ -63,6 +59,7 @@ impl SuperBlock {
             cache: Mutex::default(),
             mounts: AtomicUsize::new(0),
         });
+        room::note(&sb);
         Dentry::root(sb, root)
     }
 
@@ -75,12 +72,7 @@ impl SuperBlock {
         if cache.closed {
             return;
         }
-        let at = if cache.slots.len() < CACHE_MAX {
-            cache.slots.push(None);
-            cache.slots.len() - 1
-        } else {
-            cache.victim()
-        };
+        let at = cache.place();
         dentry.slot.store(at, Ordering::Relaxed);
         let old = cache.slots.get_mut(at).and_then(|slot| slot.replace(dentry.clone()));
         drop(cache);
@@ -103,7 +95,11 @@ impl SuperBlock {
 
     /// Forgets every cached dentry that nobody uses.
     pub fn shrink(&self) {
-        let old = std::mem::take(&mut self.cache.lock().slots);
+        let mut cache = self.cache.lock();
+        let old = std::mem::take(&mut cache.slots);
+        cache.hand = 0;
+        drop(cache);
+        room::give_names(old.len());
         drop(old);
     }
 
@@ -123,16 +119,32 @@ impl SuperBlock {
 }
 
 impl Cache {
+    /// The slot for a further dentry: a new one, or that of a dentry which has to make way.
+    fn place(&mut self) -> usize {
+        if room::take_name(self.slots.len()) {
+            self.slots.push(None);
+            return self.slots.len() - 1;
+        }
+        self.victim()
+    }
+
     /// The next slot whose dentry was not used since the hand last passed.
     fn victim(&mut self) -> usize {
-        for _ in 0..2 * CACHE_MAX {
-            let at = self.hand;
-            self.hand = (at + 1) % CACHE_MAX;
+        let count = self.slots.len().max(1);
+        for _ in 0..2 * count {
+            let at = self.hand % count;
+            self.hand = (at + 1) % count;
             match self.slots.get(at).and_then(|s| s.as_ref()) {
                 Some(dentry) if dentry.used.swap(false, Ordering::Relaxed) => {}
                 _ => return at,
             }
         }
         self.hand
+    }
+}
+
+impl Drop for SuperBlock {
+    fn drop(&mut self) {
+        room::give_names(self.cache.get_mut().slots.len());
     }
 }

@@ -3,7 +3,7 @@
 //! Everything here copies once; what was copied is then checked and used, never read again.
 
 use crate::errno::{Errno, SysResult};
-use platform::{Process, Thread};
+use platform::{Mapping, Process, Thread};
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -79,6 +79,24 @@ impl UserMemory {
         };
         match put {
             0 => Err(Errno::FAULT),
+            n => Ok(n),
+        }
+    }
+
+    /// Copies in as much as is readable to the `len` bytes at `at` in `to`; `EFAULT` only if nothing is.
+    pub fn read_mapped(&self, addr: Addr, to: &Mapping, at: usize, len: usize) -> SysResult<usize> {
+        let thread = self.thread.as_ref().ok_or(Errno::FAULT)?;
+        match thread.read_mapped(addr.0, to, at, len) {
+            0 if len > 0 => Err(Errno::FAULT),
+            n => Ok(n),
+        }
+    }
+
+    /// Copies out as much of the `len` bytes at `at` in `from` as is writable; `EFAULT` only if nothing is.
+    pub fn write_mapped(&self, addr: Addr, from: &Mapping, at: usize, len: usize) -> SysResult<usize> {
+        let thread = self.thread.as_ref().ok_or(Errno::FAULT)?;
+        match thread.write_mapped(addr.0, from, at, len) {
+            0 if len > 0 => Err(Errno::FAULT),
             n => Ok(n),
         }
     }

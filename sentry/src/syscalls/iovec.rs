@@ -2,8 +2,9 @@
 
 use crate::abi::Iovec;
 use crate::errno::{Errno, SysResult};
+use crate::fs::view::View;
 use crate::kernel::Task;
-use crate::mm::Addr;
+use crate::mm::{Addr, UserMemory};
 use smallvec::SmallVec;
 use std::cell::Cell;
 
@@ -79,18 +80,24 @@ impl Buffers {
         })
     }
 
-    /// Copies `bytes` out, to byte `skip` and on; returns how many could be, `EFAULT` if none.
-    pub fn copy_out(&self, t: &Task, skip: usize, bytes: &[u8]) -> SysResult<usize> {
+    /// Has `copy` copy `total` bytes, to or from byte `skip` and on: each time between an address and what it has from
+    /// an offset on, so many bytes. Returns how many could be, `EFAULT` if none.
+    fn copy(
+        &self,
+        t: &Task,
+        skip: usize,
+        total: usize,
+        mut copy: impl FnMut(&UserMemory, Addr, usize, usize) -> SysResult<usize>,
+    ) -> SysResult<usize> {
         let mem = t.mem();
         let mut done = 0;
         for (addr, len) in self.parts_from(skip) {
-            let rest = bytes.get(done..).unwrap_or_default();
-            let rest = rest.get(..len.min(rest.len())).unwrap_or_default();
-            if rest.is_empty() {
+            let want = len.min(total - done);
+            if want == 0 {
                 break;
             }
-            match mem.write_partial(addr, rest) {
-                Ok(count) if count == rest.len() => done += count,
+            match copy(&mem, addr, done, want) {
+                Ok(count) if count == want => done += count,
                 Ok(count) => return Ok(done + count),
                 Err(e) if done == 0 => return Err(e),
                 Err(_) => break,
@@ -99,25 +106,39 @@ impl Buffers {
         Ok(done)
     }
 
+    /// Copies `bytes` out, to byte `skip` and on; returns how many could be, `EFAULT` if none.
+    pub fn copy_out(&self, t: &Task, skip: usize, bytes: &[u8]) -> SysResult<usize> {
+        self.copy(t, skip, bytes.len(), |mem, addr, at, len| {
+            mem.write_partial(addr, bytes.get(at..at + len).unwrap_or_default())
+        })
+    }
+
     /// Copies in from byte `skip` on; returns how many bytes could be, `EFAULT` if none.
     pub fn copy_in(&self, t: &Task, skip: usize, bytes: &mut [u8]) -> SysResult<usize> {
-        let mem = t.mem();
-        let mut done = 0;
-        for (addr, len) in self.parts_from(skip) {
-            let rest = bytes.get_mut(done..).unwrap_or_default();
-            let want = len.min(rest.len());
-            let rest = rest.get_mut(..want).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            match mem.read_partial(addr, rest) {
-                Ok(count) if count == want => done += count,
-                Ok(count) => return Ok(done + count),
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
+        self.copy(t, skip, bytes.len(), |mem, addr, at, len| {
+            mem.read_partial(addr, bytes.get_mut(at..at + len).unwrap_or_default())
+        })
+    }
+
+    /// As [`copy_out`](Self::copy_out), from where a file has its bytes.
+    pub fn copy_view_out(&self, t: &Task, skip: usize, view: &View) -> SysResult<usize> {
+        match view {
+            View::Heap(bytes, from, len) => self.copy_out(t, skip, bytes.get(*from..from + len).unwrap_or_default()),
+            View::Mapped(mapping, from, len) => {
+                self.copy(t, skip, *len, |mem, addr, at, len| mem.write_mapped(addr, mapping, from + at, len))
             }
         }
-        Ok(done)
+    }
+
+    /// As [`copy_in`](Self::copy_in), to where a file has its bytes.
+    pub fn copy_view_in(&self, t: &Task, skip: usize, view: &View) -> SysResult<usize> {
+        match view {
+            // What is on the heap is not written behind its owner's back.
+            View::Heap(..) => Err(Errno::FAULT),
+            View::Mapped(mapping, from, len) => {
+                self.copy(t, skip, *len, |mem, addr, at, len| mem.read_mapped(addr, mapping, from + at, len))
+            }
+        }
     }
 }
 

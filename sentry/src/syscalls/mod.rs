@@ -38,6 +38,7 @@ pub mod resource;
 pub mod rw;
 pub mod sched;
 pub mod seccomp;
+mod seekable;
 pub mod select;
 mod sigmask;
 pub mod signal;

@@ -1,11 +1,14 @@
 //! `read(2)`, `write(2)` and their kin, and `lseek(2)`.
 
 use super::iovec::{Buffers, IoBuffer};
+pub(super) use super::seekable::write_at;
+pub use super::seekable::{Place, room_below_limit};
+use super::seekable::{read_seekable, write_seekable};
 use super::{signalfd, socket_msg};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::fs::attr::{FileKind, SetAttr, stripped_mode};
-use crate::fs::file::{File, OFFSET_APPEND};
+use crate::fs::file::File;
 use crate::fs::mount::MountFlags;
 use crate::fs::notify;
 use crate::fs::pipe::{Pipe, PipeEnd};
@@ -15,14 +18,8 @@ use crate::mm::Addr;
 use crate::net::socket::Socket;
 use std::sync::Arc;
 
-/// Bytes moved at once. Larger pieces would not stay in the caches between the two copies.
-const CHUNK: usize = 128 * 1024;
-
 /// Bytes offered at once to what is no regular file: a message must not be cut, and none is larger.
 const MESSAGE: usize = 256 * 1024;
-
-/// Largest offset.
-const OFFSET_MAX: u64 = i64::MAX as u64;
 
 /// `read(2)`.
 pub async fn read(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {
@@ -236,57 +233,6 @@ fn hand_over_pages(t: &Task, pipe: &Pipe, to: &Buffers, bytes: &[u8]) -> SysResu
 /// What a pipe holds its bytes in.
 const PIPE_PAGE: usize = 4096;
 
-fn read_seekable(t: &Task, file: &File, to: &Buffers, at: Option<u64>) -> SysResult<usize> {
-    let mut done = 0;
-    loop {
-        let want = (to.len() - done).min(CHUNK);
-        let mut buf = IoBuffer::new(want);
-        let read = match at {
-            Some(at) => file.ops.read(file, &mut buf, at.saturating_add(done as u64)),
-            None => {
-                let mut pos = file.pos.lock();
-                let read = file.ops.read(file, &mut buf, *pos);
-                *pos += *read.as_ref().unwrap_or(&0) as u64;
-                read
-            }
-        };
-        let count = match read {
-            Err(e) if done == 0 => return Err(e),
-            Err(_) | Ok(0) => return Ok(done),
-            Ok(count) => count,
-        };
-        let copied = to.copy_out(t, done, buf.get(..count).unwrap_or_default());
-        let short = count - *copied.as_ref().unwrap_or(&0);
-        if short > 0 && at.is_none() {
-            // What could not be handed over was not read.
-            let mut pos = file.pos.lock();
-            *pos = pos.saturating_sub(short as u64);
-        }
-        match copied {
-            Err(e) if done == 0 => return Err(e),
-            Err(_) => return Ok(done),
-            Ok(copied) => done += copied,
-        }
-        if short > 0 || count < want || done == to.len() {
-            return Ok(done);
-        }
-    }
-}
-
-/// Where a write goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    at: Option<u64>,
-    appends: bool,
-}
-
-impl Place {
-    /// At `at` or the file's position, or at its end if it was opened with `O_APPEND`.
-    pub fn of(file: &File, at: Option<u64>) -> Place {
-        Place { at, appends: file.flags() & libc::O_APPEND != 0 }
-    }
-}
-
 /// Writes from guest memory.
 pub async fn write_file(t: &Task, file: &File, from: &Buffers, place: Place, nowait: bool) -> SysResult<usize> {
     let is_regular = regular(file);
@@ -385,71 +331,6 @@ async fn write_chunk(t: &Task, file: &File, chunk: &[u8], nowait: bool) -> (usiz
             return (sent, Ok(()));
         }
     }
-}
-
-fn write_seekable(t: &Task, file: &File, from: &Buffers, place: Place, is_regular: bool) -> SysResult<usize> {
-    let mut done = 0;
-    loop {
-        let mut buf = IoBuffer::new((from.len() - done).min(CHUNK));
-        let got = match from.copy_in(t, done, &mut buf) {
-            Err(e) if done == 0 => return Err(e),
-            Err(_) => return Ok(done),
-            Ok(got) => got,
-        };
-        let chunk = buf.get(..got).unwrap_or_default();
-        let written = match place.at {
-            Some(at) => {
-                write_at(t, file, chunk, at.saturating_add(done as u64), place.appends, is_regular).map(|w| w.0)
-            }
-            None => {
-                let mut pos = file.pos.lock();
-                write_at(t, file, chunk, *pos, place.appends, is_regular).map(|(count, end)| {
-                    *pos = end;
-                    count
-                })
-            }
-        };
-        match written {
-            Err(e) if done == 0 => return Err(e),
-            Err(_) => return Ok(done),
-            Ok(count) => done += count,
-        }
-        if written != Ok(buf.len()) || done == from.len() {
-            return Ok(done);
-        }
-    }
-}
-
-/// Writes at one place, within the limits of the process and of offsets; returns count and end.
-pub(super) fn write_at(
-    t: &Task,
-    file: &File,
-    chunk: &[u8],
-    at: u64,
-    appends: bool,
-    is_regular: bool,
-) -> SysResult<(usize, u64)> {
-    let mut chunk = chunk;
-    if is_regular && !chunk.is_empty() {
-        let start = if appends { file.ops.size()? } else { at };
-        let room = room_below_limit(t, start)?;
-        chunk = chunk.get(..chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX))).unwrap_or_default();
-    }
-    let written = file.ops.write(file, chunk, if appends { OFFSET_APPEND } else { at })?;
-    Ok((written.count, written.end))
-}
-
-/// How far a file may grow from `start`; `EFBIG` and perhaps SIGXFSZ if not at all.
-pub fn room_below_limit(t: &Task, start: u64) -> SysResult<u64> {
-    let limit = t.rlimit(libc::RLIMIT_FSIZE);
-    if start >= limit {
-        t.raise(libc::SIGXFSZ);
-        return Err(Errno::FBIG);
-    }
-    if start >= OFFSET_MAX {
-        return Err(Errno::FBIG);
-    }
-    Ok(limit.min(OFFSET_MAX) - start)
 }
 
 /// `lseek(2)`.

@@ -4,8 +4,8 @@ use super::super::process::AddressSpace;
 use super::super::{Birth, frame, placement, sys};
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
-    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Process, Registers, Syscall, Thread,
-    Usage, WINDOW_FD,
+    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers, Syscall,
+    Thread, Usage, WINDOW_FD,
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -475,6 +475,16 @@ impl Thread for NotifyThread {
 
     fn write(&self, addr: u64, src: &[u8]) -> usize {
         self.write_window(addr, src).unwrap_or_else(|| self.host.write(addr, src))
+    }
+
+    fn read_mapped(&self, addr: u64, to: &Mapping, at: usize, len: usize) -> usize {
+        self.pass_window(addr, len);
+        self.host.copy_mapped(|pid| to.copy_from(pid, addr, at, len))
+    }
+
+    fn write_mapped(&self, addr: u64, from: &Mapping, at: usize, len: usize) -> usize {
+        self.pass_window(addr, len);
+        self.host.copy_mapped(|pid| from.copy_to(pid, addr, at, len))
     }
 
     fn process(&self) -> &Arc<dyn Process> {

@@ -201,6 +201,14 @@ impl NotifyThread {
         Some(src.len())
     }
 
+    /// The `len` bytes at `addr` are about to be reached past the channel.
+    pub(super) fn pass_window(&self, addr: u64, len: usize) {
+        let mut st = self.lock();
+        if matches!(st.phase, Phase::InChannel(_)) && st.window.has_left(addr, len as u64) {
+            self.close_window(&mut st);
+        }
+    }
+
     /// Copies what the call has written and its thread has not copied. False if that cannot be.
     fn deliver(&self, st: &State) -> bool {
         let (Some((to, len)), Some(channel)) = (st.window.left(), &st.channel) else { return true };

@@ -8,7 +8,7 @@ use crate::fs::counters::HOST_OPENS;
 use crate::fs::inode::{Inode, Landing, Moving, Rename};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Longest value of an extended attribute, and longest list of names (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const XATTR_MAX: usize = 64 * 1024;
@@ -16,6 +16,9 @@ const XATTR_MAX: usize = 64 * 1024;
 fn downcast(inode: &dyn Inode) -> SysResult<&HostInode> {
     inode.as_any().downcast_ref().ok_or(Errno::XDEV)
 }
+
+/// Whose the first file was that the sentry made, and so most others will be.
+static MADE_FOR: OnceLock<(u32, u32)> = OnceLock::new();
 
 /// A rootless sandbox cannot give a file to an id that the host does not let it use; the file stays its own.
 fn unless_refused(done: rustix::io::Result<()>) -> SysResult<()> {
@@ -65,8 +68,19 @@ impl HostInode {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
         HOST_OPENS.add();
         let fd = rustix::fs::openat2(dir, name, flags, Mode::from_raw_mode(new.mode), ResolveFlags::BENEATH)?;
-        unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(new.uid)), Some(Gid::from_raw(new.gid))))?;
+        let owner = (new.uid, new.gid);
+        let give =
+            || unless_refused(rustix::fs::fchown(&fd, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1))));
+        let is_foreign = MADE_FOR.get().is_some_and(|made_for| *made_for != owner);
+        if is_foreign {
+            give()?;
+        }
         let mut stat = statx_fd(&fd)?;
+        if !is_foreign && (stat.stx_uid, stat.stx_gid) != owner {
+            MADE_FOR.get_or_init(|| (stat.stx_uid, stat.stx_gid));
+            give()?;
+            stat = statx_fd(&fd)?;
+        }
         if u32::from(stat.stx_mode) & 0o7777 != new.mode {
             // The host's umask, or the change of owner, took bits away.
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(new.mode))?;

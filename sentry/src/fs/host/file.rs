@@ -5,6 +5,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::counters::{HOST_LISTS, HOST_READS, HOST_WRITES};
 use crate::fs::file::{Emit, File, FileOps, OFFSET_APPEND, Written};
 use crate::fs::inode::Inode;
+use crate::fs::view::{View, Window};
 use crate::sync::Mutex;
 use rustix::fs::{FallocateFlags, OFlags, RawDir, SeekFrom};
 use std::any::Any;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct HostFile {
     inode: Arc<HostInode>,
     fd: Arc<OwnedFd>,
+    window: Window,
 }
 
 impl HostFile {
@@ -35,7 +37,7 @@ impl HostFile {
             None if access == OFlags::RDONLY => inode.open_to_read()?,
             None => inode.open_host(access | synced)?,
         };
-        Ok(HostFile { inode, fd })
+        Ok(HostFile { inode, fd, window: Window::default() })
     }
 }
 
@@ -54,6 +56,13 @@ impl FileOps for HostFile {
         let bufs = [std::io::IoSlice::new(buf)];
         let count = rustix::io::pwritev2(&self.fd, &bufs, 0, rustix::io::ReadWriteFlags::APPEND)?;
         Ok(Written { count, end: self.size()? })
+    }
+
+    fn view(&self, offset: u64, len: usize, writes: bool) -> Option<View> {
+        if writes || !self.inode.fs.exclusive {
+            return None;
+        }
+        self.window.view(&self.fd, offset, len, self.size().ok()?, false)
     }
 
     fn is_seekable(&self) -> bool {
@@ -100,7 +109,14 @@ impl FileOps for HostFile {
 pub(super) struct HostDir {
     inode: Arc<HostInode>,
     /// Locked over a listing: its position moves.
-    fd: Mutex<Arc<OwnedFd>>,
+    listed: Mutex<Listed>,
+}
+
+/// A descriptor for listing.
+struct Listed {
+    fd: Arc<OwnedFd>,
+    /// Its position, if it stands where a listing would go on.
+    at: Option<u64>,
 }
 
 /// Entries asked of the host at once, in bytes.
@@ -109,7 +125,7 @@ const LIST_BUFFER: usize = 32 * 1024;
 impl HostDir {
     pub(super) fn open(inode: Arc<HostInode>) -> SysResult<HostDir> {
         let fd = inode.open_to_list()?;
-        Ok(HostDir { inode, fd: Mutex::new(fd) })
+        Ok(HostDir { inode, listed: Mutex::new(Listed { fd, at: Some(0) }) })
     }
 }
 
@@ -128,24 +144,28 @@ impl FileOps for HostDir {
 
     fn readdir(&self, _: &File, pos: &mut u64, emit: &mut Emit<'_>) -> SysResult<()> {
         HOST_LISTS.add();
-        let fd = self.fd.lock();
-        rustix::fs::seek(&**fd, SeekFrom::Start(*pos))?;
+        let mut listed = self.listed.lock();
+        let fd = listed.fd.clone();
+        if listed.at.take() != Some(*pos) {
+            rustix::fs::seek(&*fd, SeekFrom::Start(*pos))?;
+        }
         let mut space = [MaybeUninit::uninit(); LIST_BUFFER];
-        let mut listing = RawDir::new(&**fd, &mut space);
+        let mut listing = RawDir::new(&*fd, &mut space);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let next = entry.next_entry_cookie();
             let dtype = (rustix::fs::FileType::as_raw_mode(entry.file_type()) >> 12) as u8;
             if !emit(entry.file_name().to_bytes(), entry.ino(), dtype, next) {
-                break;
+                return Ok(());
             }
             *pos = next;
         }
+        listed.at = Some(*pos);
         Ok(())
     }
 
     fn sync(&self) -> SysResult<()> {
-        let fd = self.fd.lock().clone();
+        let fd = self.listed.lock().fd.clone();
         if self.inode.fs.writable { Ok(rustix::fs::fsync(fd)?) } else { Ok(()) }
     }
 

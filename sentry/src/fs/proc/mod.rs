@@ -19,7 +19,7 @@ mod sysctl_net;
 mod system;
 mod sysvipc;
 
-pub use host::set_host;
+pub use host::{memory as host_memory, set_host, trigger as host_trigger};
 pub use sysctl_dir::{Given, given, sysctls};
 
 /// The process whose directory `file` is.

@@ -6,6 +6,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::budget::{self, Share};
 use crate::fs::file::{File, OFFSET_APPEND};
 use crate::fs::inode::{Caller, Inode};
+use crate::fs::view::{View, Window};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,6 +16,10 @@ const HEAP_MAX: u64 = 64 * 1024;
 
 /// Largest content kept on the heap when no memory file can be had: its growth copies it now and then.
 const HEAP_FALLBACK: u64 = 64 << 20;
+
+/// Large pieces written over what is on the heap until it goes to a memory file, where that takes one copy less. What
+/// is made and read, as most files are, stays.
+const OVERWRITES: u32 = 3;
 
 /// Largest file.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -31,8 +36,12 @@ const SEAL_GROW: u32 = 0x4;
 const SEAL_WRITES: u32 = 0x8 | 0x10;
 
 enum Data {
-    Heap(Vec<u8>),
-    Memory { fd: Arc<OwnedFd>, len: u64 },
+    /// Shared with those who read it at the moment.
+    Heap(Arc<Vec<u8>>),
+    Memory {
+        fd: Arc<OwnedFd>,
+        len: u64,
+    },
     Lower(Arc<dyn Inode>),
 }
 
@@ -44,6 +53,8 @@ pub(super) struct Regular {
     /// All pages below this offset are known to be there, so that a write up to it needs no recount.
     dense: u64,
     seals: u32,
+    /// Large pieces that were written over what is on the heap.
+    overwrites: u32,
 }
 
 fn pages(bytes: u64) -> u64 {
@@ -52,7 +63,7 @@ fn pages(bytes: u64) -> u64 {
 
 impl Regular {
     pub(super) fn empty() -> Regular {
-        Regular { data: Data::Heap(Vec::new()), charged: 0, dense: 0, seals: SEAL_SEAL }
+        Regular { data: Data::Heap(Arc::default()), charged: 0, dense: 0, seals: SEAL_SEAL, overwrites: 0 }
     }
 
     pub(super) fn lower(lower: Arc<dyn Inode>) -> Regular {
@@ -101,6 +112,54 @@ impl Regular {
             Data::Memory { fd, .. } => Ok(rustix::io::pread(fd, buf, offset)?),
             Data::Lower(_) => Err(Errno::IO),
         }
+    }
+
+    /// Where up to `len` bytes at `offset` lie, to be read there. Not in holes: looking at those through a mapping
+    /// fills them.
+    pub(super) fn view(&self, window: &Window, offset: u64, len: usize) -> Option<View> {
+        match &self.data {
+            Data::Heap(bytes) => View::of_heap(bytes, offset, len),
+            Data::Memory { fd, len: size } if self.may_be_mapped() => {
+                window.view(fd, offset, len, self.dense.min(*size), true)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where `len` bytes at `offset` lie, to be written there: only over what is there already, so that neither
+    /// length nor room change.
+    pub(super) fn view_to_write(&mut self, window: &Window, offset: u64, len: usize) -> Option<View> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len().unwrap_or(0))?;
+        if !self.may_be_mapped() || self.is_lower() {
+            return None;
+        }
+        if let Data::Heap(_) = &self.data {
+            self.overwrites += 1;
+            if self.overwrites < OVERWRITES {
+                return None;
+            }
+            self.overwrites = 0;
+            self.move_to_memory().ok()?;
+        }
+        match &self.data {
+            Data::Memory { fd, len: size } if end <= self.dense => window.view(fd, offset, len, *size, true),
+            _ => None,
+        }
+    }
+
+    /// A mapping of the sentry's own would keep the host from sealing a file against writes.
+    fn may_be_mapped(&self) -> bool {
+        self.seals == SEAL_SEAL
+    }
+
+    /// Whether all pages below `end` are there for sure.
+    pub(super) fn is_dense(&self, end: u64) -> bool {
+        end <= self.dense || !matches!(self.data, Data::Memory { .. })
+    }
+
+    /// Holes may have been filled past this module.
+    pub(super) fn recharge_holes(&mut self, fs: &Shared) {
+        let _ = self.recount(fs);
     }
 
     /// Writes; returns how much, and the offset after it.
@@ -158,6 +217,7 @@ impl Regular {
     fn write_heap(&mut self, fs: &Shared, buf: &[u8], offset: u64, end: u64) -> SysResult<()> {
         self.charge(fs, pages(end).max(self.charged))?;
         let Data::Heap(bytes) = &mut self.data else { return Err(Errno::IO) };
+        let bytes = Arc::make_mut(bytes);
         let (start, end) = (offset as usize, end as usize);
         if start == bytes.len() {
             bytes.extend_from_slice(buf);
@@ -226,7 +286,7 @@ impl Regular {
             return Err(Errno::PERM);
         }
         if new == 0 && self.is_lower() {
-            self.data = Data::Heap(Vec::new());
+            self.data = Data::Heap(Arc::default());
             return Ok(());
         }
         self.bring_up(fs)?;
@@ -235,6 +295,7 @@ impl Regular {
         }
         match &mut self.data {
             Data::Heap(bytes) => {
+                let bytes = Arc::make_mut(bytes);
                 bytes.resize(new as usize, 0);
                 if new < old {
                     bytes.shrink_to_fit();
@@ -368,7 +429,7 @@ fn copy(file: &File, size: u64) -> SysResult<Data> {
     if size <= HEAP_MAX {
         let count = read_full(file, &mut buf, 0)?;
         buf.truncate(count);
-        return Ok(Data::Heap(buf));
+        return Ok(Data::Heap(Arc::new(buf)));
     }
     let fd = memory_file()?;
     let mut at = 0;

@@ -7,6 +7,7 @@ use crate::fs::attr::now;
 use crate::fs::file::{File, FileOps, Written};
 use crate::fs::host;
 use crate::fs::inode::Caller;
+use crate::fs::view::{View, Window};
 use crate::sync::RwLock;
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ pub struct TmpFile {
     node: Arc<Node>,
     /// The open file of the lower directory, for as long as nothing is written.
     lower: Option<Box<dyn FileOps>>,
+    window: Window,
 }
 
 impl std::fmt::Debug for TmpFile {
@@ -31,7 +33,7 @@ impl TmpFile {
         let reads = flags & libc::O_ACCMODE != libc::O_WRONLY;
         let below = node.regular()?.read().lower_inode().filter(|_| reads).cloned();
         let lower = below.map(|lower| lower.open(caller, libc::O_RDONLY)).transpose()?;
-        Ok(TmpFile { node, lower })
+        Ok(TmpFile { node, lower, window: Window::default() })
     }
 
     /// `F_GET_SEALS`.
@@ -84,6 +86,28 @@ impl FileOps for TmpFile {
         let (count, end) = self.node.regular()?.write().write(&self.node.fs, buf, offset)?;
         self.node.modified();
         Ok(Written { count, end })
+    }
+
+    fn view(&self, offset: u64, len: usize, writes: bool) -> Option<View> {
+        let regular = self.node.regular().ok()?;
+        if writes {
+            self.node.keep();
+            let view = regular.write().view_to_write(&self.window, offset, len)?;
+            self.node.modified();
+            return Some(view);
+        }
+        let regular = regular.read();
+        match self.lower_if(&regular) {
+            Some(lower) => lower.view(offset, len, false),
+            None => regular.view(&self.window, offset, len),
+        }
+    }
+
+    fn copied(&self, end: u64) {
+        let Ok(regular) = self.node.regular() else { return };
+        if !regular.read().is_dense(end) {
+            regular.write().recharge_holes(&self.node.fs);
+        }
     }
 
     fn is_seekable(&self) -> bool {

@@ -3,16 +3,14 @@
 use crate::errno::SysResult;
 use crate::fs::file::File;
 use crate::fs::inode::{Caller, Inode};
+use crate::fs::room;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Bytes of listings kept per file system: those of a whole system's directories, some 100,000 names.
-const KEPT_MAX: usize = 4 << 20;
-
-/// Largest listing that is kept: one must not drive out all others.
-const ONE_MAX: usize = KEPT_MAX / 4;
+/// Largest listing that is kept, as a part of all that may be: one must not drive out all others.
+const ONE_IN: usize = 4;
 
 /// The names in a directory.
 #[derive(Debug, Default)]
@@ -102,14 +100,15 @@ impl Listings {
     /// Keeps `listing` in place of those that were not used for long.
     pub(super) fn keep(&self, listing: &Arc<Listing>) {
         let size = listing.size();
-        if size > ONE_MAX {
+        let most = room::listing_bytes();
+        if size > most / ONE_IN {
             return;
         }
         let mut dropped = Vec::new();
         let mut kept = self.kept.lock();
         kept.bytes += size;
         kept.queue.push_back(listing.clone());
-        while kept.bytes > KEPT_MAX
+        while kept.bytes > most
             && let Some(oldest) = kept.queue.pop_front()
         {
             if oldest.used.swap(false, Ordering::Relaxed) {
@@ -121,6 +120,12 @@ impl Listings {
         }
         drop(kept);
         drop(dropped);
+    }
+
+    /// Keeps none of them any longer.
+    pub(super) fn clear(&self) {
+        let old = std::mem::take(&mut *self.kept.lock());
+        drop(old);
     }
 }
 
@@ -157,8 +162,8 @@ mod tests {
             assert!(Listings::get(&slot).is_some(), "what is used stays");
             listings.keep(&listing(1000));
         }
-        assert!(listings.kept.lock().bytes <= KEPT_MAX);
-        listings.keep(&listing(200_000));
-        assert!(listings.kept.lock().bytes <= KEPT_MAX);
+        assert!(listings.kept.lock().bytes <= room::listing_bytes());
+        listings.keep(&listing(800_000));
+        assert!(listings.kept.lock().bytes <= room::listing_bytes());
     }
 }

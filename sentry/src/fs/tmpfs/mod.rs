@@ -180,6 +180,10 @@ impl FileSystem for Tmpfs {
         if self.shared.is_overlay { String::new() } else { self.options.show() }
     }
 
+    fn shrink(&self) {
+        self.shared.listings.clear();
+    }
+
     fn remount(&self, options: &[u8]) -> SysResult<()> {
         let mut new = Options {
             size: self.shared.pages.max().saturating_mul(PAGE),
