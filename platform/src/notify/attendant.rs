@@ -28,6 +28,8 @@ const CLOCK_EVERY: u32 = 8;
 const LISTEN_EVERY: Duration = Duration::from_micros(5);
 /// How often it looks whether it pays.
 const WINDOW: Duration = Duration::from_micros(500);
+/// How much of what it has saved it may spend later, on a time with fewer calls.
+const CREDIT_MAX: Duration = Duration::from_millis(1);
 /// What a call costs that comes as a notification: more of the core's time than this is saved by nobody.
 const WORTH: Duration = Duration::from_micros(5);
 /// If a core would idle otherwise, it pays already if so many calls come meanwhile: each is answered some 2 us sooner.
@@ -238,7 +240,7 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
 fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
-    let (mut called, mut listened, mut window) = (start, start, Window::new(start, 0));
+    let (mut called, mut listened, mut window) = (start, start, Window::new(start));
     let began = window.cpu;
     let (mut looks, mut has_called) = (0u32, false);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
@@ -270,9 +272,8 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
         }
         if now - window.start > WINDOW {
             if !shared.attendants.always && !window.pays(shared, now, taken) {
-                return false;
+                break;
             }
-            window = Window::new(now, taken);
         }
     }
     thread_time() - began < 2 * worth(taken)
@@ -285,20 +286,24 @@ struct Window {
     cpu: Duration,
     /// How many calls had been taken before.
     taken: u64,
+    /// What was saved before.
+    credit: Duration,
 }
 
 impl Window {
-    fn new(start: Instant, taken: u64) -> Window {
-        Window { start, cpu: thread_time(), taken }
+    fn new(start: Instant) -> Window {
+        Window { start, cpu: thread_time(), taken: 0, credit: Duration::ZERO }
     }
 
-    /// Whether the core was well spent.
-    fn pays(&self, shared: &Shared, now: Instant, taken: u64) -> bool {
-        let (calls, cpu) = (taken - self.taken, thread_time() - self.cpu);
-        if (now - self.start).saturating_sub(cpu) > LOST {
-            return false;
-        }
-        cpu < worth(calls) || calls > PAYS && !shared.attendants.is_crowded(shared)
+    /// Whether the core was well spent; begins the next piece.
+    fn pays(&mut self, shared: &Shared, now: Instant, taken: u64) -> bool {
+        let time = thread_time();
+        let (elapsed, calls, cpu) = (now - self.start, taken - self.taken, time - self.cpu);
+        let left = (self.credit + worth(calls)).checked_sub(cpu);
+        let credit = left.unwrap_or_default().min(CREDIT_MAX);
+        *self = Window { start: now, cpu: time, taken, credit };
+        let is_pushed_out = elapsed.saturating_sub(cpu) > LOST;
+        !is_pushed_out && (left.is_some() || calls > PAYS && !shared.attendants.is_crowded(shared))
     }
 }
 

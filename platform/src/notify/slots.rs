@@ -143,7 +143,7 @@ impl Channel {
         self.file.at(self.guest_address() + offset)
     }
 
-    /// Whether there is a call that nobody has taken.
+    /// Whether there is a call, which somebody may have taken.
     pub(super) fn has_request(&self) -> bool {
         self.state().load(Ordering::Acquire) & !state::ASLEEP == state::REQUEST
     }
@@ -159,15 +159,14 @@ impl Channel {
         self.change(state::IDLE, state::LISTENING);
     }
 
-    /// The next call is to be made the other way. False if there is one already.
+    /// The next call is to be made the other way. False if there is one already, which somebody may have taken.
     pub(super) fn stop_listening(&self) -> bool {
         self.change(state::LISTENING, state::IDLE) || !self.has_request()
     }
 
-    /// Takes the call.
+    /// The call, if there is one. Its word stays as it is until it blocks or is answered.
     pub(super) fn take(&self) -> Option<Request> {
-        let request = self.request();
-        self.change(state::REQUEST, state::TAKEN).then_some(request)
+        self.has_request().then(|| self.request())
     }
 
     /// What was asked for last.
@@ -222,7 +221,7 @@ impl Channel {
         }
     }
 
-    /// Takes back a call that nobody has taken, of a thread that no longer waits for it.
+    /// Takes back a call of a thread that no longer waits for it. Nobody may have taken it.
     pub(super) fn withdraw(&self) -> bool {
         let back = |from| self.state().compare_exchange(from, state::IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok();
         back(state::REQUEST) || back(state::REQUEST | state::ASLEEP)
@@ -230,11 +229,10 @@ impl Channel {
 
     /// The thread need not look any more: its call blocks.
     pub(super) fn block(&self) {
-        let state = self.state();
-        let _ = state.compare_exchange(state::TAKEN, state::BLOCKED, Ordering::AcqRel, Ordering::Relaxed);
+        self.change(state::REQUEST, state::BLOCKED);
     }
 
-    /// Answers the call that was taken, and has its thread copy what it has `written` to where that belongs; whether the
+    /// Answers the call, and has its thread copy what it has `written` to where that belongs; whether the
     /// next one may come through here too is said by `listens`.
     pub(super) fn answer(&self, ret: i64, written: Option<(u64, u64)>, listens: bool) {
         let (to, len) = written.unwrap_or_default();

@@ -13,8 +13,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use stub::abi;
 
-/// How often it looks while something happens.
+/// How often it looks while a call waits.
 const TICK: Duration = Duration::from_millis(2);
+/// How often it looks while something happens, for receivers that are stuck. It may take the attendant's core.
+const LONG_TICK: Duration = Duration::from_millis(10);
 /// A sandbox in which nothing has happened for so long is idle, and gives back memory.
 const QUIET: Duration = Duration::from_millis(250);
 /// How long a call may stay in its listener before it is parked.
@@ -76,7 +78,7 @@ pub(super) fn run(shared: Arc<Shared>) {
     let watch = &shared.watch;
     let mut received = 0;
     loop {
-        {
+        let tick = {
             let mut inner = watch.inner.lock();
             let now = shared.received.load(Ordering::Relaxed);
             if inner.threads.is_empty() && now == received {
@@ -90,8 +92,9 @@ pub(super) fn run(shared: Arc<Shared>) {
                 }
             }
             received = shared.received.load(Ordering::Relaxed);
-        }
-        std::thread::sleep(TICK);
+            if inner.threads.is_empty() { LONG_TICK } else { TICK }
+        };
+        std::thread::sleep(tick);
         free_listeners(&shared);
         let threads = std::mem::take(&mut watch.inner.lock().threads);
         let keep: Vec<_> = threads.into_iter().filter(|t| t.upgrade().is_some_and(|t| look_at(&t))).collect();

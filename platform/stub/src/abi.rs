@@ -100,12 +100,11 @@ pub mod state {
     pub const IDLE: u32 = 0;
     /// Somebody looks. If there was a request, it is answered.
     pub const LISTENING: u32 = 1;
-    /// There is a call.
+    /// There is a call. Whether it was taken is the platform's to know: to write it here would have the line of the
+    /// cache go to and fro once more.
     pub const REQUEST: u32 = 2;
-    /// It is being answered.
-    pub const TAKEN: u32 = 3;
     /// The answer will take its time.
-    pub const BLOCKED: u32 = 4;
+    pub const BLOCKED: u32 = 3;
     /// This bit is added by a thread that waits for the word to change.
     pub const ASLEEP: u32 = 0x100;
 }
