@@ -242,12 +242,12 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
     let start = Instant::now();
     let (mut called, mut listened, mut window) = (start, start, Window::new(start));
     let began = window.cpu;
-    let (mut looks, mut has_called) = (0u32, false);
+    let (mut looks, mut has_called, mut told) = (0u32, false, 0);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
         shared.attendants.look_at(&mut version, &mut channels);
         let before = taken;
         for (thread, channel) in &channels {
-            taken += u64::from(channel.has_request() && serve(shared, thread));
+            taken += u64::from(channel.has_request() && serve(shared, thread, channel));
         }
         if taken == before {
             std::hint::spin_loop();
@@ -265,6 +265,9 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
             break;
         }
         if now - listened > LISTEN_EVERY {
+            shared.received.fetch_add(taken - told, Ordering::Relaxed);
+            shared.watch.note_activity();
+            told = taken;
             if !receiver::serve_waiting(shared, family) {
                 break;
             }
@@ -319,13 +322,14 @@ fn thread_time() -> Duration {
 }
 
 /// Takes a call and has the sentry see to it.
-fn serve(shared: &Arc<Shared>, thread: &Arc<NotifyThread>) -> bool {
+fn serve(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: &Channel) -> bool {
     if !thread.take_request(&mut thread.lock()) {
         return false;
     }
-    shared.received.fetch_add(1, Ordering::Relaxed);
-    shared.watch.note_activity();
     (shared.run_ready)();
-    thread.after_request();
+    if channel.has_request() {
+        // Most likely it was not answered.
+        thread.after_request();
+    }
     true
 }

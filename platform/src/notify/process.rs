@@ -1,7 +1,7 @@
 //! Host processes and the address spaces they see.
 
 use super::gate::Gate;
-use super::local::Local;
+use super::local::{Ends, Local};
 use super::slots::{CHANNELS, SLOTS, SlotFile};
 use super::thread::NotifyThread;
 use super::{placement, sys};
@@ -27,6 +27,7 @@ pub(super) struct AddressSpace {
     pub(super) slots: Mutex<Slots>,
     /// What the guest answers itself.
     pub(super) local: Mutex<Local>,
+    pub(super) ends: Ends,
     /// Passed by who rewrites text and by who copies all of it.
     pub(super) gate: Gate,
     stacks: Mutex<Stacks>,
@@ -124,7 +125,8 @@ impl AddressSpace {
         let free = all.filter(|base| Some(*base) != current).collect();
         let stacks = Stacks { free, chunks: chunks.clone(), ..Stacks::default() };
         let local = Mutex::new(self.local.lock().clone());
-        AddressSpace { boot: self.boot.clone(), local, stacks: Mutex::new(stacks), ..AddressSpace::default() }
+        let ends = self.ends.clone();
+        AddressSpace { boot: self.boot.clone(), local, ends, stacks: Mutex::new(stacks), ..AddressSpace::default() }
     }
 
     pub(super) fn take_stack(&self) -> Option<u64> {
@@ -166,6 +168,40 @@ impl AddressSpace {
     }
 }
 
+/// Descriptors that are to be replaced at the next notification.
+#[derive(Debug, Default)]
+pub(super) struct StaleFds {
+    fds: Mutex<Vec<u32>>,
+    /// There are some: each call through a channel asks.
+    are_there: AtomicBool,
+}
+
+impl StaleFds {
+    pub(super) fn push(&self, fd: u32) {
+        self.fds.lock().push(fd);
+        self.are_there.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.are_there.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(&self) -> Vec<u32> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut fds = self.fds.lock();
+        self.are_there.store(false, Ordering::Release);
+        std::mem::take(&mut fds)
+    }
+
+    /// A forked child has the same.
+    pub(super) fn fork(&self) -> StaleFds {
+        let fds = self.fds.lock().clone();
+        StaleFds { are_there: AtomicBool::new(!fds.is_empty()), fds: Mutex::new(fds) }
+    }
+}
+
 /// One host process.
 #[derive(Debug)]
 pub(super) struct HostProcess {
@@ -178,7 +214,7 @@ pub(super) struct HostProcess {
     /// Descriptor numbers at which the process holds a host descriptor for a mapping.
     pub(super) host_fds: Mutex<BTreeMap<u32, Arc<OwnedFd>>>,
     /// Those among them that the guest has closed when no notification was at hand to replace them.
-    pub(super) stale_fds: Mutex<Vec<u32>>,
+    pub(super) stale_fds: StaleFds,
     /// A filter of the guest's own looks at its calls.
     is_filtered: AtomicBool,
     final_usage: Mutex<Usage>,
@@ -195,12 +231,24 @@ impl HostProcess {
             gone: RwLock::new(false),
             threads: Mutex::default(),
             host_fds: Mutex::default(),
-            stale_fds: Mutex::default(),
+            stale_fds: StaleFds::default(),
             is_filtered: AtomicBool::new(false),
             final_usage: Mutex::default(),
             death_signal: AtomicI32::new(0),
             procfs,
         }
+    }
+
+    /// The child of `parent`, whose descriptors it has.
+    pub(super) fn forked(
+        pid: i32,
+        parent: &HostProcess,
+        space: Arc<AddressSpace>,
+        procfs: Arc<OwnedFd>,
+    ) -> Arc<HostProcess> {
+        let host_fds = Mutex::new(parent.host_fds.lock().clone());
+        let stale_fds = parent.stale_fds.fork();
+        Arc::new(HostProcess { host_fds, stale_fds, ..HostProcess::new(pid, space, procfs) })
     }
 
     /// Runs `f` with the pid if the process has not been reaped.

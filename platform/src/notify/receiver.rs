@@ -150,9 +150,7 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     let host = match birth.kind {
         CloneKind::Thread => birth.host.clone(),
         CloneKind::Fork | CloneKind::ShareMemory => {
-            let host = Arc::new(HostProcess::new(tid, birth.space.clone(), shared.procfs.clone()));
-            *host.host_fds.lock() = birth.host.host_fds.lock().clone();
-            *host.stale_fds.lock() = birth.host.stale_fds.lock().clone();
+            let host = HostProcess::forked(tid, &birth.host, birth.space.clone(), shared.procfs.clone());
             shared.processes.lock().insert(tid, host.clone());
             host
         }

@@ -13,6 +13,7 @@ use libc::seccomp_notif;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -119,6 +120,8 @@ pub(super) struct NotifyThread {
     /// Its stub stack, unless it runs on the first one.
     stack: Option<u64>,
     me: Weak<NotifyThread>,
+    /// Its last call came through its channel.
+    is_in_channel: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -164,6 +167,7 @@ impl NotifyThread {
             family: family.clone(),
             shared: shared.clone(),
             stack,
+            is_in_channel: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Booting,
                 event: None,
@@ -253,6 +257,7 @@ impl NotifyThread {
             Phase::Running => {
                 self.replace_stale_fds(st);
                 st.note_call();
+                self.is_in_channel.store(false, Ordering::Relaxed);
                 let ip = self.seen(call.ip);
                 if ip != call.ip && st.streak >= BUSY {
                     self.seek_attention(st);

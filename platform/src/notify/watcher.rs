@@ -76,12 +76,12 @@ impl Watch {
 
 pub(super) fn run(shared: Arc<Shared>) {
     let watch = &shared.watch;
-    let mut received = 0;
+    let (mut received, mut is_copying) = (0, false);
     loop {
         let tick = {
             let mut inner = watch.inner.lock();
             let now = shared.received.load(Ordering::Relaxed);
-            if inner.threads.is_empty() && now == received {
+            if inner.threads.is_empty() && now == received && !is_copying {
                 watch.awake.store(false, Ordering::Relaxed);
                 if watch.wanted.wait_for(&mut inner, QUIET).timed_out() {
                     MutexGuard::unlocked(&mut inner, give_back);
@@ -95,7 +95,7 @@ pub(super) fn run(shared: Arc<Shared>) {
             if inner.threads.is_empty() { LONG_TICK } else { TICK }
         };
         std::thread::sleep(tick);
-        free_listeners(&shared);
+        is_copying = free_listeners(&shared);
         let threads = std::mem::take(&mut watch.inner.lock().threads);
         let keep: Vec<_> = threads.into_iter().filter(|t| t.upgrade().is_some_and(|t| look_at(&t))).collect();
         let mut inner = watch.inner.lock();
@@ -165,8 +165,10 @@ fn sleeps(thread: &NotifyThread) -> bool {
     asleep && file("syscall").split(' ').next() != Some(&abi::HYPERCALL.to_string())
 }
 
-/// Hands the listener of each receiver that is stuck in one copy since the last look to a spare receiver (M5).
-fn free_listeners(shared: &Arc<Shared>) {
+/// Hands the listener of each receiver that is stuck in one copy since the last look to a spare receiver (M5). Whether
+/// some may be stuck at the next look.
+fn free_listeners(shared: &Arc<Shared>) -> bool {
+    let mut is_copying = false;
     let mut stuck = Vec::new();
     let mut marks = Vec::new();
     shared.watch.inner.lock().receivers.retain_mut(|(mark, family, seen)| {
@@ -178,6 +180,7 @@ fn free_listeners(shared: &Arc<Shared>) {
             marks.push(mark);
             return false;
         }
+        is_copying |= now % 2 == 1;
         *seen = now;
         true
     });
@@ -187,4 +190,5 @@ fn free_listeners(shared: &Arc<Shared>) {
             tracing::warn!("no spare receiver: {e}");
         }
     }
+    is_copying
 }

@@ -6,10 +6,10 @@ use crate::errno::SysResult;
 use crate::seccomp::listener::Listener;
 use crate::seccomp::{self, Verdict};
 use crate::{executor, ipc, stats, strace, syscalls};
-use platform::{Event, Gone, Known, Syscall};
+use platform::{Event, Gone, Known, Syscall, Thread};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -30,8 +30,12 @@ pub(crate) fn start(t: Arc<Task>) {
 /// process that it happened for.
 async fn guarded<T>(t: &Task, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
+    let mut has_waker = false;
     poll_fn(|cx| {
-        t.set_waker_once(cx.waker());
+        // A task is one future, whose waker never changes.
+        if !std::mem::replace(&mut has_waker, true) {
+            t.set_waker(cx.waker());
+        }
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Some),
             Err(_) => Poll::Ready(None),
@@ -45,11 +49,11 @@ async fn live(t: &Task) -> Gone {
     if go_on(t, StoppedIn::Nothing, None).await.is_err() {
         return Gone;
     }
+    let mut thread = t.thread();
     loop {
-        let thread = t.thread();
         let event = poll_fn(|cx| thread.poll_event(cx)).await;
         let done = match event {
-            Event::Syscall(call) => system_call(t, call).await,
+            Event::Syscall(call) => system_call(t, &mut thread, call).await,
             Event::Fault(fault) => {
                 t.force_signal(SigInfo::fault(fault.signo, fault.code, fault.addr));
                 go_on(t, StoppedIn::Nothing, Some(fault)).await
@@ -70,17 +74,18 @@ async fn go_on(t: &Task, stopped_in: StoppedIn, fault: Option<platform::Fault>) 
     Ok(())
 }
 
-async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
+/// Sees to a call of `thread`, which is another one after an `execve`.
+async fn system_call(t: &Task, thread: &mut Arc<dyn Thread>, call: Syscall) -> Result<(), Gone> {
     if t.work().contains(Work::EXIT) {
         // Its process is dying; it gets no answer.
         return Err(Gone);
     }
     t.enter_call(call.nr);
     let trace = strace::enter(t, call.nr, call.args);
-    let timing = stats::enter(call.nr, || t.thread().is_fast());
+    let timing = stats::enter(call.nr, || thread.is_fast());
     let (result, has_waited) = match seccomp::judge(t, call.nr, call.ip, call.args) {
-        Verdict::Allow => until_gone(t, syscalls::dispatch(t, call.nr, call.args)).await?,
-        Verdict::Ask(listener) => until_gone(t, Box::pin(ask(t, &call, &listener))).await?,
+        Verdict::Allow => until_gone(t, pin!(syscalls::dispatch(t, call.nr, call.args))).await?,
+        Verdict::Ask(listener) => until_gone(t, Box::pin(ask(t, &call, &listener)).as_mut()).await?,
         refused => (refuse(t, &call, refused).await, false),
     };
     if let Some(timing) = timing {
@@ -89,16 +94,19 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
     if let Some(trace) = trace {
         trace.exit(t, &result);
     }
-    match t.take_outcome() {
+    let outcome = t.take_outcome();
+    if outcome != Outcome::Return {
+        *thread = t.thread();
+    }
+    match outcome {
         Outcome::Return => {}
         Outcome::Answered => return Ok(()),
         Outcome::Native => {
-            t.thread().answer_native();
+            thread.answer_native();
             return Ok(());
         }
         Outcome::Stopped => return go_on(t, StoppedIn::Nothing, None).await,
         Outcome::StoppedReturn => {
-            let thread = t.thread();
             let mut regs = thread.registers()?;
             regs.rax = result.unwrap_or_else(|e| -i64::from(e.raw())) as u64;
             thread.set_registers(&regs)?;
@@ -111,7 +119,6 @@ async fn system_call(t: &Task, call: Syscall) -> Result<(), Gone> {
         Err(e) if e.is_restart() => (-i64::from(libc::EINTR), Some(e)),
         Err(e) => (-i64::from(e.raw()), None),
     };
-    let thread = t.thread();
     if t.work().is_empty() && restart.is_none() {
         if result.is_ok() && thread.is_hot(&call) && seccomp::allows_local_answers(t) {
             return rewrite(t, &call, ret).await;
@@ -181,8 +188,10 @@ async fn rewrite(t: &Task, call: &Syscall, ret: i64) -> Result<(), Gone> {
 
 /// Runs a handler, but not beyond the death of its thread: the host may kill a process at any time. Its result, and
 /// whether it had to wait.
-async fn until_gone(t: &Task, handler: impl Future<Output = SysResult>) -> Result<(SysResult, bool), Gone> {
-    let mut handler = pin!(handler);
+async fn until_gone(
+    t: &Task,
+    mut handler: Pin<&mut impl Future<Output = SysResult>>,
+) -> Result<(SysResult, bool), Gone> {
     let mut has_waited = false;
     poll_fn(|cx| match handler.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Ok((result, has_waited))),
@@ -219,12 +228,5 @@ impl Task {
     pub fn current_call_name(&self) -> &'static str {
         let nr = self.current_call.load(std::sync::atomic::Ordering::Relaxed);
         syscalls_table::lookup(nr).map_or("none", |e| e.name)
-    }
-
-    /// A task is one future, whose waker never changes.
-    fn set_waker_once(&self, waker: &std::task::Waker) {
-        if !self.has_waker() {
-            self.set_waker(waker);
-        }
     }
 }

@@ -13,6 +13,7 @@ use crate::mm::UserMemory;
 use crate::net::namespace::Net;
 use crate::sync::{Mutex, RwLock};
 use bitflags::bitflags;
+use crossbeam::atomic::AtomicCell;
 use platform::Thread;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -70,12 +71,12 @@ pub struct Task {
     ipc: RwLock<Arc<IpcNamespace>>,
     cgroup: RwLock<Arc<CgroupNamespace>>,
     net: RwLock<Arc<Net>>,
-    mem: RwLock<UserMemory>,
+    mem: RwLock<Arc<UserMemory>>,
     waker: RwLock<Option<Arc<dyn Observer>>>,
     pub(super) signals: Mutex<TaskSignals>,
     work: AtomicU32,
     detached: AtomicBool,
-    outcome: Mutex<Outcome>,
+    outcome: AtomicCell<Outcome>,
     /// Name, at most 15 bytes (`PR_SET_NAME`).
     comm: Mutex<Vec<u8>>,
     /// `set_tid_address`.
@@ -161,7 +162,7 @@ impl Task {
             group: group.clone(),
             tid: AtomicI32::new(parts.tid),
             me: me.clone(),
-            mem: RwLock::new(UserMemory::of(parts.thread.clone())),
+            mem: RwLock::new(Arc::new(UserMemory::of(parts.thread.clone()))),
             thread: RwLock::new(parts.thread),
             creds: RwLock::new(parts.creds),
             files: RwLock::new(parts.files),
@@ -174,7 +175,7 @@ impl Task {
             signals: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
             detached: AtomicBool::new(false),
-            outcome: Mutex::default(),
+            outcome: AtomicCell::default(),
             comm: Mutex::new(parts.comm),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
@@ -213,13 +214,13 @@ impl Task {
 
     /// Continues in another host thread (`execve`).
     pub(super) fn set_thread(&self, thread: Arc<dyn Thread>) {
-        *self.mem.write() = UserMemory::of(thread.clone());
+        *self.mem.write() = Arc::new(UserMemory::of(thread.clone()));
         *self.thread.write() = thread;
         self.detached.store(false, Ordering::Relaxed);
     }
 
     /// The memory of its process.
-    pub fn mem(&self) -> UserMemory {
+    pub fn mem(&self) -> Arc<UserMemory> {
         self.mem.read().clone()
     }
 
@@ -356,10 +357,6 @@ impl Task {
         }
     }
 
-    pub(super) fn has_waker(&self) -> bool {
-        self.waker.read().is_some()
-    }
-
     /// From here on the death of its host thread is not its own (`execve` by one of several threads).
     pub(super) fn detach(&self) {
         self.detached.store(true, Ordering::Relaxed);
@@ -393,11 +390,14 @@ impl Task {
 
     /// Says how the current call ends, other than by returning a value.
     pub fn set_outcome(&self, outcome: Outcome) {
-        *self.outcome.lock() = outcome;
+        self.outcome.store(outcome);
     }
 
     pub(super) fn take_outcome(&self) -> Outcome {
-        std::mem::take(&mut self.outcome.lock())
+        match self.outcome.load() {
+            Outcome::Return => Outcome::Return,
+            _ => self.outcome.take(),
+        }
     }
 
     /// Replaces the signal mask until the current call is over (`ppoll(2)` and kin): if a signal ends the call,

@@ -15,6 +15,7 @@ mod window;
 use super::process::HostProcess;
 use crate::{Fact, Known};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use thunk::{BEFORE, BEHIND, has_channel, has_more_args};
 use thunk::{JUMP, Thunk};
 pub(super) use window::Window;
@@ -85,6 +86,40 @@ pub(super) struct Rewrite {
     /// What the site becomes.
     pub(super) jump: [u8; JUMP],
     thunk: Thunk,
+}
+
+/// Where the calls of rewritten sites end, for who may not wait: each call through a channel asks.
+#[derive(Debug)]
+pub(super) struct Ends([AtomicU64; SITES_MAX]);
+
+impl Default for Ends {
+    fn default() -> Ends {
+        Ends([const { AtomicU64::new(0) }; SITES_MAX])
+    }
+}
+
+impl Ends {
+    fn slot(&self, code: u64) -> Option<&AtomicU64> {
+        self.0.get((code.checked_sub(CODE)? / u64::from(BLOCK)) as usize)
+    }
+
+    /// Where the call of the site ends whose code is at `code`.
+    pub(super) fn of(&self, code: u64) -> Option<u64> {
+        self.slot(code).map(|end| end.load(Ordering::Relaxed)).filter(|end| *end != 0)
+    }
+
+    /// A site is about to be rewritten.
+    pub(super) fn add(&self, rewrite: &Rewrite) {
+        if let Some(end) = self.slot(rewrite.code_at) {
+            end.store(rewrite.at + rewrite.thunk.site_len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clone for Ends {
+    fn clone(&self) -> Ends {
+        Ends(std::array::from_fn(|n| AtomicU64::new(self.0.get(n).map_or(0, |end| end.load(Ordering::Relaxed)))))
+    }
 }
 
 impl Rewrite {
@@ -262,6 +297,12 @@ mod tests {
         let text = [0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
         let rewrite = local.plan(u32::from(nr), 0x40_1007, &text).unwrap();
         assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
+        let ends = Ends::default();
+        ends.add(&rewrite);
+        assert_eq!(
+            [CODE, CODE + 255, CODE + 256, CODE - 1].map(|at| ends.clone().of(at)),
+            [Some(0x40_1007), Some(0x40_1007), None, None]
+        );
         local.add(&rewrite);
         assert_eq!(local.moved_by_fault(rewrite.at + 1, true).unwrap().text, None);
         local.finish();

@@ -10,6 +10,7 @@ use crate::{
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 use stub::abi::{self, cmd};
@@ -46,8 +47,7 @@ impl NotifyThread {
 
     /// Replaces host descriptors that the guest closed while no notification was at hand.
     pub(super) fn replace_stale_fds(&self, st: &State) {
-        let stale = std::mem::take(&mut *self.host.stale_fds.lock());
-        for fd in stale {
+        for fd in self.host.stale_fds.take() {
             self.replace_fd(st, fd);
         }
     }
@@ -297,7 +297,7 @@ impl Thread for NotifyThread {
             }
         } else {
             // To be replaced at its next notification, which a call of this thread's is to be (`may_listen`).
-            self.host.stale_fds.lock().push(fd);
+            self.host.stale_fds.push(fd);
         }
     }
 
@@ -417,7 +417,7 @@ impl Thread for NotifyThread {
     }
 
     fn is_fast(&self) -> bool {
-        matches!(self.lock().phase, Phase::InChannel(_))
+        self.is_in_channel.load(Ordering::Relaxed)
     }
 
     fn is_hot(&self, call: &Syscall) -> bool {

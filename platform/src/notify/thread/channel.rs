@@ -13,7 +13,8 @@ use super::{BUSY, Checked, NotifyThread, Phase, State, Violation};
 use crate::{Event, Gone, Process, Registers, Syscall};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use stub::{abi, entry};
 
 /// The code before a call is made, while what it reads is copied, while it waits, and when it could not be made.
@@ -22,6 +23,8 @@ const COPYING: Range<u64> = entry::CHANNEL_COPY..entry::CHANNEL_ASKED;
 const WAITING: Range<u64> = entry::CHANNEL_WAIT..entry::CHANNEL_UNASKED;
 const SLOW: Range<u64> = entry::CHANNEL_SLOW..entry::CHANNEL_END;
 const EFAULT: i64 = -(libc::EFAULT as i64);
+/// A thread whose attendant has left is still busy if it calls again within this time.
+const GRACE: Duration = Duration::from_micros(300);
 /// EFLAGS.
 const ZERO_FLAG: u64 = 1 << 6;
 
@@ -57,10 +60,11 @@ impl NotifyThread {
             self.host.kill();
             return false;
         }
-        let ip = self.site(request.done).map_or(request.done, |(_, end)| end);
+        let ip = self.host.space.ends.of(request.done).unwrap_or(request.done);
         let call = Syscall { nr, args: request.args, ip };
         st.window = Window::new(&call, || channel.path_len());
         st.phase = Phase::InChannel(call);
+        self.is_in_channel.store(true, Ordering::Relaxed);
         NotifyThread::set_event(st, Event::Syscall(call));
         true
     }
@@ -69,6 +73,7 @@ impl NotifyThread {
     pub(super) fn answer_channel(&self, st: &mut State, ret: i64) -> bool {
         let (Phase::InChannel(call), Some(channel)) = (&st.phase, &st.channel) else { return false };
         st.last = (call.ip, ret);
+        self.is_in_channel.store(false, Ordering::Relaxed);
         channel.answer(ret, st.window.left(), self.may_listen(st));
         st.phase = Phase::Running;
         true
@@ -76,7 +81,7 @@ impl NotifyThread {
 
     /// The next call need not be a notification.
     fn may_listen(&self, st: &State) -> bool {
-        st.attention == Attention::Full && self.host.stale_fds.lock().is_empty()
+        st.attention == Attention::Full && self.host.stale_fds.is_empty()
     }
 
     /// Before a call is answered that came the other way: the next one may come through the channel.
@@ -323,8 +328,8 @@ impl NotifyThread {
             self.shared.attendants.forget(self);
         }
         if before == Attention::Full {
-            // It has made many calls, and may be attended again at once.
-            (st.since, st.streak) = (Instant::now(), BUSY);
+            // It has made many calls, and may be attended again at once: perhaps it was but slow to wake.
+            (st.since, st.streak) = (Instant::now() + GRACE, BUSY);
             let is_quiet = st.channel.as_ref().is_none_or(Channel::stop_listening);
             if !is_quiet && let Some(this) = self.me.upgrade() {
                 this.take_request(st);

@@ -1,8 +1,9 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
 use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel};
-use super::{BUSY, NotifyThread, Phase};
+use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
+use std::sync::atomic::Ordering;
 
 const PAGE: u64 = 4096;
 const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
@@ -36,14 +37,11 @@ impl NotifyThread {
 
     /// Whether the site of a call should be rewritten now, or its thread should have a channel.
     pub(super) fn wants_rewrite(&self, call: &Syscall) -> bool {
-        if !self.shared.local_answers {
+        if !self.shared.local_answers || self.is_in_channel.load(Ordering::Relaxed) {
             return false;
         }
         let (is_busy, wants_channel) = {
             let st = self.lock();
-            if matches!(st.phase, Phase::InChannel(_)) {
-                return false;
-            }
             let is_busy = st.streak >= BUSY && self.shared.attendants.is_possible();
             (is_busy, is_busy && has_channel(call.nr) && self.wants_channel(&st))
         };
@@ -124,6 +122,7 @@ impl NotifyThread {
     }
 
     fn add(&self, rewrite: &Rewrite) -> bool {
+        self.host.space.ends.add(rewrite);
         {
             let mut local = self.host.space.local.lock();
             local.add(rewrite);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The memory that the process had when the file was opened.
 struct Memory {
     subject: Arc<Subject>,
-    mem: UserMemory,
+    mem: Arc<UserMemory>,
 }
 
 /// Opens it for one who may look into the process.
