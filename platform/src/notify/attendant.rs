@@ -28,7 +28,7 @@ const CLOCK_EVERY: u32 = 8;
 const LISTEN_EVERY: Duration = Duration::from_micros(5);
 /// How often it looks whether it pays.
 const WINDOW: Duration = Duration::from_micros(500);
-/// How much of what it has saved it may spend later, on a time with fewer calls.
+/// How much of what attendants have saved may be spent later, on times with fewer calls.
 const CREDIT_MAX: Duration = Duration::from_millis(1);
 /// What a call costs that comes as a notification: more of the core's time than this is saved by nobody.
 const WORTH: Duration = Duration::from_micros(5);
@@ -71,6 +71,8 @@ struct Inner {
     guests: Vec<Guest>,
     not_before: Option<Instant>,
     pause: Duration,
+    /// What attendants have saved and not spent.
+    credit: Duration,
 }
 
 /// A thread that is kept off the attendant's core.
@@ -143,8 +145,9 @@ impl Attendants {
         }
     }
 
-    /// Ends attendance `number`, if it is still that one; the guests' calls are theirs again.
-    fn end(&self, number: u64, was_useful: bool) {
+    /// Ends attendance `number`, if it is still that one; the guests' calls are theirs again. `credit`: what is left
+    /// of what was saved, if the attendance was of use.
+    fn end(&self, number: u64, credit: Option<Duration>) {
         let guests: Vec<Arc<NotifyThread>> = {
             let mut inner = self.inner.lock();
             if inner.current != number {
@@ -152,7 +155,9 @@ impl Attendants {
             }
             inner.current = 0;
             let (least, most) = PAUSE;
-            inner.pause = if was_useful || self.always { Duration::ZERO } else { (inner.pause * 2).clamp(least, most) };
+            let was_useful = credit.is_some() || self.always;
+            inner.pause = if was_useful { Duration::ZERO } else { (inner.pause * 2).clamp(least, most) };
+            inner.credit = credit.unwrap_or_default();
             inner.not_before = Some(Instant::now() + inner.pause);
             inner.guests.iter().map(|guest| guest.thread.clone()).collect()
         };
@@ -165,7 +170,7 @@ impl Attendants {
     pub(super) fn replace(&self, mark: &CopyMark) {
         let number = mark.attendance.load(Ordering::Relaxed);
         if number != 0 {
-            self.end(number, false);
+            self.end(number, None);
         }
     }
 }
@@ -229,18 +234,19 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
     }
     mark.attendance.store(number, Ordering::Relaxed);
     ATTENDS.set(true);
-    let was_useful = look(shared, family, mark);
+    let credit = look(shared, family, mark);
     ATTENDS.set(false);
-    shared.attendants.end(number, was_useful);
+    shared.attendants.end(number, credit);
     mark.attendance.store(0, Ordering::Relaxed);
     (shared.run_ready)();
 }
 
-/// Takes calls until nobody makes any; whether that was of use.
-fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
+/// Takes calls until nobody makes any. What is left of what was saved, if it was of use.
+fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<Duration> {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
-    let (mut called, mut listened, mut window) = (start, start, Window::new(start));
+    let (mut called, mut listened, mut window) =
+        (start, start, Window::new(start, shared.attendants.inner.lock().credit));
     let began = window.cpu;
     let (mut looks, mut has_called, mut told) = (0u32, false, 0);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
@@ -279,7 +285,9 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> bool {
             }
         }
     }
-    thread_time() - began < 2 * worth(taken)
+    let left = window.spend(taken, thread_time());
+    // The first call may have been long in coming.
+    left.or_else(|| (window.cpu - began < 2 * worth(taken)).then_some(Duration::ZERO))
 }
 
 /// A piece of an attendance, by which it is judged.
@@ -294,19 +302,25 @@ struct Window {
 }
 
 impl Window {
-    fn new(start: Instant) -> Window {
-        Window { start, cpu: thread_time(), taken: 0, credit: Duration::ZERO }
+    fn new(start: Instant, credit: Duration) -> Window {
+        Window { start, cpu: thread_time(), taken: 0, credit }
     }
 
     /// Whether the core was well spent; begins the next piece.
     fn pays(&mut self, shared: &Shared, now: Instant, taken: u64) -> bool {
-        let time = thread_time();
-        let (elapsed, calls, cpu) = (now - self.start, taken - self.taken, time - self.cpu);
-        let left = (self.credit + worth(calls)).checked_sub(cpu);
-        let credit = left.unwrap_or_default().min(CREDIT_MAX);
-        *self = Window { start: now, cpu: time, taken, credit };
-        let is_pushed_out = elapsed.saturating_sub(cpu) > LOST;
+        let (elapsed, calls, before) = (now - self.start, taken - self.taken, self.cpu);
+        let left = self.spend(taken, thread_time());
+        self.start = now;
+        let is_pushed_out = elapsed.saturating_sub(self.cpu - before) > LOST;
         !is_pushed_out && (left.is_some() || calls > PAYS && !shared.attendants.is_crowded(shared))
+    }
+
+    /// Counts in the calls and the processor time up to now: what is left of what was saved, if anything.
+    fn spend(&mut self, taken: u64, cpu: Duration) -> Option<Duration> {
+        let left = (self.credit + worth(taken - self.taken)).checked_sub(cpu - self.cpu);
+        (self.taken, self.cpu) = (taken, cpu);
+        self.credit = left.unwrap_or_default().min(CREDIT_MAX);
+        left.map(|_| self.credit)
     }
 }
 
