@@ -4,7 +4,8 @@
 use crate::place::Place;
 use crate::rows::{descendants, pss};
 use anyhow::{Context, Result, ensure};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tests::{Bundle, Cable, Server, eventually};
@@ -65,13 +66,13 @@ impl Drop for Inside {
 
 /// All rows, once, in one place.
 pub(crate) fn measure(place: &Place) -> Result<Vec<(String, f64)>> {
+    let scratch = tests::Scratch::new("bench-veth")?;
     let runtime = match place {
         Place::Native => None,
         Place::Ours | Place::Slow => Some(tests::runsc()?),
-        Place::Peer(path) => Some(path.clone()),
+        Place::Peer(path) => Some(without_sysctls(path, scratch.path())?),
     };
     let (runtime, is_peer) = (runtime.as_deref(), matches!(place, Place::Peer(_)));
-    let scratch = tests::Scratch::new("bench-veth")?;
     let program = tests::compile(&tests::here().join("bench/net.c"), &scratch)?;
     std::fs::write(program.with_file_name("nginx.conf"), NGINX)?;
     let mut rows = traffic(runtime, is_peer, &program)?;
@@ -81,6 +82,18 @@ pub(crate) fn measure(place: &Place) -> Result<Vec<(String, f64)>> {
         rows.push(("veth: memory of an idle connection, KiB".into(), idle(runtime, is_peer, &program)?));
     }
     Ok(rows)
+}
+
+/// A script that starts a runtime where `/proc/sys/net` is empty. gVisor knows the host's own network namespace, in which
+/// it runs no container, by `core/rmem_default`; newer kernels have that file in every one.
+fn without_sysctls(runtime: &Path, dir: &Path) -> Result<PathBuf> {
+    let script = dir.join("runtime");
+    let mask = r#"mount -t tmpfs none /proc/sys/net && exec "$0" "$@""#;
+    let text =
+        format!("#!/bin/sh\nexec unshare -m --propagation private sh -c '{mask}' '{}' \"$@\"\n", runtime.display());
+    std::fs::write(&script, text)?;
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+    Ok(script)
 }
 
 /// Streams and round trips to the other end.
