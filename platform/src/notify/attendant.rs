@@ -13,7 +13,7 @@ use super::{Family, Shared, process, receiver};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many threads it attends: each look takes time for each.
@@ -44,8 +44,6 @@ const KEPT_MAX: usize = 64;
 thread_local! {
     /// Number of the attendance that the calling receiver is to begin; 0 if none.
     static MINE: Cell<u64> = const { Cell::new(0) };
-    /// The calling receiver attends.
-    static ATTENDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Who is attended.
@@ -58,7 +56,12 @@ pub(super) struct Attendants {
     inner: Mutex<Inner>,
     /// Changes with the list of guests.
     version: AtomicU64,
+    /// The core of the attendant, [`NOWHERE`] if there is none: a copy, for each answer asks.
+    cpu: AtomicUsize,
 }
+
+/// No core.
+const NOWHERE: usize = usize::MAX;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -89,7 +92,14 @@ impl Attendants {
     pub(super) fn new(cores: usize, always: bool) -> Attendants {
         let can_set_gs = crate::auxv(AT_HWCAP2) & HWCAP2_FSGSBASE != 0;
         let cores = if can_set_gs { cores.min(placement::core_count()) } else { 0 };
-        Attendants { cores, always, inner: Mutex::default(), version: AtomicU64::new(0) }
+        let (version, cpu) = (AtomicU64::new(0), AtomicUsize::new(NOWHERE));
+        Attendants { cores, always, inner: Mutex::default(), version, cpu }
+    }
+
+    /// Whether somebody attends on the calling thread's core.
+    pub(super) fn are_here(&self) -> bool {
+        let cpu = self.cpu.load(Ordering::Relaxed);
+        cpu != NOWHERE && cpu == placement::current_cpu()
     }
 
     /// Whether there can be an attendant at all.
@@ -154,6 +164,7 @@ impl Attendants {
                 return;
             }
             inner.current = 0;
+            self.cpu.store(NOWHERE, Ordering::Relaxed);
             let (least, most) = PAUSE;
             let was_useful = credit.is_some() || self.always;
             inner.pause = if was_useful { Duration::ZERO } else { (inner.pause * 2).clamp(least, most) };
@@ -202,21 +213,17 @@ pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: 
         inner.last += 1;
         inner.current = inner.last;
         inner.cpu = placement::current_cpu();
+        attendants.cpu.store(inner.cpu, Ordering::Relaxed);
         MINE.set(inner.current);
     }
     attendants.add(inner, thread, Some(channel))
 }
 
-/// The calling receiver is about to let `thread` go on, which is not attended. If it is the attendant the thread is
-/// from now on: on the attendant's core it would wait until that has gone.
+/// The calling receiver is about to let `thread`, which is not attended, go on where the attendant is. It is attended from
+/// now on: on that core it would wait until the attendant has gone.
 pub(super) fn make_room(shared: &Shared, thread: &Arc<NotifyThread>, channel: Option<&Channel>) -> Attention {
     let inner = shared.attendants.inner.lock();
     if inner.current == 0 { Attention::None } else { shared.attendants.add(inner, thread, channel) }
-}
-
-/// Whether the calling receiver attends.
-pub(super) fn attends() -> bool {
-    ATTENDS.get()
 }
 
 /// How many threads of the host run or want to.
@@ -233,9 +240,7 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
         return;
     }
     mark.attendance.store(number, Ordering::Relaxed);
-    ATTENDS.set(true);
     let credit = look(shared, family, mark);
-    ATTENDS.set(false);
     shared.attendants.end(number, credit);
     mark.attendance.store(0, Ordering::Relaxed);
     (shared.run_ready)();

@@ -310,10 +310,10 @@ impl NotifyThread {
         st.streak = 0;
     }
 
-    /// The thread is about to go on. If that is the attendant's doing it is to do so elsewhere.
+    /// The thread is about to go on, on the calling thread's core most likely: not where somebody attends.
     pub(super) fn leave_core(&self, st: &mut State) {
         if st.attention == Attention::None
-            && attendant::attends()
+            && self.shared.attendants.are_here()
             && let Some(this) = self.me.upgrade()
         {
             let channel = st.channel.as_ref().filter(|_| !self.host.is_filtered());
