@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 const GUESTS_MAX: usize = 8;
 /// How long it waits for a call before it goes.
 const PATIENCE: Duration = Duration::from_micros(60);
-/// How long it waits for the first one, whose guest has to wake on another core, which may be asleep.
-const FIRST_PATIENCE: Duration = Duration::from_micros(300);
+/// How long it waits for the first one, whose guest has to wake on another core, which may be asleep; and for any while
+/// it lives on what was saved: guests that all sleep for a moment would have to be found anew.
+const LONG_PATIENCE: Duration = Duration::from_micros(300);
 /// After how many looks it looks at the clock.
 const CLOCK_EVERY: u32 = 8;
 /// How often it looks at its own listener.
@@ -37,7 +38,7 @@ const PAYS: u64 = 40;
 /// It has to share its core if it had to wait so long.
 const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(64));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
 /// How many threads it keeps off its core: whoever else it has gone on stays behind it otherwise.
 const KEPT_MAX: usize = 64;
 
@@ -272,7 +273,7 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<D
         let now = Instant::now();
         if std::mem::take(&mut has_called) {
             called = now;
-        } else if now - called > if taken == 0 { FIRST_PATIENCE } else { PATIENCE } {
+        } else if now - called > if taken == 0 { LONG_PATIENCE } else { window.patience() } {
             break;
         }
         if now - listened > LISTEN_EVERY {
@@ -309,6 +310,11 @@ struct Window {
 impl Window {
     fn new(start: Instant, credit: Duration) -> Window {
         Window { start, cpu: thread_time(), taken: 0, credit }
+    }
+
+    /// How long to wait for a call.
+    fn patience(&self) -> Duration {
+        self.credit.clamp(PATIENCE, LONG_PATIENCE)
     }
 
     /// Whether the core was well spent; begins the next piece.
