@@ -92,7 +92,7 @@ pub(super) fn run(shared: Arc<Shared>) {
                 }
             }
             received = shared.received.load(Ordering::Relaxed);
-            if inner.threads.is_empty() { LONG_TICK } else { TICK }
+            if inner.threads.is_empty() && !is_copying { LONG_TICK } else { TICK }
         };
         std::thread::sleep(tick);
         is_copying = free_listeners(&shared);
