@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use stub::abi::{self, Order, cmd, op};
 
 /// Calls that follow one another within this time make a streak, and a streak of this many has its thread be busy.
-const HOT: Duration = Duration::from_micros(20);
+const HOT: Duration = Duration::from_micros(40);
 pub(super) const BUSY: u32 = 32;
 
 /// How a call ends that its thread no longer waits for in the listener.
