@@ -255,6 +255,46 @@ static void meanwhile(const char *what, void *(*other)(void *))
 	close(shared);
 }
 
+static pthread_barrier_t barrier;
+#define ROUNDS 200
+
+static void *overwrite(void *arg)
+{
+	static char others[PIECE];
+
+	memset(others, 'b', sizeof others);
+	for (int i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&barrier);
+		pwrite(shared, others, PIECE, 65536);
+		pthread_barrier_wait(&barrier);
+	}
+	return arg;
+}
+
+/* Of two writes at once one is the last. */
+static void at_once(void)
+{
+	static char mine[PIECE];
+	int good = 1;
+	pthread_t t;
+
+	shared = used_file("shared", LARGE);
+	memset(mine, 'a', sizeof mine);
+	pthread_barrier_init(&barrier, 0, 2);
+	pthread_create(&t, 0, overwrite, 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		pthread_barrier_wait(&barrier);
+		pwrite(shared, mine, PIECE, 65536);
+		pthread_barrier_wait(&barrier);
+		pread(shared, seen, PIECE, 65536);
+		for (int j = 1; j < PIECE; j++)
+			good &= seen[j] == seen[0];
+	}
+	pthread_join(t, 0);
+	TRUE("writes at once do not mix", good);
+	close(shared);
+}
+
 int main(void)
 {
 	area = mmap(0, READABLE + PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -270,5 +310,6 @@ int main(void)
 	mapped("large, mapped", LARGE);
 	meanwhile("it is made shorter meanwhile", resize);
 	meanwhile("holes are punched meanwhile", punch);
+	at_once();
 	return 0;
 }

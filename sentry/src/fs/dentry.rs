@@ -19,8 +19,12 @@ pub const NAME_MAX: usize = 255;
 
 /// The children of a directory that are in use or cached.
 #[derive(Default, Debug)]
-pub struct Children {
-    map: HashMap<Box<[u8]>, Weak<Dentry>>,
+pub struct Children(Option<Box<Names>>);
+
+/// What is known of a directory; most dentries are none.
+#[derive(Default, Debug)]
+struct Names {
+    map: HashMap<Arc<[u8]>, Weak<Dentry>>,
     /// Entries whose dentry is gone are swept out when the map grows to this size.
     sweep_at: usize,
 }
@@ -43,7 +47,7 @@ pub struct Dentry {
 
 struct Place {
     parent: Option<Arc<Dentry>>,
-    name: Box<[u8]>,
+    name: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Dentry {
@@ -89,7 +93,7 @@ impl Dentry {
     }
 
     /// Its name now.
-    pub fn name(&self) -> Box<[u8]> {
+    pub fn name(&self) -> Arc<[u8]> {
         self.place.read().name.clone()
     }
 
@@ -99,7 +103,7 @@ impl Dentry {
     }
 
     /// Its directory and name, as one.
-    pub fn place(&self) -> Option<(Arc<Dentry>, Box<[u8]>)> {
+    pub fn place(&self) -> Option<(Arc<Dentry>, Arc<[u8]>)> {
         let place = self.place.read();
         Some((place.parent.clone()?, place.name.clone()))
     }
@@ -181,7 +185,7 @@ impl Dentry {
         inode: Option<Arc<dyn Inode>>,
     ) -> Arc<Dentry> {
         let child = Dentry::make(self.sb.clone(), inode, Some(self.clone()), name);
-        if let Some(old) = children.insert(name, &child) {
+        if let Some(old) = children.insert(child.name(), &child) {
             self.sb.uncache(&old);
         }
         self.sb.cache(&child);
@@ -192,7 +196,7 @@ impl Dentry {
     pub(super) fn forget(&self, children: &mut Children, child: &Arc<Dentry>) {
         let name = child.name();
         if children.get(&name).is_some_and(|c| Arc::ptr_eq(&c, child)) {
-            children.map.remove(&name);
+            children.remove(&name);
         }
         self.sb.uncache(child);
     }
@@ -230,16 +234,17 @@ impl Dentry {
         let old_name = child.name();
         let (old_dir, old_children) = old;
         if old_children.get(&old_name).is_some_and(|c| Arc::ptr_eq(&c, child)) {
-            old_children.map.remove(&old_name);
+            old_children.remove(&old_name);
         }
         let into = match new.1 {
             Some(children) => children,
             None => &mut *old_children,
         };
-        if let Some(negative) = into.insert(name, child) {
+        let name: Arc<[u8]> = name.into();
+        if let Some(negative) = into.insert(name.clone(), child) {
             old_dir.sb.uncache(&negative);
         }
-        *child.place.write() = Place { parent: Some(new.0.clone()), name: name.into() };
+        *child.place.write() = Place { parent: Some(new.0.clone()), name };
     }
 }
 
@@ -251,15 +256,22 @@ impl Children {
 
     /// What was found under `name` and is in use or cached; of a file system that others change it may be gone.
     pub(super) fn get(&self, name: &[u8]) -> Option<Arc<Dentry>> {
-        self.map.get(name)?.upgrade()
+        self.0.as_ref()?.map.get(name)?.upgrade()
     }
 
-    fn insert(&mut self, name: &[u8], child: &Arc<Dentry>) -> Option<Arc<Dentry>> {
-        if self.map.len() >= self.sweep_at {
-            self.map.retain(|_, child| child.strong_count() > 0);
-            self.sweep_at = (2 * self.map.len()).max(16);
+    fn insert(&mut self, name: Arc<[u8]>, child: &Arc<Dentry>) -> Option<Arc<Dentry>> {
+        let names = self.0.get_or_insert_default();
+        if names.map.len() >= names.sweep_at {
+            names.map.retain(|_, child| child.strong_count() > 0);
+            names.sweep_at = (2 * names.map.len()).max(16);
         }
-        self.map.insert(name.into(), Arc::downgrade(child)).and_then(|old| old.upgrade())
+        names.map.insert(name, Arc::downgrade(child)).and_then(|old| old.upgrade())
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        if let Some(names) = &mut self.0 {
+            names.map.remove(name);
+        }
     }
 }
 

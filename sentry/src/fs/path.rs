@@ -87,7 +87,7 @@ impl PathRef {
 
     /// Its path as seen from `root`: the text, and whether `root` was reached (else it is outside).
     pub fn text(&self, root: &PathRef) -> (Vec<u8>, bool) {
-        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut names: Vec<Arc<[u8]>> = Vec::new();
         let mut at = self.clone();
         let reached = loop {
             if at == *root {

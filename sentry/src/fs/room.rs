@@ -34,6 +34,9 @@ const LOOK_EVERY: usize = 4096;
 /// Names kept by all file systems.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
+/// Names added so far.
+static ADDED: AtomicUsize = AtomicUsize::new(0);
+
 /// How many there may be at the moment; 0 before it is known.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
@@ -65,7 +68,7 @@ fn names_for(memory: u64) -> usize {
 /// Whether a file system that keeps `own` names may keep one more, which is then counted.
 pub(super) fn take_name(own: usize) -> bool {
     let kept = KEPT.fetch_add(1, Ordering::Relaxed);
-    if kept.is_multiple_of(LOOK_EVERY) {
+    if ADDED.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
         look();
         if kept >= NAMES_MIN {
             pressure::watch();

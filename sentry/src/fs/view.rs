@@ -10,6 +10,7 @@ use crate::sync::Mutex;
 use platform::Mapping;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Smallest transfer for which it pays: below, the copies cost less than what is done to avoid one.
@@ -25,13 +26,25 @@ const WINDOWS_MAX: usize = 64;
 /// Large transfers within a window until it is mapped: one that is gone through once is not worth it.
 const VISITS: u32 = 2;
 
-/// A part of a file's content.
-#[derive(Debug, Clone)]
-pub enum View {
-    /// On the heap; it stays as it is for whoever has it.
-    Heap(Arc<Vec<u8>>, usize, usize),
+/// Where bytes lie.
+#[derive(Debug)]
+pub enum Place {
+    /// On the heap; they stay as they are for whoever has them.
+    Heap(Arc<Vec<u8>>),
     /// In a mapping.
-    Mapped(Arc<Mapping>, usize, usize),
+    Mapped(Arc<Mapping>),
+}
+
+/// A part of a file's content.
+#[derive(Debug)]
+pub struct View {
+    /// Where.
+    pub place: Place,
+    /// Where it begins there.
+    pub at: usize,
+    len: usize,
+    /// Kept while it is written to.
+    _turn: Option<Turn>,
 }
 
 impl View {
@@ -39,19 +52,50 @@ impl View {
     pub(super) fn of_heap(bytes: &Arc<Vec<u8>>, offset: u64, len: usize) -> Option<View> {
         let at = usize::try_from(offset).ok()?;
         let len = len.min(bytes.len().checked_sub(at)?);
-        (len >= LEAST).then(|| View::Heap(bytes.clone(), at, len))
+        (len >= LEAST).then(|| View { place: Place::Heap(bytes.clone()), at, len, _turn: None })
+    }
+
+    /// The same, to be written to.
+    pub(super) fn in_turn(self, turn: Turn) -> View {
+        View { _turn: Some(turn), ..self }
     }
 
     /// How many bytes it has.
     pub fn len(&self) -> usize {
-        match self {
-            View::Heap(_, _, len) | View::Mapped(_, _, len) => *len,
-        }
+        self.len
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Writes of a file come one after the other, as on Linux: who writes in place has the turn while it copies.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Option<Arc<AtomicBool>>);
+
+/// The turn of one who writes in place.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<AtomicBool>);
+
+impl Turns {
+    /// Takes the turn, for one who has seen that nobody has it.
+    pub(super) fn take(&mut self) -> Turn {
+        let taken = self.0.get_or_insert_default();
+        taken.store(true, Ordering::Relaxed);
+        Turn(taken.clone())
+    }
+
+    /// Whether someone writes in place.
+    pub(super) fn is_taken(&self) -> bool {
+        self.0.as_ref().is_some_and(|taken| taken.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -90,7 +134,7 @@ impl Window {
             Visit::Early => return None,
             Visit::Due => self.map(file, index, writable)?,
         };
-        Some(View::Mapped(mapping, usize::try_from(at).ok()?, len))
+        Some(View { place: Place::Mapped(mapping), at: usize::try_from(at).ok()?, len, _turn: None })
     }
 
     fn map(&self, file: &OwnedFd, index: u64, writable: bool) -> Option<Arc<Mapping>> {
@@ -197,6 +241,16 @@ mod tests {
         let mapped = windows.iter().filter(|window| window.0.0.lock().mapping.is_some()).count();
         assert!((1..=WINDOWS_MAX).contains(&mapped), "{mapped}");
         assert!(MAPPED.lock().len() <= WINDOWS_MAX);
+    }
+
+    #[test]
+    fn one_writes_at_a_time() {
+        let mut turns = Turns::default();
+        assert!(!turns.is_taken());
+        let turn = turns.take();
+        assert!(turns.is_taken());
+        drop(turn);
+        assert!(!turns.is_taken());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::abi::Iovec;
 use crate::errno::{Errno, SysResult};
-use crate::fs::view::View;
+use crate::fs::view::{Place, View};
 use crate::kernel::Task;
 use crate::mm::{Addr, UserMemory};
 use smallvec::SmallVec;
@@ -122,21 +122,21 @@ impl Buffers {
 
     /// As [`copy_out`](Self::copy_out), from where a file has its bytes.
     pub fn copy_view_out(&self, t: &Task, skip: usize, view: &View) -> SysResult<usize> {
-        match view {
-            View::Heap(bytes, from, len) => self.copy_out(t, skip, bytes.get(*from..from + len).unwrap_or_default()),
-            View::Mapped(mapping, from, len) => {
-                self.copy(t, skip, *len, |mem, addr, at, len| mem.write_mapped(addr, mapping, from + at, len))
+        match &view.place {
+            Place::Heap(bytes) => self.copy_out(t, skip, bytes.get(view.at..view.at + view.len()).unwrap_or_default()),
+            Place::Mapped(mapping) => {
+                self.copy(t, skip, view.len(), |mem, addr, at, len| mem.write_mapped(addr, mapping, view.at + at, len))
             }
         }
     }
 
     /// As [`copy_in`](Self::copy_in), to where a file has its bytes.
     pub fn copy_view_in(&self, t: &Task, skip: usize, view: &View) -> SysResult<usize> {
-        match view {
+        match &view.place {
             // What is on the heap is not written behind its owner's back.
-            View::Heap(..) => Err(Errno::FAULT),
-            View::Mapped(mapping, from, len) => {
-                self.copy(t, skip, *len, |mem, addr, at, len| mem.read_mapped(addr, mapping, from + at, len))
+            Place::Heap(_) => Err(Errno::FAULT),
+            Place::Mapped(mapping) => {
+                self.copy(t, skip, view.len(), |mem, addr, at, len| mem.read_mapped(addr, mapping, view.at + at, len))
             }
         }
     }

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx};
 use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Without links, without leaving the directory.
 const CONFINED: ResolveFlags =
@@ -39,7 +39,8 @@ pub struct HostInode {
     open: Mutex<Weak<OwnedFd>>,
     /// The way to it once the name it was found under is gone, or as long as it has had none.
     held: Mutex<Option<Arc<OwnedFd>>>,
-    ext: InodeExt,
+    /// Of one below a memory layer nobody asks.
+    ext: OnceLock<Box<InodeExt>>,
 }
 
 #[derive(Clone)]
@@ -103,7 +104,7 @@ impl HostInode {
             dir_used: AtomicBool::new(false),
             open: Mutex::new(Weak::new()),
             held: Mutex::new(None),
-            ext: InodeExt::default(),
+            ext: OnceLock::new(),
         }))
     }
 
@@ -353,7 +354,7 @@ impl Inode for HostInode {
     }
 
     fn ext(&self) -> &InodeExt {
-        &self.ext
+        self.ext.get_or_init(Box::default)
     }
 
     fn as_any(&self) -> &dyn Any {

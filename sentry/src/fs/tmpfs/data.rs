@@ -6,7 +6,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::budget::{self, Share};
 use crate::fs::file::{File, OFFSET_APPEND};
 use crate::fs::inode::{Caller, Inode};
-use crate::fs::view::{View, Window};
+use crate::fs::view::{Turns, View, Window};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub(super) struct Regular {
     seals: u32,
     /// Large pieces that were written over what is on the heap.
     overwrites: u32,
+    turns: Turns,
 }
 
 fn pages(bytes: u64) -> u64 {
@@ -63,7 +64,14 @@ fn pages(bytes: u64) -> u64 {
 
 impl Regular {
     pub(super) fn empty() -> Regular {
-        Regular { data: Data::Heap(Arc::default()), charged: 0, dense: 0, seals: SEAL_SEAL, overwrites: 0 }
+        Regular {
+            data: Data::Heap(Arc::default()),
+            charged: 0,
+            dense: 0,
+            seals: SEAL_SEAL,
+            overwrites: 0,
+            turns: Turns::default(),
+        }
     }
 
     pub(super) fn lower(lower: Arc<dyn Inode>) -> Regular {
@@ -142,9 +150,17 @@ impl Regular {
             self.move_to_memory().ok()?;
         }
         match &self.data {
-            Data::Memory { fd, len: size } if end <= self.dense => window.view(fd, offset, len, *size, true),
+            Data::Memory { fd, len: size } if end <= self.dense => {
+                let view = window.view(fd, offset, len, *size, true)?;
+                Some(view.in_turn(self.turns.take()))
+            }
             _ => None,
         }
+    }
+
+    /// Whether someone writes to it in place at the moment.
+    pub(super) fn is_written(&self) -> bool {
+        self.turns.is_taken()
     }
 
     /// A mapping of the sentry's own would keep the host from sealing a file against writes.

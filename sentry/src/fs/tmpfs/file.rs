@@ -8,10 +8,15 @@ use crate::fs::file::{File, FileOps, Written};
 use crate::fs::host;
 use crate::fs::inode::Caller;
 use crate::fs::view::{View, Window};
-use crate::sync::RwLock;
+use crate::sync::{RwLock, RwLockWriteGuard};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a write waits for another one that copies from its guest. As a rule that takes some microseconds; a guest
+/// whose memory is not to be had for so long gets its writes mixed with others', and holds nobody up.
+const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// An open regular file.
 pub struct TmpFile {
@@ -44,6 +49,20 @@ impl TmpFile {
     /// `F_ADD_SEALS`.
     pub fn add_seals(&self, seals: u32) -> SysResult<()> {
         self.node.regular()?.write().add_seals(&self.node.fs, seals)
+    }
+
+    /// The content, once nobody else writes to it.
+    fn in_turn(&self) -> SysResult<RwLockWriteGuard<'_, Regular>> {
+        let regular = self.node.regular()?;
+        let mut since = None;
+        loop {
+            let content = regular.write();
+            if !content.is_written() || since.get_or_insert_with(Instant::now).elapsed() > TURN_MAX {
+                return Ok(content);
+            }
+            drop(content);
+            std::thread::yield_now();
+        }
     }
 
     fn lower_if(&self, regular: &Regular) -> Option<&dyn FileOps> {
@@ -83,7 +102,7 @@ impl FileOps for TmpFile {
 
     fn write(&self, _: &File, buf: &[u8], offset: u64) -> SysResult<Written> {
         self.node.keep();
-        let (count, end) = self.node.regular()?.write().write(&self.node.fs, buf, offset)?;
+        let (count, end) = self.in_turn()?.write(&self.node.fs, buf, offset)?;
         self.node.modified();
         Ok(Written { count, end })
     }
@@ -92,7 +111,7 @@ impl FileOps for TmpFile {
         let regular = self.node.regular().ok()?;
         if writes {
             self.node.keep();
-            let view = regular.write().view_to_write(&self.window, offset, len)?;
+            let view = self.in_turn().ok()?.view_to_write(&self.window, offset, len)?;
             self.node.modified();
             return Some(view);
         }

@@ -53,7 +53,8 @@ pub(super) struct Meta {
 /// What a kind of node contains.
 pub(super) enum Body {
     Regular(RwLock<Regular>),
-    Directory(RwLock<Directory>),
+    /// Larger than the others, and rarer.
+    Directory(Box<RwLock<Directory>>),
     Symlink(OnceLock<Box<[u8]>>),
     Special,
 }
@@ -70,7 +71,7 @@ impl Node {
         fs.inodes.take(1)?;
         let body = match new.kind {
             FileKind::Regular => Body::Regular(RwLock::new(Regular::empty())),
-            FileKind::Directory => Body::Directory(RwLock::new(Directory::empty())),
+            FileKind::Directory => Body::Directory(Box::new(RwLock::new(Directory::empty()))),
             FileKind::Symlink => Body::Symlink(OnceLock::from(Box::from(new.target.as_slice()))),
             _ => Body::Special,
         };
@@ -103,7 +104,7 @@ impl Node {
             FileKind::Directory,
             0,
             meta,
-            Body::Directory(RwLock::new(Directory::empty())),
+            Body::Directory(Box::new(RwLock::new(Directory::empty()))),
             None,
             None,
         );
@@ -125,7 +126,7 @@ impl Node {
         }
         let body = match kind {
             FileKind::Regular => Body::Regular(RwLock::new(Regular::lower(lower.clone()))),
-            FileKind::Directory => Body::Directory(RwLock::new(Directory::over(lower.clone()))),
+            FileKind::Directory => Body::Directory(Box::new(RwLock::new(Directory::over(lower.clone())))),
             FileKind::Symlink => Body::Symlink(OnceLock::new()),
             _ => Body::Special,
         };
