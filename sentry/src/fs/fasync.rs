@@ -33,11 +33,20 @@ impl Observer for Notifier {
 
 /// Sends the owner of `file` the signal that was asked for.
 pub(super) fn signal_owner(kernel: &Arc<Kernel>, file: &File, fd: i32, code: i32, band: Events) {
-    let owner = file.owner.load(Ordering::Relaxed);
     let info = match file.signal.load(Ordering::Relaxed) {
         0 => SigInfo::kernel(libc::SIGIO),
         signo => SigInfo::poll(signo, code, i64::from(band.bits()), fd),
     };
+    send(kernel, file, info);
+}
+
+/// Sends the owner of a socket `SIGURG`, whether or not it wants to hear of anything else.
+pub fn signal_urgent(kernel: &Arc<Kernel>, file: &File) {
+    send(kernel, file, SigInfo::kernel(libc::SIGURG));
+}
+
+fn send(kernel: &Arc<Kernel>, file: &File, info: SigInfo) {
+    let owner = file.owner.load(Ordering::Relaxed);
     if owner < 0 {
         kernel.signal_pgrp(-owner, info);
     } else if let Some(group) = kernel.group(owner) {

@@ -7,11 +7,13 @@ use super::socket::Socket;
 use super::stack::route::Query;
 use crate::abi::Timeval;
 use crate::errno::{Errno, SysResult};
-use crate::kernel::{Cap, Task};
+use crate::fs::{File, fasync};
+use crate::kernel::{Cap, Kernel, Task};
 use crate::sync::Mutex;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -109,6 +111,8 @@ pub struct Options {
     stamp: AtomicI32,
     /// `SO_TIMESTAMPING`'s flags.
     stamping: AtomicU32,
+    /// The socket's description, whose owner is told of urgent data.
+    file: OnceLock<(Arc<Kernel>, Weak<File>)>,
     /// What of packets is received.
     pub filter: Filter,
     /// What was sent with `MSG_ZEROCOPY` and not yet told.
@@ -148,6 +152,7 @@ impl Options {
             sndtimeo: Mutex::new(None),
             stamp: AtomicI32::new(0),
             stamping: AtomicU32::new(0),
+            file: OnceLock::new(),
             filter: Filter::default(),
             completed: Mutex::default(),
             rest: Mutex::default(),
@@ -170,6 +175,7 @@ impl Options {
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
             stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
             stamping: AtomicU32::new(self.stamping.load(Ordering::Relaxed)),
+            file: OnceLock::new(),
             filter: self.filter.inherit(),
             completed: Mutex::default(),
             rest: Mutex::new(self.rest.lock().clone()),
@@ -253,6 +259,20 @@ impl Options {
     /// `SO_SNDTIMEO`.
     pub fn sndtimeo(&self) -> Option<Duration> {
         *self.sndtimeo.lock()
+    }
+
+    /// The socket has become a file.
+    pub(super) fn set_file(&self, t: &Task, file: &Arc<File>) {
+        let _ = self.file.set((t.kernel.clone(), Arc::downgrade(file)));
+    }
+
+    /// Something urgent comes: the owner of the socket gets `SIGURG`.
+    pub fn signal_urgent(&self) {
+        if let Some((kernel, file)) = self.file.get()
+            && let Some(file) = file.upgrade()
+        {
+            fasync::signal_urgent(kernel, &file);
+        }
     }
 
     /// Makes `error` pending.

@@ -17,6 +17,16 @@ use crate::mm::Addr;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What is not over when a socket is closed.
+pub trait Closing: Send + Sync {
+    /// Whether it is over.
+    fn is_over(&self) -> bool;
+
+    /// Where that is announced.
+    fn wait_queue(&self) -> &WaitQueue;
+}
 
 /// What a family does. Nothing waits: what would block returns `EAGAIN`, and is tried again when
 /// [`wait_queue`](Self::wait_queue) says so.
@@ -59,6 +69,11 @@ pub trait SocketOps: Send + Sync + Any {
     /// Takes back what [`receive`](Self::receive) gave of a stream and the guest's memory did not take.
     fn unreceive(&self, bytes: &[u8]) {
         let _ = bytes;
+    }
+
+    /// What `close` of this socket's last descriptor waits for (`SO_LINGER`).
+    fn closing(&self) -> Option<Arc<dyn Closing>> {
+        None
     }
 
     /// `shutdown(2)`; `how` is `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
@@ -176,7 +191,8 @@ impl Socket {
         let (mut socket, creds) = (socket, t.creds());
         socket.owner = (creds.fsuid, creds.fsgid);
         let file = File::anonymous(socket, flags | libc::O_RDWR);
-        if let Some(socket) = file.downcast() {
+        if let Some(socket) = file.downcast::<Socket>() {
+            socket.options.set_file(t, &file);
             registry::add(socket, &file);
         }
         file
@@ -190,6 +206,12 @@ impl Socket {
     /// Whether data is a stream without boundaries.
     pub fn is_stream(&self) -> bool {
         self.kind == libc::SOCK_STREAM
+    }
+
+    /// What `close` waits for, and how long at most.
+    pub fn lingering(&self) -> Option<(Arc<dyn Closing>, Duration)> {
+        let time = self.options.linger().filter(|time| !time.is_zero())?;
+        Some((self.ops.closing()?, time))
     }
 
     /// A message was sent with these flags: tells its sender if it wants to know when the data is free again.

@@ -11,6 +11,7 @@ use crate::fs::tmpfs::TmpFile;
 use crate::fs::{access, dnotify, fasync, lease, notify};
 use crate::kernel::Task;
 use crate::mm::Addr;
+use crate::net::socket::Socket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -63,6 +64,11 @@ pub async fn close(t: &Task, fd: i32) -> SysResult<()> {
     let files = t.files();
     let file = files.remove(fd)?;
     t.closed(&files, fd, &file);
+    let lingering = file.downcast::<Socket>().and_then(Socket::lingering);
+    drop(file);
+    if let Some((closing, time)) = lingering {
+        super::socket::linger(t, &*closing, time).await;
+    }
     Ok(())
 }
 

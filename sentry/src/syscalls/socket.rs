@@ -7,7 +7,7 @@ use crate::fs::File;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::address::{MAX_LEN, SockAddr};
-use crate::net::socket::Socket;
+use crate::net::socket::{Closing, Socket};
 use crate::net::{self, unix};
 use std::time::{Duration, Instant};
 
@@ -130,6 +130,12 @@ pub async fn getpeername(t: &Task, fd: i32, addr: Addr, len: Addr) -> SysResult<
     let file = t.file(fd)?;
     let address = Socket::of(&file)?.ops.peer_address()?;
     write_address(t, &address, addr, len)
+}
+
+/// Waits until a closed socket's data has arrived, or time or patience ends: a signal is no error.
+pub(super) async fn linger(t: &Task, closing: &dyn Closing, time: Duration) {
+    let attempt = || if closing.is_over() { Ok(()) } else { Err(Errno::AGAIN) };
+    let _ = t.block_on(closing.wait_queue(), Events::WRITABLE, after(Some(time)), attempt).await;
 }
 
 /// Copies in a socket address.

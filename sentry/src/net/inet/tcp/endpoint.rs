@@ -2,6 +2,7 @@
 
 use super::super::options::IntOptions;
 use super::super::ports::Holder;
+use super::cork::Held;
 use super::flow::Flow;
 use super::{RCVBUF_DEFAULT, SNDBUF_DEFAULT};
 use crate::errno::Errno;
@@ -13,7 +14,7 @@ use crate::net::stack::route::Query;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 /// Bytes that may wait at a receiver if neither side has set its buffers. Linux lets them grow to megabytes;
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub(super) remote: Option<SocketAddr>,
     pub(super) peer: Option<Arc<Tcp>>,
     pub(super) inbox: ByteRing,
+    /// What of it the peer holds back.
+    pub(super) held: Option<Held>,
     /// The last urgent byte.
     pub(super) urgent: Option<Urgent>,
     pub(super) rcv_shut: bool,
@@ -82,6 +85,8 @@ pub(super) struct Tcp {
     pub(super) queue: WaitQueue,
     /// Of a listener: connections that nobody is told of until there is data (`TCP_DEFER_ACCEPT`).
     pub(super) deferred: AtomicUsize,
+    /// What it sends waits for more (`TCP_CORK`).
+    pub(super) is_corked: AtomicBool,
     pub(super) state: Mutex<State>,
 }
 
@@ -93,8 +98,9 @@ impl Holder for Tcp {
 
 impl Tcp {
     pub(super) fn new(family: i32, uid: u32, options: Arc<Options>, ints: IntOptions) -> Arc<Tcp> {
+        let is_corked = AtomicBool::new(ints.is_on(libc::IPPROTO_TCP, libc::TCP_CORK));
         let (queue, deferred) = (WaitQueue::new(), AtomicUsize::new(0));
-        Arc::new(Tcp { family, uid, options, ints, queue, deferred, state: Mutex::default() })
+        Arc::new(Tcp { family, uid, options, ints, queue, deferred, is_corked, state: Mutex::default() })
     }
 
     /// The namespace it is in.
@@ -153,6 +159,7 @@ impl Tcp {
         }
         state.rcv_shut = true;
         state.fin_received = true;
+        state.show();
         drop(state);
         self.notify_all();
     }
@@ -197,7 +204,8 @@ impl Tcp {
         state.rcv_shut = true;
         state.snd_shut = true;
         let phase = std::mem::take(&mut state.phase);
-        let unread = !state.inbox.is_empty();
+        let unread = state.shown() > 0;
+        state.show();
         state.inbox.clear();
         let peer = state.peer.take();
         let port = state.local.filter(|_| state.holds_port).map(|local| local.port());
@@ -243,7 +251,7 @@ impl Tcp {
         }
         // An urgent byte that comes next is not for ordinary readers.
         let apart = state.urgent.is_some_and(|urgent| urgent.at == 0) && !self.options.is_on(libc::SO_OOBINLINE);
-        if state.inbox.len() >= self.options.rcvlowat() + usize::from(apart) {
+        if state.shown() >= self.options.rcvlowat() + usize::from(apart) {
             ready |= Events::IN | Events::RDNORM;
         }
         ready.set(Events::PRI, state.urgent.is_some_and(|urgent| urgent.fresh));

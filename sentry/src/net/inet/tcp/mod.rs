@@ -5,7 +5,9 @@
 //! the second kind are [`Flow`](flow::Flow)s. Lock order: the ports, then one endpoint; no two endpoints at once; the table of
 //! flows, then a flow; no endpoint's lock with a flow's.
 
+mod closing;
 mod connect;
+mod cork;
 mod defer;
 mod endpoint;
 mod flow;

@@ -3,7 +3,7 @@
 use super::super::multicast::Groups;
 use super::super::{addr, may_bind, not_ours, options};
 use super::endpoint::{Phase, Tcp};
-use super::{info, wrap};
+use super::{closing, info, wrap};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
@@ -12,7 +12,7 @@ use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::Value;
-use crate::net::socket::{Socket, SocketOps};
+use crate::net::socket::{Closing, Socket, SocketOps};
 use crate::net::stack::tcp::Figures;
 use std::any::Any;
 use std::net::SocketAddr;
@@ -232,6 +232,12 @@ impl SocketOps for TcpSocket {
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
             _ => {
                 self.end.ints.set(level, name, value)?;
+                match name {
+                    libc::TCP_CORK if level == libc::IPPROTO_TCP => self.end.cork(int(value) != 0),
+                    // It goes out even if there is a cork.
+                    libc::TCP_NODELAY if level == libc::IPPROTO_TCP && int(value) != 0 => self.end.push(),
+                    _ => {}
+                }
                 if let Some(flow) = self.end.flow() {
                     flow.configure(&self.end);
                     if (level, name) == (libc::IPPROTO_TCP, libc::TCP_QUICKACK) && int(value) > 0 {
@@ -241,6 +247,10 @@ impl SocketOps for TcpSocket {
                 Ok(())
             }
         }
+    }
+
+    fn closing(&self) -> Option<Arc<dyn Closing>> {
+        closing::of(&self.end)
     }
 
     fn retune(&self) {
@@ -254,11 +264,11 @@ impl SocketOps for TcpSocket {
             return Err(Errno::INVAL);
         }
         // Between sockets of the sandbox nothing is ever on a wire.
-        let (received, sent) = self.end.flow().map_or((0, 0), |flow| flow.queues());
+        let flow = self.end.flow();
         let value = match u64::from(cmd) {
-            libc::FIONREAD => (self.end.readable() + received) as i32,
-            libc::TIOCOUTQ => sent as i32,
-            _ if cmd == SIOCATMARK => i32::from(self.end.state.lock().urgent.is_some_and(|urgent| urgent.at == 0)),
+            libc::FIONREAD => (self.end.readable() + flow.map_or(0, |flow| flow.readable())) as i32,
+            libc::TIOCOUTQ => flow.map_or_else(|| self.end.held_back(), |flow| flow.queues().1) as i32,
+            _ if cmd == SIOCATMARK => i32::from(self.end.is_at_mark()),
             _ => return Err(Errno::NOTTY),
         };
         t.mem().write(arg, &value).map(|()| 0)
@@ -287,7 +297,7 @@ impl SocketOps for TcpSocket {
             local: state.local.unwrap_or(any),
             remote: state.remote.unwrap_or(any),
             state: tcp::CLOSE,
-            received: state.inbox.len() + received,
+            received: state.shown() + received,
             sent,
             v6only: self.end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
             pending: Vec::new(),

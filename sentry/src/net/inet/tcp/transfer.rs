@@ -1,11 +1,12 @@
 //! Sending and receiving.
 
 use super::endpoint::{Phase, State, Tcp, Urgent};
-use super::flow::Flow;
+use super::flow::{Flow, around_urgent};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::message::{Incoming, Outgoing};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Tcp {
     pub(super) fn send(&self, message: &Outgoing<'_>) -> SysResult<usize> {
@@ -17,6 +18,7 @@ impl Tcp {
             return Ok(0);
         }
         let urgent = message.flags & libc::MSG_OOB != 0;
+        let waits = message.flags & libc::MSG_MORE != 0 || self.is_corked.load(Ordering::Relaxed);
         let window = self.window(&peer);
         let mut state = peer.state.lock();
         if state.dead {
@@ -27,15 +29,29 @@ impl Tcp {
         }
         let count = message.data.len().min(window.saturating_sub(state.inbox.len()));
         if count == 0 {
+            drop(state);
+            peer.show_all();
             return Err(Errno::AGAIN);
         }
         state.inbox.push(message.data.get(..count).unwrap_or_default());
-        if urgent && count == message.data.len() {
+        let urgent = urgent && count == message.data.len();
+        if urgent {
+            // An older one that is next is not read any more.
+            let is_next = state.urgent.is_some_and(|urgent| urgent.at == 0);
+            if is_next && !peer.options.is_on(libc::SO_OOBINLINE) {
+                state.inbox.discard(1);
+            }
             state.urgent = Some(Urgent { at: state.inbox.len() - 1, fresh: true });
         }
+        let shows = state.hold(&peer, if waits && !urgent && count == message.data.len() { count } else { 0 });
         drop(state);
-        let urgent = if urgent { Events::PRI } else { Events::empty() };
-        peer.queue.notify(Events::IN | Events::RDNORM | urgent);
+        if urgent {
+            peer.options.signal_urgent();
+        }
+        if shows {
+            let urgent = if urgent { Events::PRI } else { Events::empty() };
+            peer.queue.notify(Events::IN | Events::RDNORM | urgent);
+        }
         self.net().counters.tcp_segments.add(1);
         self.net().counters.loopback(count);
         Ok(count)
@@ -73,7 +89,7 @@ impl Tcp {
             drop(state);
             return receive_remote(&flow, buf, flags);
         }
-        if state.inbox.is_empty() {
+        if state.shown() == 0 {
             if !state.fin_received {
                 self.options.take_error()?;
             }
@@ -83,10 +99,14 @@ impl Tcp {
                 _ => Err(Errno::AGAIN),
             };
         }
-        let (skip, limit) = self.before_urgent(&state, buf.len());
+        let room = buf.len().min(state.shown());
+        let inline = self.options.is_on(libc::SO_OOBINLINE);
+        let (skip, limit) = around_urgent(state.urgent.map(|urgent| urgent.at), inline, room);
+        let limit = limit.min(state.shown() - skip);
+        let stops = limit + skip < room;
         if flags & libc::MSG_PEEK != 0 {
             let count = state.inbox.peek(skip, buf.get_mut(..limit).unwrap_or_default());
-            return if count == 0 { Err(Errno::AGAIN) } else { Ok(taken(count, limit < buf.len())) };
+            return if count == 0 { Err(Errno::AGAIN) } else { Ok(taken(count, stops)) };
         }
         let before = state.inbox.len();
         state.inbox.discard(skip);
@@ -105,16 +125,7 @@ impl Tcp {
                 peer.queue.notify(Events::OUT | Events::WRNORM);
             }
         }
-        Ok(taken(count, limit < buf.len()))
-    }
-
-    /// Bytes to skip, and how many may follow: reading stops before an urgent byte, and skips it the next time.
-    fn before_urgent(&self, state: &State, room: usize) -> (usize, usize) {
-        match state.urgent {
-            Some(urgent) if urgent.at > 0 => (0, room.min(urgent.at)),
-            Some(_) if !self.options.is_on(libc::SO_OOBINLINE) => (1, room),
-            _ => (0, room),
-        }
+        Ok(taken(count, stops))
     }
 
     /// Bytes to read before the next urgent one (`FIONREAD`).
@@ -122,7 +133,15 @@ impl Tcp {
         let state = self.state.lock();
         match state.urgent {
             Some(urgent) if !self.options.is_on(libc::SO_OOBINLINE) => urgent.at,
-            _ => state.inbox.len(),
+            _ => state.shown(),
+        }
+    }
+
+    /// Whether the next byte is the urgent one (`SIOCATMARK`).
+    pub(super) fn is_at_mark(&self) -> bool {
+        match self.flow() {
+            Some(flow) => flow.is_at_mark(),
+            None => self.state.lock().urgent.is_some_and(|urgent| urgent.at == 0),
         }
     }
 
@@ -138,27 +157,23 @@ impl Tcp {
     }
 
     fn receive_urgent(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
+        let peek = flags & libc::MSG_PEEK != 0;
+        if let Some(flow) = self.flow() {
+            return Ok(flow.receive_urgent(peek)?.map_or_else(|| taken(0, true), |byte| urgent(byte, buf)));
+        }
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Listening { .. }) {
             return Err(Errno::NOTCONN);
         }
         let inline = self.options.is_on(libc::SO_OOBINLINE);
-        let urgent = state.urgent.filter(|urgent| urgent.fresh && !inline).ok_or(Errno::INVAL)?;
+        let known = state.urgent.filter(|urgent| urgent.fresh && !inline).ok_or(Errno::INVAL)?;
         let mut byte = [0];
-        state.inbox.peek(urgent.at, &mut byte);
-        if flags & libc::MSG_PEEK == 0 {
-            state.urgent = Some(Urgent { fresh: false, ..urgent });
+        state.inbox.peek(known.at, &mut byte);
+        if !peek {
+            state.urgent = Some(Urgent { fresh: false, ..known });
         }
         let [byte] = byte;
-        let count = match buf.first_mut() {
-            Some(out) => {
-                *out = byte;
-                1
-            }
-            None => 0,
-        };
-        let flags = if count == 0 { libc::MSG_OOB | libc::MSG_TRUNC } else { libc::MSG_OOB };
-        Ok(Incoming { count, full: count, flags, ends: true, ..Incoming::default() })
+        Ok(urgent(byte, buf))
     }
 
     pub(super) fn shutdown(&self, how: i32) -> SysResult<()> {
@@ -208,8 +223,20 @@ fn taken(count: usize, stops: bool) -> Incoming {
     Incoming { count, full: count, ends: stops, ..Incoming::default() }
 }
 
+/// The urgent byte, apart from the others.
+fn urgent(byte: u8, buf: &mut [u8]) -> Incoming {
+    let (count, flags) = match buf.first_mut() {
+        Some(out) => {
+            *out = byte;
+            (1, libc::MSG_OOB)
+        }
+        None => (0, libc::MSG_OOB | libc::MSG_TRUNC),
+    };
+    Incoming { count, full: count, flags, ends: true, ..Incoming::default() }
+}
+
 /// What came over an interface.
 fn receive_remote(flow: &Arc<Flow>, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
-    let count = flow.receive(buf, flags & libc::MSG_PEEK != 0)?;
-    Ok(Incoming { count, full: count, ends: count == 0, ..Incoming::default() })
+    let (count, stops) = flow.receive(buf, flags & libc::MSG_PEEK != 0)?;
+    Ok(taken(count, stops))
 }

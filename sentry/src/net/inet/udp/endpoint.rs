@@ -5,8 +5,7 @@ use super::super::errors::{Errors, Failed};
 use super::super::multicast::Groups;
 use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
-use super::super::raw;
-use super::way::Way;
+use super::send::Pending;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
@@ -15,7 +14,6 @@ use crate::net::filter::View;
 use crate::net::message::Incoming;
 use crate::net::namespace::Net;
 use crate::net::options::Options;
-use crate::net::stack::link::Link;
 use crate::net::stack::packet::{Head, UDP};
 use crate::net::stack::route::Query;
 use crate::sync::Mutex;
@@ -25,7 +23,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Longest datagram: 65535 less the headers.
-const MAX_LEN: usize = 65507;
+pub(super) const MAX_LEN: usize = 65507;
 /// What a datagram is charged beyond its data.
 const OVERHEAD: usize = 768;
 
@@ -58,6 +56,8 @@ pub(super) struct State {
     bytes: ByteRing,
     pub(super) envelopes: VecDeque<Envelope>,
     pub(super) errors: Errors,
+    /// A datagram to which more is to come.
+    pub(super) pending: Option<Pending>,
     /// Datagrams for which there was no room.
     pub(super) lost: u32,
     pub(super) rcv_shut: bool,
@@ -141,7 +141,7 @@ impl Udp {
     }
 
     /// A socket that sends must have a port.
-    fn autobind(self: &Arc<Self>) -> SysResult<SocketAddr> {
+    pub(super) fn autobind(self: &Arc<Self>) -> SysResult<SocketAddr> {
         loop {
             if let Some(local) = self.state.lock().local {
                 return Ok(local);
@@ -178,102 +178,6 @@ impl Udp {
             drop(state);
             self.net().inet.udp.ports.lock().release(local.port(), self);
         }
-    }
-
-    /// Sends `data` to `to`, or to where the socket is connected.
-    pub(super) fn send(
-        self: &Arc<Self>,
-        data: &[u8],
-        to: Option<SocketAddr>,
-        marks: Marks,
-        way: Way,
-    ) -> SysResult<usize> {
-        if data.len() > MAX_LEN {
-            return Err(Errno::MSGSIZE);
-        }
-        let (remote, snd_shut) = {
-            let state = self.state.lock();
-            (state.remote, state.snd_shut)
-        };
-        let to = to.or(remote).ok_or(Errno::DESTADDRREQ)?;
-        self.options.take_error()?;
-        if snd_shut {
-            return Err(Errno::PIPE);
-        }
-        let asked = way.interface.map(|index| (index, None)).or_else(|| self.groups.out());
-        let out = asked.filter(|_| to.ip().is_multicast());
-        // Who names an interface is heeded for others than groups too.
-        let query = Query { oif: way.interface.unwrap_or(self.query().oif), ..self.query() };
-        let to = if out.is_some() { to } else { addr::route(self.net(), to, &query)? };
-        if addr::is_broadcast(self.net(), to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
-            return Err(Errno::ACCES);
-        }
-        let local = self.autobind()?;
-        let ip = match out {
-            _ if let Some(source) = way.source.filter(|ip| ip.is_ipv4() == to.is_ipv4()) => source,
-            _ if !local.ip().is_unspecified() && !local.ip().is_multicast() => local.ip(),
-            Some((interface, address)) => addr::address_of(self.net(), interface, address, to.ip())?,
-            None => addr::source_by(self.net(), to.ip(), &query)?,
-        };
-        let from = SocketAddr::new(ip, local.port());
-        let over_lo = out.is_some_and(|(interface, _)| interface == Link::LOOPBACK);
-        if over_lo && to.is_ipv6() {
-            // As on Linux it has no route there.
-            return Err(Errno::NETUNREACH);
-        }
-        count(&self.net().counters.udp_out, to.is_ipv4());
-        if over_lo || addr::is_loopback_broadcast(to.ip()) {
-            self.deliver_to_all(data, from, to, marks);
-            return Ok(data.len());
-        }
-        if !addr::is_local(self.net(), to.ip()) {
-            if to.ip().is_multicast() && self.loops(to) {
-                self.deliver_to_all(data, from, to, marks);
-            }
-            let oif = out.map_or(0, |(interface, _)| interface);
-            let query = if oif > 0 { Query { oif, ..query } } else { query };
-            return self.send_out(data, from, to, marks, query);
-        }
-        if self.ask_resolver(data, to) {
-            return Ok(data.len());
-        }
-        self.net().counters.loopback(data.len());
-        raw::show_datagram(self.net(), from, to, (marks.hops, marks.class), data);
-        let target = self.net().inet.udp.ports.lock().find(to, from, |end| end.score(from));
-        match target {
-            Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None }),
-            None => self.nobody_there(data, to, remote == Some(to)),
-        }
-        Ok(data.len())
-    }
-
-    /// What is sent to groups comes back to members here (`IP_MULTICAST_LOOP`).
-    fn loops(&self, to: SocketAddr) -> bool {
-        if to.is_ipv4() {
-            self.ints.is_on(libc::IPPROTO_IP, libc::IP_MULTICAST_LOOP)
-        } else {
-            self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP)
-        }
-    }
-
-    /// Delivers what is for many.
-    fn deliver_to_all(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) {
-        self.net().counters.loopback(data.len());
-        for target in receivers(self.net(), from, to) {
-            target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None });
-        }
-    }
-
-    /// Nobody has the port that a datagram was for: what comes back is an ICMP error, of which a connected socket hears,
-    /// and one that asked for errors.
-    fn nobody_there(&self, data: &[u8], to: SocketAddr, is_peer: bool) {
-        /// Type and code of "port unreachable", of ICMP and ICMPv6.
-        const UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
-        count(&self.net().counters.udp_no_port, to.is_ipv4());
-        let [v4, v6] = UNREACHABLE;
-        let icmp = if to.is_ipv4() { v4 } else { v6 };
-        let failed = Failed { errno: Errno::CONNREFUSED, icmp, to, from: to.ip(), data: data.to_vec() };
-        self.heard(failed, is_peer, true);
     }
 
     /// An ICMP error came back for a datagram.

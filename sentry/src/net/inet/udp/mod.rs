@@ -3,6 +3,7 @@
 
 mod endpoint;
 mod remote;
+mod send;
 mod socket;
 mod way;
 

@@ -2,7 +2,7 @@
 
 use super::super::multicast::Groups;
 use super::super::{addr, may_bind, not_ours, options};
-use super::endpoint::{Envelope, Marks, Udp};
+use super::endpoint::{Envelope, MAX_LEN, Marks, Udp};
 use super::way::Way;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
@@ -176,8 +176,16 @@ impl SocketOps for UdpSocket {
     }
 
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
-        if message.flags & libc::MSG_OOB != 0 {
+        if message.data.len() > MAX_LEN {
+            return Err(Errno::MSGSIZE);
+        }
+        if message.flags & libc::MSG_OOB != 0 && self.end.family == libc::AF_INET {
             return Err(Errno::OPNOTSUPP);
+        }
+        let more = message.flags & libc::MSG_MORE != 0 || self.end.ints.is_on(libc::IPPROTO_UDP, UDP_CORK);
+        // Where it goes was said with its first part.
+        if let Some(added) = self.end.add(message.data, more) {
+            return added;
         }
         let to = match message.to {
             Some(to) if to.family()? == libc::AF_UNSPEC && self.end.family == libc::AF_INET6 => None,
@@ -188,7 +196,7 @@ impl SocketOps for UdpSocket {
             return Err(Errno::INVAL);
         }
         let (marks, way) = self.marks(message.control)?;
-        self.end.send(message.data, to, marks, way)
+        self.end.send(message.data, to, marks, way, more)
     }
 
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
@@ -242,6 +250,10 @@ impl SocketOps for UdpSocket {
             (libc::IPPROTO_UDP, _) if value.len() < 4 => Err(Errno::INVAL),
             _ if let Err(error) = options::may_set(level, name, value, false) => Err(error),
             _ if Groups::knows(level, name) => self.end.groups.set(self.end.net(), level, name, value),
+            (libc::IPPROTO_UDP, UDP_CORK) => {
+                self.end.ints.set(level, name, value)?;
+                if options::number(level, value) == 0 { self.end.push() } else { Ok(()) }
+            }
             _ => self.end.ints.set(level, name, value),
         }
     }

@@ -386,6 +386,9 @@ impl Machine {
     /// What a segment carries.
     fn data(&mut self, start: u64, segment: &Segment<'_>, now: Instant) {
         let takes = matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
+        if takes {
+            self.points(start, segment);
+        }
         if segment.is_empty() || !takes {
             return;
         }

@@ -12,12 +12,15 @@ mod numbers;
 mod output;
 mod receiver;
 pub mod segment;
+mod urgent;
 
 use super::random;
 use crate::fs::ring::ByteRing;
 use congestion::{RoundTrip, Window};
 use flight::Flight;
 use receiver::Receiver;
+pub use urgent::Urgent;
+use urgent::Urgency;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -74,6 +77,8 @@ pub struct Tuning {
     pub ack_delay: Duration,
     /// Longest segment, if not what the link allows.
     pub mss: Option<u16>,
+    /// Urgent bytes stay among the others.
+    pub inline: bool,
     /// Type of service, or traffic class.
     pub class: u8,
     /// Time to live, or hop limit.
@@ -90,6 +95,7 @@ impl Default for Tuning {
             syn_retries: 6,
             ack_delay: Duration::from_millis(40),
             mss: None,
+            inline: false,
             class: 0,
             hops: 64,
         }
@@ -210,6 +216,7 @@ pub struct Machine {
     /// Segments that are acknowledged at once.
     quick: u8,
     alarms: Alarms,
+    urgent: Urgency,
     opens: bool,
     resets: Option<u64>,
     /// Something is repeated whatever the window says.
@@ -286,6 +293,7 @@ impl Machine {
             unacknowledged: 0,
             quick: QUICK,
             alarms: Alarms::default(),
+            urgent: Urgency::default(),
             opens: false,
             resets: None,
             probes: false,
@@ -337,10 +345,15 @@ impl Machine {
             self.asked = 0;
         }
         if self.tuning.cork && !tuning.cork {
-            self.alarms.uncork = None;
-            self.small = self.una;
+            self.push();
         }
         self.tuning = tuning;
+    }
+
+    /// What waits for more to come goes out without it.
+    pub fn push(&mut self) {
+        self.alarms.uncork = None;
+        self.small = self.una;
     }
 
     /// Changes the room for what is received, and sent.
@@ -393,7 +406,8 @@ impl Machine {
         self.queue.push(data.get(..count).unwrap_or_default());
         /// How long a small segment waits for more at most.
         const CORKED: Duration = Duration::from_millis(200);
-        if more || self.tuning.cork {
+        let waits = (more || self.tuning.cork) && count == data.len();
+        if waits {
             self.alarms.uncork.get_or_insert(now + CORKED);
         } else {
             self.alarms.uncork = None;
@@ -414,6 +428,7 @@ impl Machine {
     /// Removes received bytes.
     pub fn consume(&mut self, count: usize, now: Instant) {
         self.rx.read(count, self.trip.smooth().unwrap_or_default(), now);
+        self.urgent.pass(self.rx.position());
         if !matches!(self.state, State::Closed | State::TimeWait) && self.rx.wants_update(self.mss) {
             self.acknowledge = true;
         }

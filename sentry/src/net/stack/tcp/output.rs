@@ -1,6 +1,6 @@
 //! What a connection sends, and when.
 
-use super::segment::{ACK, FIN, Header, Options, PSH, RST, SYN};
+use super::segment::{ACK, FIN, Header, Options, PSH, RST, SYN, URG};
 use super::{Alarms, Machine, Sent, State};
 use crate::net::stack::packet::{Head, PACKET_MAX, TCP};
 use std::time::{Duration, Instant};
@@ -115,7 +115,9 @@ impl Machine {
         }
         let offered = self.edge.saturating_sub(self.next) as usize;
         let allowed = self.window.size().saturating_sub(self.flying());
-        let len = unsent.min(offered).min(allowed).min((CHUNK_MAX / self.mss).max(1) * self.mss);
+        // Each segment has a pointer of its own.
+        let most = if self.has_urgent() { 1 } else { (CHUNK_MAX / self.mss).max(1) };
+        let len = unsent.min(offered).min(allowed).min(most * self.mss);
         let whole = len - len % self.mss;
         if len == unsent && (whole == len || self.fin || self.sends_small(now)) {
             return Some(len);
@@ -131,6 +133,9 @@ impl Machine {
 
     /// Whether a segment that is not full may go out (Nagle's rule, with Minshall's change).
     fn sends_small(&self, now: Instant) -> bool {
+        if self.has_urgent() {
+            return true;
+        }
         if let Some(until) = self.alarms.uncork {
             return until <= now;
         }
@@ -352,12 +357,13 @@ impl Machine {
         self.unacknowledged = 0;
         self.echo.1 = self.rx.next;
         self.spoke = now;
+        let pointer = self.pointer(start);
         let header = Header {
             sequence: start as u32,
             acknowledged: self.rx.next as u32,
-            flags: flags | ACK,
+            flags: flags | ACK | if pointer.is_some() { URG } else { 0 },
             window: window as u16,
-            urgent: 0,
+            urgent: pointer.unwrap_or(0),
             options,
         };
         let offset = start.saturating_sub(self.base) as usize;

@@ -72,6 +72,16 @@ impl Receiver {
         self.queue.len()
     }
 
+    /// Number of the byte that is read next.
+    pub(super) fn position(&self) -> u64 {
+        self.next - u64::from(self.has_ended()) - self.queue.len() as u64
+    }
+
+    /// Removes the byte that is read next.
+    pub(super) fn skip(&mut self) {
+        self.queue.discard(1);
+    }
+
     /// Whether the other side's end was reached.
     pub(super) fn has_ended(&self) -> bool {
         self.fin.is_some_and(|fin| self.next > fin)

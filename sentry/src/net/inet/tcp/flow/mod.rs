@@ -3,6 +3,8 @@
 //! A [`Flow`] is the protocol machine with what a socket adds: shut halves, errors, a life after `close`. Its lock is
 //! taken after none of an endpoint's; endpoints are told without it.
 
+mod read;
+
 use super::endpoint::Tcp;
 use super::flows;
 use super::wire::Wire;
@@ -13,6 +15,7 @@ use crate::net::namespace::Net;
 use crate::net::options::Options;
 use crate::net::stack::route::Query;
 use crate::net::stack::tcp::segment::Segment;
+pub(super) use read::around_urgent;
 use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
 use crate::net::sysctl::Sysctls;
 use crate::sync::{Mutex, MutexGuard};
@@ -78,6 +81,7 @@ struct Seen {
     state: State,
     received: usize,
     writable: bool,
+    urgent: bool,
 }
 
 impl std::fmt::Debug for Flow {
@@ -115,7 +119,7 @@ impl Flow {
             unreported: false,
             lingers: false,
             timer: None,
-            seen: Seen { state: State::Closed, received: 0, writable: false },
+            seen: Seen { state: State::Closed, received: 0, writable: false, urgent: false },
         };
         let flow = Arc::new(Flow { net: net.weak(), key, mtu, options, inner: Mutex::new(inner) });
         flow.configure(owner);
@@ -164,6 +168,7 @@ impl Flow {
             patience: Some(patience).filter(|time| !time.is_zero()),
             syn_retries: number(libc::TCP_SYNCNT),
             mss: u16::try_from(number(libc::TCP_MAXSEG)).ok().filter(|mss| *mss > 0),
+            inline: end.options.is_on(libc::SO_OOBINLINE),
             class: class.clamp(0, 255) as u8,
             hops: hops.clamp(1, 255) as u8,
             ..Tuning::default()
@@ -175,6 +180,13 @@ impl Flow {
         if !matches!(inner.machine().state(), State::Closed | State::Listen) {
             self.pump(inner);
         }
+    }
+
+    /// What waits for more to come goes out without it.
+    pub(super) fn push(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        inner.wire.machine.push();
+        self.pump(inner);
     }
 
     /// `TCP_QUICKACK`.
@@ -243,7 +255,13 @@ impl Flow {
         if timed_out {
             self.options.set_error(Errno::TIMEDOUT);
         }
-        let seen = Seen { state, received: inner.machine().received(), writable: inner.is_writable() };
+        let seen = Seen {
+            state,
+            received: inner.machine().received(),
+            writable: inner.is_writable(),
+            urgent: inner.has_urgent(),
+        };
+        let urgent_news = inner.wire.machine.take_urgent_news();
         let events = events(inner.seen, seen);
         inner.seen = seen;
         let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
@@ -252,13 +270,17 @@ impl Flow {
         inner.lingers |= stays;
         self.arm(&mut inner, now);
         let born = inner.embryo && matches!(state, State::Established | State::CloseWait);
-        let owner = if inner.orphan.is_some() && !born { None } else { inner.owner.upgrade() };
+        // Of a closed socket it is who waits in `close`, if anybody.
+        let owner = inner.owner.upgrade();
         if born {
             inner.embryo = false;
             inner.owner = Weak::new();
         }
         let still_embryo = inner.embryo;
         drop(inner);
+        if urgent_news {
+            self.options.signal_urgent();
+        }
         if gone {
             flows::remove(self);
         } else if stays {
@@ -306,33 +328,18 @@ impl Flow {
         if message.data.is_empty() {
             return Ok(0);
         }
-        let more = message.flags & libc::MSG_MORE != 0;
-        let count = inner.wire.machine.send(message.data, more, Instant::now());
+        let has = |flag| message.flags & flag != 0;
+        let count = inner.wire.machine.send(message.data, has(libc::MSG_MORE), Instant::now());
+        if has(libc::MSG_OOB) && count == message.data.len() {
+            inner.wire.machine.mark_urgent();
+        }
         inner.seen.writable = inner.is_writable();
         if count == 0 {
+            // Who waits for room does not wait for more to come.
+            inner.wire.machine.push();
+            self.pump(inner);
             return Err(Errno::AGAIN);
         }
-        self.pump(inner);
-        Ok(count)
-    }
-
-    /// Takes received bytes; none at the end.
-    pub(super) fn receive(self: &Arc<Self>, buf: &mut [u8], peek: bool) -> SysResult<usize> {
-        let mut inner = self.inner.lock();
-        if inner.machine().received() == 0 {
-            let state = inner.machine().state();
-            if inner.rcv_shut || has_ended(state) {
-                return if state == State::Closed { self.options.take_error().map(|()| 0) } else { Ok(0) };
-            }
-            self.options.take_error()?;
-            return Err(Errno::AGAIN);
-        }
-        let count = inner.machine().peek(0, buf);
-        if peek {
-            return Ok(count);
-        }
-        inner.wire.machine.consume(count, Instant::now());
-        inner.seen.received = inner.machine().received();
         self.pump(inner);
         Ok(count)
     }
@@ -364,21 +371,11 @@ impl Flow {
         self.pump(inner);
     }
 
-    /// What is ready (`tcp_poll`).
-    pub(super) fn poll(&self) -> Events {
+    /// Whether its socket was closed and the other side does not know, or has not received all.
+    pub(super) fn is_closing(&self) -> bool {
         let inner = self.inner.lock();
-        let (state, received) = (inner.machine().state(), inner.machine().received());
-        let mut ready = Events::empty();
-        ready.set(Events::ERR, self.options.has_error());
-        if matches!(state, State::SynSent | State::SynReceived) {
-            return ready;
-        }
-        let ended = inner.rcv_shut || has_ended(state);
-        ready.set(Events::HUP, state == State::Closed || ended && inner.snd_shut);
-        ready.set(Events::RDHUP, ended);
-        ready.set(Events::IN | Events::RDNORM, ended || received >= self.options.rcvlowat());
-        ready.set(Events::OUT | Events::WRNORM, inner.snd_shut || inner.is_writable());
-        ready
+        let state = inner.machine().state();
+        inner.orphan.is_some() && matches!(state, State::FinWait1 | State::Closing | State::LastAck)
     }
 
     /// How a `connect` that was begun goes: `EAGAIN` while it is under way.
@@ -438,12 +435,6 @@ impl Flow {
         self.mtu
     }
 
-    /// Bytes received and not read, bytes not acknowledged.
-    pub(super) fn queues(&self) -> (usize, usize) {
-        let inner = self.inner.lock();
-        (inner.machine().received(), inner.machine().unsent())
-    }
-
     /// Options for the socket of an accepted connection.
     pub(super) fn options(&self) -> Arc<Options> {
         self.options.clone()
@@ -494,12 +485,13 @@ fn has_ended(state: State) -> bool {
 
 /// What the owner is told.
 fn events(before: Seen, after: Seen) -> Events {
-    if before.state != after.state {
-        return Events::READABLE | Events::WRITABLE;
-    }
     let mut events = Events::empty();
+    if before.state != after.state {
+        events = Events::READABLE | Events::WRITABLE;
+    }
     events.set(Events::IN | Events::RDNORM, after.received > before.received);
     events.set(Events::OUT | Events::WRNORM, after.writable && !before.writable);
+    events.set(Events::PRI, after.urgent && !before.urgent);
     events
 }
 
