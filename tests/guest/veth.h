@@ -115,6 +115,24 @@ static inline void veth_address(const char *name, const char *text)
 	veth_ask(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
 }
 
+/* A route of the namespace that the process is in. */
+static inline void veth_route(const char *network, int prefix, const char *gateway)
+{
+	int v6 = strchr(network, ':') != NULL;
+	char ip[16];
+	size_t len = v6 ? 16 : 4;
+	struct rtmsg route = { .rtm_family = v6 ? AF_INET6 : AF_INET, .rtm_dst_len = prefix, .rtm_table = RT_TABLE_MAIN,
+			       .rtm_protocol = RTPROT_BOOT, .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST };
+	struct veth_request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+
+	veth_put(&r, &route, sizeof route);
+	inet_pton(route.rtm_family, network, ip);
+	veth_attr(&r, RTA_DST, ip, len);
+	inet_pton(route.rtm_family, gateway, ip);
+	veth_attr(&r, RTA_GATEWAY, ip, len);
+	veth_ask(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+}
+
 /* No addresses but those that the test gives. */
 static inline void veth_quiet(void)
 {

@@ -104,6 +104,8 @@ pub struct Options {
     mark: AtomicU32,
     /// Pending error (`SO_ERROR`), 0 if none.
     error: AtomicI32,
+    /// One that may pass: `SO_ERROR` tells of it if there is no other.
+    soft_error: AtomicI32,
     linger: Mutex<Option<Duration>>,
     rcvtimeo: Mutex<Option<Duration>>,
     sndtimeo: Mutex<Option<Duration>>,
@@ -147,6 +149,7 @@ impl Options {
             priority: AtomicI32::new(0),
             mark: AtomicU32::new(0),
             error: AtomicI32::new(0),
+            soft_error: AtomicI32::new(0),
             linger: Mutex::new(None),
             rcvtimeo: Mutex::new(None),
             sndtimeo: Mutex::new(None),
@@ -170,6 +173,7 @@ impl Options {
             priority: AtomicI32::new(self.priority.load(Ordering::Relaxed)),
             mark: AtomicU32::new(self.mark.load(Ordering::Relaxed)),
             error: AtomicI32::new(0),
+            soft_error: AtomicI32::new(0),
             linger: Mutex::new(*self.linger.lock()),
             rcvtimeo: Mutex::new(*self.rcvtimeo.lock()),
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
@@ -193,6 +197,23 @@ impl Options {
             _ => net.layout().link_named(name).map_or(u32::MAX, |link| link.index),
         };
         Query { oif, mark: self.mark.load(Ordering::Relaxed), ..Query::default() }
+    }
+
+    /// Has packets leave over an interface; any if 0.
+    pub fn bind_interface(&self, index: u32) {
+        let mut rest = self.rest.lock();
+        rest.device.clear();
+        rest.numbers.insert(libc::SO_BINDTOIFINDEX, i32::try_from(index).unwrap_or(i32::MAX));
+    }
+
+    /// The name of the interface that packets leave over, as guests are told.
+    fn device(&self, net: &Net) -> Value {
+        let rest = self.rest.lock();
+        let index = rest.numbers.get(&libc::SO_BINDTOIFINDEX).copied().unwrap_or(0).max(0).unsigned_abs();
+        match net.layout().link(index) {
+            Some(link) => [link.name.as_bytes(), &[0]].concat().into(),
+            None => rest.device.as_slice().into(),
+        }
     }
 
     /// Whether a switch (`SO_REUSEADDR`…) is on.
@@ -280,6 +301,16 @@ impl Options {
         self.error.store(error.raw(), Ordering::Release);
     }
 
+    /// Notes an error that may pass.
+    pub fn set_soft_error(&self, error: Errno) {
+        self.soft_error.store(error.raw(), Ordering::Relaxed);
+    }
+
+    /// The last error that may have passed.
+    pub fn take_soft_error(&self) -> Option<Errno> {
+        Some(self.soft_error.swap(0, Ordering::Relaxed)).filter(|error| *error != 0).map(Errno::from_raw)
+    }
+
     /// Whether an error is pending.
     pub fn has_error(&self) -> bool {
         self.error.load(Ordering::Acquire) != 0
@@ -331,7 +362,10 @@ impl Options {
             libc::SO_TYPE => socket.kind,
             libc::SO_DOMAIN => socket.family,
             libc::SO_PROTOCOL => socket.protocol,
-            libc::SO_ERROR => self.error.swap(0, Ordering::AcqRel),
+            libc::SO_ERROR => match self.error.swap(0, Ordering::AcqRel) {
+                0 => self.take_soft_error().map_or(0, Errno::raw),
+                error => error,
+            },
             libc::SO_ACCEPTCONN => i32::from(socket.ops.is_listening()),
             libc::SO_BSDCOMPAT | SO_INCOMING_NAPI_ID => 0,
             SO_BPF_EXTENSIONS => BPF_EXTENSIONS,
@@ -355,7 +389,7 @@ impl Options {
                 return Ok(socket.ops.peer_creds().unwrap_or(Ucred::NONE).as_bytes().into());
             }
             libc::SO_PEERNAME => return Ok(socket.ops.peer_address()?.as_bytes().into()),
-            libc::SO_BINDTODEVICE => return Ok(self.rest.lock().device.as_slice().into()),
+            libc::SO_BINDTODEVICE => return Ok(self.device(&socket.net)),
             _ => return Err(Errno::NOPROTOOPT),
         };
         Ok(value.as_bytes().into())
@@ -371,7 +405,9 @@ impl Options {
     pub fn set(&self, t: &Task, socket: &Socket, name: i32, value: &[u8]) -> SysResult<()> {
         if name == libc::SO_BINDTODEVICE {
             let device = device_of(t, &socket.net, value)?;
-            self.rest.lock().device = device;
+            let mut rest = self.rest.lock();
+            rest.device = device;
+            rest.numbers.remove(&libc::SO_BINDTOIFINDEX);
             return Ok(());
         }
         if name == libc::SO_ATTACH_FILTER {

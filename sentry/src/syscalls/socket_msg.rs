@@ -165,6 +165,8 @@ pub(super) async fn send(
             }
             let data = buf.get(..got).unwrap_or_default();
             let rights = &mut rights;
+            // Only the last byte of all is urgent.
+            let flags = if done + got < from.len() { flags & !libc::MSG_OOB } else { flags };
             socket.ops.send(&mut Outgoing { task: Some(t), data, to, rights, creds, control: &control, flags })
         };
         let sent = if waits(file, flags) {

@@ -6,8 +6,10 @@
 use crate::errno::{Errno, SysResult};
 use crate::net::address::SockAddr;
 use crate::net::namespace::Net;
+use crate::net::options::Options;
 use crate::net::stack::link::Link;
 use crate::net::stack::route::{Query, source};
+use crate::net::stack::scope::{self, scoped};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Shortest `struct sockaddr_in6` (RFC 2133: without `sin6_scope_id`).
@@ -44,7 +46,9 @@ fn parse_v4(rest: &[u8]) -> SysResult<SocketAddr> {
 fn parse_v6(rest: &[u8]) -> SysResult<SocketAddr> {
     let (port, rest) = rest.split_first_chunk::<2>().ok_or(Errno::INVAL)?;
     let ip = rest.get(4..).and_then(|rest| rest.first_chunk::<16>()).ok_or(Errno::INVAL)?;
-    Ok(SocketAddr::new(Ipv6Addr::from(*ip).to_canonical(), u16::from_be_bytes(*port)))
+    // Shorter ones do not say.
+    let scope = rest.get(20..).and_then(|rest| rest.first_chunk::<4>()).map_or(0, |scope| u32::from_ne_bytes(*scope));
+    Ok(scoped(Ipv6Addr::from(*ip).to_canonical(), u16::from_be_bytes(*port), scope))
 }
 
 /// As a guest sees it on a socket of `family`.
@@ -62,7 +66,8 @@ pub(super) fn to_guest(family: i32, address: SocketAddr) -> SockAddr {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    SockAddr::new(libc::AF_INET6, &[port.as_slice(), &[0; 4], &ip.octets(), &[0; 4]].concat())
+    let scope = scope::interface(&address).to_ne_bytes();
+    SockAddr::new(libc::AF_INET6, &[port.as_slice(), &[0; 4], &ip.octets(), &scope].concat())
 }
 
 /// Any address of a family.
@@ -144,7 +149,57 @@ pub(super) fn source_by(net: &Net, ip: IpAddr, query: &Query) -> SysResult<IpAdd
 /// Where a connection to `to` goes: to this host if it says nowhere; an error if there is no way.
 pub(super) fn route(net: &Net, to: SocketAddr, query: &Query) -> SysResult<SocketAddr> {
     let ip = if to.ip().is_unspecified() { loopback(to.ip()) } else { to.ip() };
-    source_by(net, ip, query).map(|_| SocketAddr::new(ip, to.port()))
+    let scope = scope::interface(&to);
+    let query = Query { oif: if scope > 0 { scope } else { query.oif }, ..*query };
+    source_by(net, ip, &query).map(|_| scoped(ip, to.port(), scope))
+}
+
+/// An own address as others see it that packets go to over `interface`, or over the one that has it.
+pub(super) fn own(net: &Net, ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
+    let has_it = || net.layout().owner(ip).unwrap_or(0);
+    scoped(ip, port, if interface > 0 || !scope::is_scoped(ip) { interface } else { has_it() })
+}
+
+/// The same address with another port.
+pub(super) fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
+/// Binds a socket to the interface that its own address to be is about, if to one; `EINVAL` if nobody says to which.
+pub(super) fn bind_scope(net: &Net, options: &Options, own: &mut SocketAddr) -> SysResult<()> {
+    let ip = own.ip();
+    if !scope::is_scoped(ip) {
+        return Ok(());
+    }
+    let asked = scope::interface(own);
+    if asked > 0 {
+        options.bind_interface(asked);
+    }
+    let index = Some(options.query(net).oif).filter(|index| *index > 0).ok_or(Errno::INVAL)?;
+    let layout = net.layout();
+    let link = layout.link(index).ok_or(Errno::NODEV)?;
+    if !ip.is_multicast() && !link.addresses.iter().any(|own| own.ip == ip) {
+        return Err(Errno::ADDRNOTAVAIL);
+    }
+    *own = scoped(ip, own.port(), index);
+    Ok(())
+}
+
+/// Binds a socket to the interface that the address it is to be connected to is about: it must be the one that it is
+/// bound to already. Of a group's the socket's own choice, `out`, will do.
+pub(super) fn connect_scope(net: &Net, options: &Options, to: &mut SocketAddr, out: Option<u32>) -> SysResult<()> {
+    if !scope::is_scoped(to.ip()) {
+        return Ok(());
+    }
+    let (asked, bound) = (scope::interface(to), options.query(net).oif);
+    if asked > 0 && bound > 0 && asked != bound {
+        return Err(Errno::INVAL);
+    }
+    let index = [asked, bound, out.unwrap_or(0)].into_iter().find(|index| *index > 0).ok_or(Errno::INVAL)?;
+    options.bind_interface(index);
+    *to = scoped(to.ip(), to.port(), index);
+    Ok(())
 }
 
 /// Index of the interface that packets to the own address `ip` come over.

@@ -92,7 +92,7 @@ impl Batch {
 /// A packet that a socket sent did not arrive. `hard`: nor will the next one.
 pub(super) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
     match quoted.protocol {
-        packet::TCP => tcp::failed(net, quoted, errno, hard),
+        packet::TCP => tcp::failed(net, quoted, errno),
         packet::UDP => udp::failed(net, quoted, errno, hard),
         _ => {}
     }

@@ -16,6 +16,7 @@ use crate::net::socket::{Socket, SocketOps};
 use crate::net::stack::packet::{
     HEADROOM, Head, ICMP, ICMPV6, IPV4_LEN, PACKET_MAX, Packet, UDP, fold, put_checksum, sum, u16_at,
 };
+use crate::net::stack::scope::{self, scoped};
 use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, link::Offload, route::Query};
 use crate::sync::Mutex;
 use std::any::Any;
@@ -94,7 +95,7 @@ fn may_ping(net: &Net, t: &Task) -> bool {
 #[derive(Debug, Default)]
 struct State {
     local: Option<IpAddr>,
-    remote: Option<IpAddr>,
+    remote: Option<SocketAddr>,
     /// The id of its echo requests, which is its port.
     id: u16,
     inbox: VecDeque<Message>,
@@ -109,7 +110,9 @@ struct State {
 
 #[derive(Debug, Clone)]
 struct Message {
-    from: IpAddr,
+    from: SocketAddr,
+    to: IpAddr,
+    interface: u32,
     hops: u8,
     data: Vec<u8>,
 }
@@ -173,7 +176,7 @@ impl Ping {
         if state.checksum.is_some() && !packet.has_valid_checksum() {
             return;
         }
-        let mine = state.local.is_none_or(|ip| ip == packet.dst) && state.remote.is_none_or(|ip| ip == packet.src);
+        let mine = state.local.is_none_or(|ip| ip == packet.dst) && state.remote.is_none_or(|to| to.ip() == packet.src);
         let wanted = if self.raw {
             kind.is_none_or(|kind| {
                 let word = state.filter.get(usize::from(kind / 32)).copied().unwrap_or(0);
@@ -190,17 +193,26 @@ impl Ping {
             return;
         }
         state.used += data.len() + OVERHEAD;
-        state.inbox.push_back(Message { from: packet.src, hops: packet.hops, data: data.to_vec() });
+        let interface = match packet.interface {
+            0 => addr::interface_of(&self.ints.net, packet.dst),
+            interface => interface,
+        };
+        let from = scoped(packet.src, 0, interface);
+        state.inbox.push_back(Message { from, to: packet.dst, interface, hops: packet.hops, data: data.to_vec() });
         drop(state);
         self.queue.notify(Events::IN | Events::RDNORM);
     }
 
-    fn send(&self, data: &[u8], to: IpAddr) -> SysResult<()> {
+    fn send(&self, data: &[u8], to: SocketAddr) -> SysResult<()> {
         let (own, has_header, checksum) = {
             let state = self.state.lock();
             (state.local, state.has_header, state.checksum)
         };
-        let (net, query) = (&self.ints.net, self.options.query(&self.ints.net));
+        let (net, mut query) = (&self.ints.net, self.options.query(&self.ints.net));
+        let (scope, to) = (scope::interface(&to), to.ip());
+        if scope > 0 {
+            query.oif = scope;
+        }
         let v4 = self.family == libc::AF_INET;
         let longest = if has_header { PACKET_MAX } else { MESSAGE_MAX };
         if data.len() > longest {
@@ -321,7 +333,8 @@ struct PingSocket(Arc<Ping>);
 
 impl PingSocket {
     fn address(&self, ip: Option<IpAddr>, port: u16) -> SockAddr {
-        addr::to_guest(self.0.family, SocketAddr::new(ip.unwrap_or(addr::any(self.0.family)), port))
+        let bound = self.0.options.query(&self.0.ints.net).oif;
+        addr::to_guest(self.0.family, scoped(ip.unwrap_or(addr::any(self.0.family)), port, bound))
     }
 
     fn set_filter(&self, value: &[u8]) {
@@ -332,20 +345,37 @@ impl PingSocket {
     }
 
     /// What options ask to be told with each message.
-    fn control(&self, hops: u8) -> Vec<Control> {
+    fn control(&self, message: &Message) -> Vec<Control> {
+        let on = |level, name| self.0.ints.is_on(level, name);
         let (level, option, kind) = if self.0.family == libc::AF_INET {
             (libc::IPPROTO_IP, libc::IP_RECVTTL, libc::IP_TTL)
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, libc::IPV6_HOPLIMIT)
         };
-        let wanted = self.0.ints.is_on(level, option);
-        wanted.then(|| Control { level, kind, data: i32::from(hops).as_bytes().to_vec() }).into_iter().collect()
+        let mut out = Vec::new();
+        let index = message.interface.to_ne_bytes();
+        match message.to {
+            IpAddr::V4(ip) if on(libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let data = [index, ip.octets(), ip.octets()].concat();
+                out.push(Control { level: libc::IPPROTO_IP, kind: libc::IP_PKTINFO, data });
+            }
+            IpAddr::V6(ip) if on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => {
+                let data = [ip.octets().as_slice(), &index].concat();
+                out.push(Control { level: libc::IPPROTO_IPV6, kind: libc::IPV6_PKTINFO, data });
+            }
+            _ => {}
+        }
+        if on(level, option) {
+            out.push(Control { level, kind, data: i32::from(message.hops).as_bytes().to_vec() });
+        }
+        out
     }
 }
 
 impl SocketOps for PingSocket {
     fn bind(&self, _: &Task, address: &SockAddr) -> SysResult<()> {
-        let address = addr::parse(self.0.family, address)?;
+        let mut address = addr::parse(self.0.family, address)?;
+        addr::bind_scope(&self.0.ints.net, &self.0.options, &mut address)?;
         if !addr::may_be_bound(&self.0.ints.net, address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
@@ -360,7 +390,11 @@ impl SocketOps for PingSocket {
     fn connect(&self, _: &Task, address: &SockAddr, _: bool) -> SysResult<()> {
         let to = match address.family()? {
             libc::AF_UNSPEC => None,
-            _ => Some(self.0.route(addr::parse(self.0.family, address)?)?.ip()),
+            _ => {
+                let mut to = addr::parse(self.0.family, address)?;
+                addr::connect_scope(&self.0.ints.net, &self.0.options, &mut to, None)?;
+                Some(self.0.route(to)?)
+            }
         };
         self.0.state.lock().remote = to;
         Ok(())
@@ -369,7 +403,7 @@ impl SocketOps for PingSocket {
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize> {
         let remote = self.0.state.lock().remote;
         let to = match message.to {
-            Some(to) => self.0.route(addr::parse(self.0.family, to)?)?.ip(),
+            Some(to) => self.0.route(addr::parse(self.0.family, to)?)?,
             None => remote.ok_or(Errno::DESTADDRREQ)?,
         };
         self.0.options.take_error()?;
@@ -392,8 +426,8 @@ impl SocketOps for PingSocket {
         Ok(Incoming {
             count,
             full,
-            from: Some(self.address(Some(message.from), 0)),
-            control: self.control(message.hops),
+            from: Some(addr::to_guest(self.0.family, message.from)),
+            control: self.control(&message),
             flags: if count < full { libc::MSG_TRUNC } else { 0 },
             ends: true,
             ..Incoming::default()
@@ -413,7 +447,7 @@ impl SocketOps for PingSocket {
 
     fn peer_address(&self) -> SysResult<SockAddr> {
         let remote = self.0.state.lock().remote.ok_or(Errno::NOTCONN)?;
-        Ok(self.address(Some(remote), 0))
+        Ok(addr::to_guest(self.0.family, remote))
     }
 
     fn get_option(&self, _: &Task, level: i32, name: i32, room: usize) -> SysResult<Value> {
@@ -480,7 +514,7 @@ impl SocketOps for PingSocket {
         let port = if self.0.raw { self.0.echo_protocol() } else { state.id };
         Diag::Inet(InetDiag {
             local: address(state.local, port),
-            remote: address(state.remote, 0),
+            remote: address(state.remote.map(|to| to.ip()), 0),
             state: if state.remote.is_some() { tcp::ESTABLISHED } else { tcp::CLOSE },
             received: state.used,
             sent: 0,

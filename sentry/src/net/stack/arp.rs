@@ -49,7 +49,7 @@ impl Observer for Again {
         match retry {
             Retry::Done => {}
             Retry::Ask => ask(&net, &link, self.ip),
-            Retry::Failed(packets) => packets.iter().for_each(|packet| net.failed(packet)),
+            Retry::Failed(packets) => packets.iter().for_each(|packet| net.failed(&link, packet)),
         }
     }
 }

@@ -19,8 +19,10 @@ const UNREACHABLE: u8 = 3;
 const TOO_BIG: u8 = 4;
 const TOO_BIG6: u8 = 2;
 const TIME_EXCEEDED: u8 = 11;
+const PARAMETER_PROBLEM: u8 = 12;
 const UNREACHABLE6: u8 = 1;
 const TIME_EXCEEDED6: u8 = 3;
+const PARAMETER_PROBLEM6: u8 = 4;
 /// Bytes of a packet that an error quotes: what fits into any link's packets.
 const QUOTE4: usize = 548;
 const QUOTE6: usize = 1232;
@@ -38,20 +40,45 @@ pub struct Quoted<'a> {
     pub protocol: u8,
     /// At least the ports.
     pub payload: &'a [u8],
+    /// What the error says.
+    pub complaint: Complaint,
+}
+
+/// Who says what of a packet that did not arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct Complaint {
+    /// Type and code of the message.
+    pub kind: (u8, u8),
+    /// Who sent it; this host itself if nobody.
+    pub from: Option<IpAddr>,
+    /// The interface that it came over.
+    pub interface: u32,
+}
+
+impl Complaint {
+    /// Nobody is at the address that a packet is for, as far as this host finds.
+    pub fn host_unreachable(v4: bool, interface: u32) -> Complaint {
+        Complaint { kind: if v4 { (UNREACHABLE, 1) } else { (UNREACHABLE6, 3) }, from: None, interface }
+    }
+
+    fn of(packet: &Packet<'_>, kind: (u8, u8)) -> Complaint {
+        Complaint { kind, from: Some(packet.src), interface: packet.interface }
+    }
 }
 
 impl<'a> Quoted<'a> {
     /// Reads a packet, of which there may be only the start.
-    pub fn parse(bytes: &'a [u8]) -> Option<Quoted<'a>> {
+    pub fn parse(bytes: &'a [u8], complaint: Complaint) -> Option<Quoted<'a>> {
         if bytes.first()? >> 4 == 4 {
             let head = bytes.first_chunk::<IPV4_LEN>()?;
             let address = |at| Some(Ipv4Addr::from(*head.get(at..)?.first_chunk::<4>()?).into());
             let payload = bytes.get(usize::from(bytes.first()? & 0xf) * 4..)?;
-            return Some(Quoted { src: address(12)?, dst: address(16)?, protocol: *head.get(9)?, payload });
+            return Some(Quoted { src: address(12)?, dst: address(16)?, protocol: *head.get(9)?, payload, complaint });
         }
         let head = bytes.first_chunk::<IPV6_LEN>()?;
         let address = |at| Some(Ipv6Addr::from(*head.get(at..)?.first_chunk::<16>()?).into());
-        Some(Quoted { src: address(8)?, dst: address(24)?, protocol: *head.get(6)?, payload: bytes.get(IPV6_LEN..)? })
+        let payload = bytes.get(IPV6_LEN..)?;
+        Some(Quoted { src: address(8)?, dst: address(24)?, protocol: *head.get(6)?, payload, complaint })
     }
 
     /// Both ports.
@@ -65,31 +92,34 @@ pub(super) fn input(net: &Net, packet: &Packet<'_>) {
     let message = packet.payload();
     let Some(([kind, code], rest)) = message.split_first_chunk::<2>() else { return };
     let v4 = packet.protocol == ICMP;
+    let about = (rest, Complaint::of(packet, (*kind, *code)));
     match *kind {
         ECHO if v4 => echo_reply(net, packet, 0),
         ECHO6 if !v4 => echo_reply(net, packet, ECHO_REPLY6),
-        UNREACHABLE if v4 && *code == TOO_BIG => too_big(net, rest, rest.get(4..6)),
-        TOO_BIG6 if !v4 => too_big(net, rest, rest.get(4..6)),
-        UNREACHABLE if v4 => error(net, rest, unreachable(*code), true),
-        TIME_EXCEEDED if v4 => error(net, rest, Some(Errno::HOSTUNREACH), false),
-        UNREACHABLE6 if !v4 => error(net, rest, unreachable6(*code), true),
-        TIME_EXCEEDED6 if !v4 => error(net, rest, Some(Errno::HOSTUNREACH), false),
+        UNREACHABLE if v4 && *code == TOO_BIG => too_big(net, about, rest.get(4..6)),
+        TOO_BIG6 if !v4 => too_big(net, about, rest.get(4..6)),
+        UNREACHABLE if v4 => error(net, about, unreachable(*code), true),
+        TIME_EXCEEDED if v4 => error(net, about, Some(Errno::HOSTUNREACH), false),
+        PARAMETER_PROBLEM if v4 => error(net, about, Some(Errno::PROTO), true),
+        UNREACHABLE6 if !v4 => error(net, about, unreachable6(*code), true),
+        TIME_EXCEEDED6 if !v4 => error(net, about, Some(Errno::HOSTUNREACH), false),
+        PARAMETER_PROBLEM6 if !v4 => error(net, about, Some(Errno::PROTO), true),
         _ => {}
     }
 }
 
 /// A link on the way carries no packets as long as the quoted one: longest that it does, in the network's order. (Of
 /// ICMPv6's four bytes the first two are zero for all links that there are.)
-fn too_big(net: &Net, rest: &[u8], mtu: Option<&[u8]>) {
-    let quoted = rest.get(6..).and_then(Quoted::parse);
+fn too_big(net: &Net, (rest, complaint): (&[u8], Complaint), mtu: Option<&[u8]>) {
+    let quoted = rest.get(6..).and_then(|quoted| Quoted::parse(quoted, complaint));
     if let Some((quoted, mtu)) = quoted.zip(mtu.and_then(|mtu| u16_at(mtu, 0))) {
         inet::too_big(net, &quoted, mtu.into());
     }
 }
 
 /// What the packet that an error quotes means to its sender.
-fn error(net: &Net, rest: &[u8], errno: Option<Errno>, hard: bool) {
-    let quoted = rest.get(6..).and_then(Quoted::parse);
+fn error(net: &Net, (rest, complaint): (&[u8], Complaint), errno: Option<Errno>, hard: bool) {
+    let quoted = rest.get(6..).and_then(|quoted| Quoted::parse(quoted, complaint));
     if let Some((quoted, errno)) = quoted.zip(errno) {
         inet::failed(net, &quoted, errno, hard);
     }
@@ -136,7 +166,7 @@ fn echo_reply(net: &Net, packet: &Packet<'_>, _: u8) {
         return;
     }
     if let Some((head, message)) = echo_answer(packet) {
-        let _ = net.send(&head, &message);
+        let _ = net.send_by(&head, &message, &packet.back());
     }
 }
 
@@ -152,7 +182,7 @@ pub(super) fn port_unreachable(net: &Net, packet: &Packet<'_>) {
     let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(packet.bytes.get(..quote.min(packet.bytes.len())).unwrap_or_default());
     put_checksum(&head, &mut message, 2);
-    let _ = net.send(&head, &message);
+    let _ = net.send_by(&head, &message, &packet.back());
 }
 
 fn may_send_error() -> bool {

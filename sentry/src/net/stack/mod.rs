@@ -15,6 +15,7 @@ pub mod packet;
 pub mod resolver;
 pub mod route;
 pub mod rule;
+pub mod scope;
 pub mod show;
 pub mod tcp;
 mod veth;
@@ -190,6 +191,7 @@ impl Net {
     }
 
     fn whole(&self, link: &Link, packet: &Packet<'_>, received: &Received<'_>, batch: &mut inet::Batch) {
+        let packet = &Packet { interface: link.index, ..*packet };
         if !received.checksum_done && !packet.has_valid_checksum() {
             return;
         }
@@ -266,8 +268,11 @@ impl Net {
     }
 
     /// A packet did not reach the neighbour it was for.
-    fn failed(&self, packet: &Outgoing) {
-        if let Some(quoted) = packet.frame.get(HEADROOM..).and_then(icmp::Quoted::parse) {
+    fn failed(&self, link: &Link, packet: &Outgoing) {
+        let Some(packet) = packet.frame.get(HEADROOM..) else { return };
+        let v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+        let complaint = icmp::Complaint::host_unreachable(v4, link.index);
+        if let Some(quoted) = icmp::Quoted::parse(packet, complaint) {
             inet::failed(self, &quoted, Errno::HOSTUNREACH, true);
         }
     }

@@ -1,5 +1,7 @@
 //! IP packets: what is read of them, and how they are made. Nothing here trusts a length.
 
+use super::route::Query;
+use super::scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room before an IP packet that goes out: `virtio_net_hdr` and Ethernet header.
@@ -45,6 +47,8 @@ pub struct Packet<'a> {
     pub header: usize,
     /// It is a part of a packet.
     pub fragment: Option<Fragment>,
+    /// The interface it came over; 0 if it came over none.
+    pub interface: u32,
 }
 
 /// Which part of a packet a fragment is.
@@ -100,6 +104,7 @@ impl<'a> Packet<'a> {
             class: *head.get(1)?,
             header,
             fragment: Some(fragment).filter(|f| f.more || f.offset != 0),
+            interface: 0,
         })
     }
 
@@ -117,6 +122,7 @@ impl<'a> Packet<'a> {
             class,
             header: IPV6_LEN,
             fragment: None,
+            interface: 0,
         };
         for _ in 0..EXTENSIONS_MAX {
             let at = packet.header;
@@ -137,6 +143,11 @@ impl<'a> Packet<'a> {
             }
         }
         (packet.header <= bytes.len()).then_some(packet)
+    }
+
+    /// What chooses the way back to its sender.
+    pub fn back(&self) -> Query {
+        Query { oif: if scope::is_scoped(self.src) { self.interface } else { 0 }, ..Query::default() }
     }
 
     /// What follows the headers.

@@ -1,6 +1,7 @@
 //! Where packets go: routes, and the own addresses that they come from.
 
 use super::link::IfAddress;
+use super::scope;
 use crate::boot::config::RouteSpec;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -121,7 +122,8 @@ pub struct Query {
 pub fn source(addresses: &[IfAddress], to: IpAddr) -> Option<IpAddr> {
     let suits = |own: &&IfAddress| own.ip.is_ipv4() == to.is_ipv4();
     let here = addresses.iter().filter(suits).find(|own| contains(own.ip, own.prefix, to));
-    let same_scope = || addresses.iter().filter(suits).find(|own| is_link_local(own.ip) == is_link_local(to));
+    let of_link = is_link_local(to) || scope::is_scoped(to);
+    let same_scope = || addresses.iter().filter(suits).find(|own| is_link_local(own.ip) == of_link);
     here.or_else(same_scope).or_else(|| addresses.iter().find(suits)).map(|own| own.ip)
 }
 

@@ -196,7 +196,7 @@ impl Endpoint {
             name::release(self, &name);
         }
         if let Some(peer) = peer.filter(|_| self.kind.is_connected()) {
-            peer.hang_up(embryo || !inbox.is_empty());
+            peer.hang_up(embryo || inbox.has_unread());
         }
         if let Role::Listening { pending, .. } = role {
             for end in pending {

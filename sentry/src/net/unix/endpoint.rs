@@ -186,6 +186,7 @@ impl Endpoint {
         if !state.inbox.is_empty() {
             ready |= Events::IN | Events::RDNORM;
         }
+        ready.set(Events::PRI, state.inbox.has_urgent());
         let peer = state.peer.clone().filter(|_| self.kind == Kind::Datagram);
         drop(state);
         if !listening && self.is_writable() && !peer.is_some_and(|peer| peer.is_full_for(self)) {

@@ -11,10 +11,10 @@ use crate::net::options::SO_PASSPIDFD;
 
 impl Endpoint {
     pub(super) fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
-        if flags & libc::MSG_OOB != 0 {
-            return Err(Errno::OPNOTSUPP);
-        }
         let peek = flags & libc::MSG_PEEK != 0;
+        if flags & libc::MSG_OOB != 0 {
+            return if self.kind == Kind::Stream { self.receive_urgent(buf, peek) } else { Err(Errno::OPNOTSUPP) };
+        }
         let taken =
             if self.kind == Kind::Stream { self.receive_stream(buf, peek)? } else { self.receive_message(buf, peek)? };
         let Some(taken) = taken else { return Ok(Incoming { ends: true, ..Incoming::default() }) };
@@ -68,9 +68,36 @@ impl Endpoint {
             return if state.shut & RCV != 0 { Ok(None) } else { Err(Errno::AGAIN) };
         }
         let by_creds = self.options.passes_creds();
-        let mut taken = state.inbox.pop_stream(buf, peek, by_creds);
+        let inline = self.options.is_on(libc::SO_OOBINLINE);
+        let mut taken = state.inbox.pop_stream(buf, peek, by_creds, inline);
         taken.sender = state.peer.clone();
-        Ok(Some(taken))
+        if taken.count > 0 {
+            return Ok(Some(taken));
+        }
+        // There was only an urgent byte, or the mark of one.
+        let ended = state.shut & RCV != 0;
+        drop(state);
+        if let Some(sender) = &taken.sender {
+            sender.uncharge(taken.uncharge);
+        }
+        if ended { Ok(None) } else { Err(Errno::AGAIN) }
+    }
+
+    /// Takes the urgent byte.
+    fn receive_urgent(&self, buf: &mut [u8], peek: bool) -> SysResult<Incoming> {
+        let mut state = self.state.lock();
+        let inline = self.options.is_on(libc::SO_OOBINLINE);
+        if !matches!(state.role, Role::Connected) || inline {
+            return Err(Errno::INVAL);
+        }
+        let (byte, creds) = state.inbox.pop_urgent(peek).ok_or(Errno::INVAL)?;
+        drop(state);
+        // Its sender is charged for it as long as there is a mark.
+        if let Some(out) = buf.first_mut() {
+            *out = byte;
+        }
+        let taken = Taken { count: 1, full: 1, creds, ends: true, ..Taken::default() };
+        Ok(Incoming { flags: libc::MSG_OOB, ..self.incoming(taken) })
     }
 
     /// `None` at the end.

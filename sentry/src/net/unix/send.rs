@@ -19,7 +19,8 @@ fn truesize(len: usize) -> usize {
 
 impl Endpoint {
     pub(super) fn send(self: &Arc<Self>, message: &mut Outgoing<'_>) -> SysResult<usize> {
-        if message.flags & libc::MSG_OOB != 0 {
+        let urgent = message.flags & libc::MSG_OOB != 0;
+        if urgent && (self.kind != Kind::Stream || message.data.is_empty()) {
             return Err(Errno::OPNOTSUPP);
         }
         match self.kind {
@@ -51,6 +52,7 @@ impl Endpoint {
             return Err(Errno::AGAIN);
         }
         let creds = self.creds_for(&peer, message);
+        let urgent = message.flags & libc::MSG_OOB != 0 && count == message.data.len();
         self.charge(count);
         {
             let mut state = peer.state.lock();
@@ -60,9 +62,20 @@ impl Endpoint {
                 return Err(Errno::PIPE);
             }
             let data = message.data.get(..count).unwrap_or_default();
-            state.inbox.push_stream(data, creds, std::mem::take(message.rights));
+            match data.split_last() {
+                Some((byte, rest)) if urgent => {
+                    if !rest.is_empty() {
+                        state.inbox.push_stream(rest, creds, std::mem::take(message.rights));
+                    }
+                    state.inbox.push_urgent(*byte, creds, std::mem::take(message.rights));
+                }
+                _ => state.inbox.push_stream(data, creds, std::mem::take(message.rights)),
+            }
         }
-        peer.queue.notify(Events::IN | Events::RDNORM);
+        if urgent {
+            peer.options.signal_urgent();
+        }
+        peer.queue.notify(Events::IN | Events::RDNORM | if urgent { Events::PRI } else { Events::empty() });
         Ok(count)
     }
 
@@ -138,7 +151,8 @@ impl Endpoint {
             };
             self.charge(charge);
             let rights = std::mem::take(message.rights);
-            let record = Record { len: data.len(), charge, creds, rights, from, sender: Some(self.clone()) };
+            let (len, sender) = (data.len(), Some(self.clone()));
+            let record = Record { len, charge, creds, rights, from, sender, ..Record::default() };
             state.inbox.push(data, record);
         }
         target.queue.notify(Events::IN | Events::RDNORM);

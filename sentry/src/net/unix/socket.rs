@@ -73,6 +73,7 @@ impl UnixSocket {
     }
 }
 
+const SIOCATMARK: u32 = 0x8905;
 const SO_PEERGROUPS: i32 = 59;
 const SO_PEERPIDFD: i32 = 77;
 /// `SS_UNCONNECTED`, `SS_CONNECTING`, `SS_CONNECTED`.
@@ -173,6 +174,8 @@ impl SocketOps for UnixSocket {
         let value = match u64::from(cmd) {
             libc::FIONREAD => self.inq()?,
             libc::TIOCOUTQ => self.end.sent(),
+            _ if cmd == SIOCATMARK && self.end.kind != Kind::Stream => return Err(Errno::OPNOTSUPP),
+            _ if cmd == SIOCATMARK => usize::from(self.end.state.lock().inbox.is_at_mark()),
             _ => return Err(Errno::NOTTY),
         };
         t.mem().write(arg, &i32::try_from(value).unwrap_or(i32::MAX)).map(|()| 0)

@@ -8,6 +8,7 @@ use super::{defer, flows};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::options::Options;
+use crate::net::stack::scope;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Tcp {
         }
         let port = ports.bind(&self.net().sysctl, address.port(), self.claim(address.ip()), self)?;
         let mut state = self.state.lock();
-        state.local = Some(SocketAddr::new(address.ip(), port));
+        state.local = Some(addr::with_port(address, port));
         state.holds_port = true;
         Ok(())
     }
@@ -235,14 +236,15 @@ impl Tcp {
     /// Gives an unbound socket an address towards `to`.
     fn take_local_address(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
         let source = addr::source_by(self.net(), to.ip(), &self.query())?;
+        let own = |port| addr::own(self.net(), source, port, scope::interface(&to));
         let local = self.state.lock().local;
         match local {
             None => {
-                self.bind(SocketAddr::new(source, 0)).map_err(|_| Errno::ADDRNOTAVAIL)?;
+                self.bind(own(0)).map_err(|_| Errno::ADDRNOTAVAIL)?;
             }
             Some(local) if local.ip().is_unspecified() => {
                 self.net().inet.tcp.ports.lock().narrow(local.port(), self, source);
-                self.state.lock().local = Some(SocketAddr::new(source, local.port()));
+                self.state.lock().local = Some(own(local.port()));
             }
             Some(local) if local.ip().is_ipv4() != to.ip().is_ipv4() => return Err(Errno::NETUNREACH),
             Some(_) => {}
@@ -282,6 +284,9 @@ impl Tcp {
             state.peer = Some(server.clone());
             (state.local, state.remote)
         };
+        if let Some(own) = remote.filter(|own| scope::interface(own) > 0) {
+            server.options.bind_interface(scope::interface(&own));
+        }
         let mut state = server.state.lock();
         state.phase = Phase::Established;
         state.peer = Some(self.clone());

@@ -1,13 +1,15 @@
 //! One socket's state.
 
+use super::super::errors::{Errors, Failed};
 use super::super::options::IntOptions;
 use super::super::ports::Holder;
 use super::cork::Held;
 use super::flow::Flow;
 use super::{RCVBUF_DEFAULT, SNDBUF_DEFAULT};
-use crate::errno::Errno;
+use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::fs::ring::ByteRing;
+use crate::net::message::Incoming;
 use crate::net::namespace::Net;
 use crate::net::options::Options;
 use crate::net::stack::route::Query;
@@ -88,6 +90,8 @@ pub(super) struct Tcp {
     /// What it sends waits for more (`TCP_CORK`).
     pub(super) is_corked: AtomicBool,
     pub(super) state: Mutex<State>,
+    /// What was heard of packets that did not arrive.
+    pub(super) errors: Mutex<Errors>,
 }
 
 impl Holder for Tcp {
@@ -100,7 +104,17 @@ impl Tcp {
     pub(super) fn new(family: i32, uid: u32, options: Arc<Options>, ints: IntOptions) -> Arc<Tcp> {
         let is_corked = AtomicBool::new(ints.is_on(libc::IPPROTO_TCP, libc::TCP_CORK));
         let (queue, deferred) = (WaitQueue::new(), AtomicUsize::new(0));
-        Arc::new(Tcp { family, uid, options, ints, queue, deferred, is_corked, state: Mutex::default() })
+        Arc::new(Tcp {
+            family,
+            uid,
+            options,
+            ints,
+            queue,
+            deferred,
+            is_corked,
+            state: Mutex::default(),
+            errors: Mutex::default(),
+        })
     }
 
     /// The namespace it is in.
@@ -144,6 +158,33 @@ impl Tcp {
     /// Whether pollers are told that it is writable: a third of the window is free.
     pub(super) fn is_writable(used: usize, window: usize) -> bool {
         window.saturating_sub(used) >= used.div_ceil(2).max(1)
+    }
+
+    /// Whether its user wants to hear at once of what did not arrive (`IP_RECVERR`).
+    pub(super) fn wants_errors(&self, failed: &Failed) -> bool {
+        if failed.to.is_ipv4() {
+            self.ints.is_on(libc::IPPROTO_IP, libc::IP_RECVERR)
+        } else {
+            self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        }
+    }
+
+    /// Keeps an error for `MSG_ERRQUEUE`; as Linux does over IPv4 whether or not anybody has asked.
+    pub(super) fn queue_error(&self, failed: Failed) {
+        if failed.to.is_ipv4() || self.wants_errors(&failed) {
+            self.errors.lock().push(failed);
+        }
+    }
+
+    /// `MSG_ERRQUEUE`.
+    pub(super) fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        let (failed, next) = self.errors.lock().pop().ok_or(Errno::AGAIN)?;
+        // The pending error goes with the last of them.
+        let _ = self.options.take_error();
+        if let Some(next) = next {
+            self.options.set_error(next);
+        }
+        Ok(failed.into_incoming(self.family, buf))
     }
 
     /// Tells who waits that everything may have changed.
@@ -228,7 +269,7 @@ impl Tcp {
     pub(super) fn poll(&self) -> Events {
         let state = self.state.lock();
         let mut ready = Events::empty();
-        ready.set(Events::ERR, self.options.has_error());
+        ready.set(Events::ERR, self.options.has_error() || !self.errors.lock().is_empty());
         let established = match &state.phase {
             Phase::Listening { pending, .. } => {
                 return if pending.is_empty() { Events::empty() } else { Events::IN | Events::RDNORM };
@@ -238,7 +279,7 @@ impl Tcp {
                 let flow = flow.clone();
                 let unread = if state.inbox.is_empty() { Events::empty() } else { Events::IN | Events::RDNORM };
                 drop(state);
-                return flow.poll() | unread;
+                return flow.poll() | unread | ready;
             }
             Phase::Closed => false,
             Phase::Established => true,

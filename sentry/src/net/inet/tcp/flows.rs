@@ -4,13 +4,15 @@ use super::endpoint::{Phase, Tcp};
 use super::flow::{Flow, Key};
 use crate::errno::{Errno, SysResult};
 use crate::net::inet::Batch;
+use crate::net::inet::errors::Failed;
 use crate::net::namespace::Net;
-use crate::net::stack::icmp::Quoted;
+use crate::net::stack::icmp::{Complaint, Quoted};
 use crate::net::stack::packet::{Packet, u32_at};
+use crate::net::stack::route::Query;
+use crate::net::stack::scope::scoped;
 use crate::net::stack::tcp::State;
 use crate::net::stack::tcp::segment::Segment;
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 /// Connections that others have begun and not completed. A flood of them pushes out its own oldest, so that those who
@@ -95,7 +97,7 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, batch: &mut Batch) {
             batch.add(flow);
         }
         None if is_new && has_listener(net, &segment) => {}
-        None => refuse(net, &segment),
+        None => refuse(net, &segment, &packet.back()),
     }
 }
 
@@ -141,16 +143,17 @@ fn open(net: &Net, segment: &Segment<'_>) -> Option<Arc<Flow>> {
 }
 
 /// Answers a segment that nobody expects.
-fn refuse(net: &Net, segment: &Segment<'_>) {
+fn refuse(net: &Net, segment: &Segment<'_>, back: &Query) {
     if let Some((head, reset)) = segment.refusal() {
-        let _ = net.send(&head, &reset);
+        let _ = net.send_by(&head, &reset, back);
     }
 }
 
 /// The connection that a quoted packet belongs to.
 fn quoted_flow(net: &Net, quoted: &Quoted<'_>) -> Option<Arc<Flow>> {
     let (local, remote) = quoted.ports()?;
-    let key = Key { local: SocketAddr::new(quoted.src, local), remote: SocketAddr::new(quoted.dst, remote) };
+    let end = |ip, port| scoped(ip, port, quoted.complaint.interface);
+    let key = Key { local: end(quoted.src, local), remote: end(quoted.dst, remote) };
     net.inet.tcp.flows.lock().flows.get(&key).cloned()
 }
 
@@ -166,8 +169,10 @@ pub(in crate::net) fn too_big(net: &Net, quoted: &Quoted<'_>, mtu: usize) {
 }
 
 /// A packet of a connection did not arrive.
-pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
-    if let Some(flow) = quoted_flow(net, quoted).filter(|_| hard) {
-        flow.failed(errno);
+pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno) {
+    if let Some((flow, sequence)) = quoted_flow(net, quoted).zip(u32_at(quoted.payload, 4)) {
+        let Complaint { kind, from, .. } = quoted.complaint;
+        let (to, from, data) = (flow.key.remote, from.unwrap_or(quoted.src), quoted.payload.to_vec());
+        flow.failed(sequence, Failed { errno, icmp: kind, to, from, data });
     }
 }

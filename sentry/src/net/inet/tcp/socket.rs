@@ -13,6 +13,7 @@ use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::Value;
 use crate::net::socket::{Closing, Socket, SocketOps};
+use crate::net::stack::scope;
 use crate::net::stack::tcp::Figures;
 use std::any::Any;
 use std::net::SocketAddr;
@@ -97,6 +98,11 @@ impl TcpSocket {
     }
 }
 
+/// Groups of a link are no addresses of streams, in another way than others.
+fn is_scoped_group(address: SocketAddr) -> bool {
+    address.ip().is_multicast() && scope::is_scoped(address.ip())
+}
+
 fn int(value: &[u8]) -> i32 {
     options::number(libc::IPPROTO_TCP, value)
 }
@@ -126,13 +132,14 @@ impl Drop for TcpSocket {
 
 impl SocketOps for TcpSocket {
     fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()> {
-        let address = addr::parse(self.end.family, address)?;
+        let mut address = addr::parse(self.end.family, address)?;
         let v6only = self.end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && v6only {
             return Err(Errno::INVAL);
         }
+        addr::bind_scope(self.end.net(), &self.end.options, &mut address)?;
         if !addr::may_be_bound(self.end.net(), address.ip()) {
-            return Err(Errno::ADDRNOTAVAIL);
+            return Err(if is_scoped_group(address) { Errno::INVAL } else { Errno::ADDRNOTAVAIL });
         }
         may_bind(self.end.net(), t, address.port())?;
         self.end.bind(address)
@@ -147,7 +154,11 @@ impl SocketOps for TcpSocket {
         if waits {
             return self.end.resume_connect();
         }
-        let to = addr::route(self.end.net(), self.parse(address)?, &self.end.query())?;
+        let mut to = self.parse(address)?;
+        if !to.ip().is_multicast() {
+            addr::connect_scope(self.end.net(), &self.end.options, &mut to, None)?;
+        }
+        let to = addr::route(self.end.net(), to, &self.end.query())?;
         if addr::is_group(self.end.net(), to.ip()) {
             return Err(Errno::NETUNREACH);
         }
@@ -172,6 +183,10 @@ impl SocketOps for TcpSocket {
 
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
         self.end.receive(buf, flags)
+    }
+
+    fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
+        self.end.receive_error(buf)
     }
 
     fn unreceive(&self, bytes: &[u8]) {

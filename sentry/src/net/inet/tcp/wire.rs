@@ -54,7 +54,9 @@ impl Wire {
 fn transmit(net: &Net, hop: &Hop, (mut frame, segment): Sent) {
     let Some(ip) = frame.get(HEADROOM..) else { return };
     let head = if ip.first().is_some_and(|first| first >> 4 == 4) { 20 } else { 40 };
-    let Some(quoted) = stack::icmp::Quoted::parse(ip) else { return };
+    let Some(quoted) = stack::icmp::Quoted::parse(ip, stack::icmp::Complaint::host_unreachable(true, 0)) else {
+        return;
+    };
     let tcp = ip.get(head + 12).map_or(20, |offset| usize::from(offset >> 4) * 4);
     let len = ip.len() - head;
     // The host adds up the rest.

@@ -16,6 +16,7 @@ use crate::net::namespace::Net;
 use crate::net::options::Options;
 use crate::net::stack::packet::{Head, UDP};
 use crate::net::stack::route::Query;
+use crate::net::stack::scope;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,8 @@ pub(super) struct Envelope {
     pub(super) len: usize,
     pub(super) from: SocketAddr,
     pub(super) to: IpAddr,
+    /// The interface that it came over; 0 if that is the one with its destination.
+    pub(super) interface: u32,
     pub(super) marks: Marks,
     /// When it came, if that was of interest.
     pub(super) time: Option<SystemTime>,
@@ -136,7 +139,7 @@ impl Udp {
             return Err(Errno::INVAL);
         }
         let port = ports.bind(&self.net().sysctl, address.port(), claim, self)?;
-        self.state.lock().local = Some(SocketAddr::new(address.ip(), port));
+        self.state.lock().local = Some(addr::with_port(address, port));
         Ok(())
     }
 
@@ -157,19 +160,21 @@ impl Udp {
     /// Sets where datagrams go and from whom they come.
     pub(super) fn connect(self: &Arc<Self>, to: SocketAddr) -> SysResult<()> {
         let local = self.autobind()?;
-        let mut source = local.ip();
-        if source.is_unspecified() {
-            source = addr::source_by(self.net(), to.ip(), &self.query())?;
+        let mut own = local;
+        if own.ip().is_unspecified() {
+            let source = addr::source_by(self.net(), to.ip(), &self.query())?;
             self.net().inet.udp.ports.lock().narrow(local.port(), self, source);
+            own = addr::own(self.net(), source, local.port(), scope::interface(&to));
         }
         let mut state = self.state.lock();
-        state.local = Some(SocketAddr::new(source, local.port()));
+        state.local = Some(own);
         state.remote = Some(to);
         Ok(())
     }
 
     /// Undoes [`connect`](Self::connect).
     pub(super) fn disconnect(&self) {
+        self.options.bind_interface(0);
         let mut state = self.state.lock();
         state.remote = None;
         if !state.bound

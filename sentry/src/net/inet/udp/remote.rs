@@ -5,10 +5,11 @@ use super::super::errors::Failed;
 use super::endpoint::{Envelope, Marks, Udp, receivers};
 use crate::errno::{Errno, SysResult};
 use crate::net::namespace::Net;
-use crate::net::stack::icmp::Quoted;
+use crate::net::stack::icmp::{Complaint, Quoted};
 use crate::net::stack::packet::{Head, Packet, UDP, put_checksum, u16_at};
 use crate::net::stack::resolver::Asker;
 use crate::net::stack::route::Query;
+use crate::net::stack::scope::scoped;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -80,7 +81,8 @@ impl Asker for Udp {
         let Some(local) = self.state.lock().local else { return };
         if self.score(from).is_some() {
             let to = if local.ip().is_unspecified() { from.ip() } else { local.ip() };
-            self.deliver(data, Envelope { len: data.len(), from, to, marks: Marks { hops: 64, class: 0 }, time: None });
+            let marks = Marks { hops: 64, class: 0 };
+            self.deliver(data, Envelope { len: data.len(), from, to, interface: 0, marks, time: None });
         }
     }
 }
@@ -92,7 +94,11 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<us
     // Of several at once only the packet's length counts.
     let end = if datagrams.is_some() { udp.len() } else { usize::from(len) };
     let Some(data) = udp.get(HEADER..end) else { return true };
-    let (from, to) = (SocketAddr::new(packet.src, source), SocketAddr::new(packet.dst, port));
+    let interface = packet.interface;
+    let (from, to) = match interface {
+        0 => (addr::own(net, packet.src, source, 0), addr::own(net, packet.dst, port, 0)),
+        _ => (scoped(packet.src, source, interface), scoped(packet.dst, port, interface)),
+    };
     let is_group = addr::is_group(net, packet.dst);
     let targets = if is_group {
         receivers(net, from, to)
@@ -103,10 +109,10 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<us
     for target in &targets {
         let size = datagrams.unwrap_or(data.len()).max(1);
         if data.is_empty() {
-            target.deliver(data, Envelope { len: 0, from, to: to.ip(), marks, time: None });
+            target.deliver(data, Envelope { len: 0, from, to: to.ip(), interface, marks, time: None });
         }
         for part in data.chunks(size) {
-            target.deliver(part, Envelope { len: part.len(), from, to: to.ip(), marks, time: None });
+            target.deliver(part, Envelope { len: part.len(), from, to: to.ip(), interface, marks, time: None });
         }
     }
     is_group || !targets.is_empty()
@@ -115,9 +121,9 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<us
 /// A datagram did not arrive: only a socket that is connected to where it went hears of it.
 pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
     let Some((local, remote)) = quoted.ports() else { return };
-    let remote = SocketAddr::new(quoted.dst, remote);
+    let remote = scoped(quoted.dst, remote, quoted.complaint.interface);
     // The one that is connected there, or else the one that has the port.
-    let own = SocketAddr::new(quoted.src, local);
+    let own = scoped(quoted.src, local, quoted.complaint.interface);
     let found = net.inet.udp.ports.lock().find(own, remote, |end| match end.state.lock().remote {
         Some(to) if to == remote => Some(1),
         Some(_) => None,
@@ -126,15 +132,6 @@ pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard:
     let Some(end) = found else { return };
     let is_peer = end.state.lock().remote == Some(remote);
     let data = quoted.payload.get(HEADER..).unwrap_or_default().to_vec();
-    let icmp = if quoted.dst.is_ipv4() { (3, code_of(errno)) } else { (1, code_of(errno)) };
-    end.heard(Failed { errno, icmp, to: remote, from: quoted.dst, data }, is_peer, hard);
-}
-
-/// The code that means such an error: of its message only that is left.
-fn code_of(errno: Errno) -> u8 {
-    match errno {
-        Errno::CONNREFUSED => 3,
-        Errno::HOSTUNREACH => 1,
-        _ => 0,
-    }
+    let Complaint { kind, from, .. } = quoted.complaint;
+    end.heard(Failed { errno, icmp: kind, to: remote, from: from.unwrap_or(quoted.src), data }, is_peer, hard);
 }

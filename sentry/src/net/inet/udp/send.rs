@@ -9,6 +9,7 @@ use crate::errno::{Errno, SysResult};
 use crate::net::counters::count;
 use crate::net::stack::link::Link;
 use crate::net::stack::route::Query;
+use crate::net::stack::scope;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -83,10 +84,15 @@ impl Udp {
         if snd_shut {
             return Err(Errno::PIPE);
         }
-        let asked = way.interface.map(|index| (index, None)).or_else(|| self.groups.out());
+        let scope = Some(scope::interface(&to)).filter(|index| *index > 0);
+        if scope.is_some() && way.interface.is_some() && scope != way.interface {
+            return Err(Errno::INVAL);
+        }
+        let named = way.interface.or(scope);
+        let asked = named.map(|index| (index, None)).or_else(|| self.groups.out());
         let out = asked.filter(|_| to.ip().is_multicast());
         // Who names an interface is heeded for others than groups too.
-        let query = Query { oif: way.interface.unwrap_or(self.query().oif), ..self.query() };
+        let query = Query { oif: named.unwrap_or(self.query().oif), ..self.query() };
         let to = if out.is_some() { to } else { addr::route(self.net(), to, &query)? };
         if addr::is_broadcast(self.net(), to.ip()) && !self.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
@@ -95,6 +101,9 @@ impl Udp {
         let ip = match out {
             _ if let Some(source) = way.source.filter(|ip| ip.is_ipv4() == to.is_ipv4()) => source,
             _ if !local.ip().is_unspecified() && !local.ip().is_multicast() => local.ip(),
+            Some((interface, _)) if scope.is_some() => {
+                addr::source_by(self.net(), to.ip(), &Query { oif: interface, ..query })?
+            }
             Some((interface, address)) => addr::address_of(self.net(), interface, address, to.ip())?,
             None => addr::source_by(self.net(), to.ip(), &query)?,
         };
@@ -105,7 +114,7 @@ impl Udp {
         }
         let oif = out.map_or(0, |(interface, _)| interface);
         let query = if oif > 0 { Query { oif, ..query } } else { query };
-        let from = SocketAddr::new(ip, local.port());
+        let from = addr::own(self.net(), ip, local.port(), query.oif);
         Ok(Route { from, to, marks, query, over_lo, is_peer: remote == Some(to) })
     }
 
@@ -114,12 +123,12 @@ impl Udp {
         let Route { from, to, marks, query, over_lo, is_peer } = *route;
         count(&self.net().counters.udp_out, to.is_ipv4());
         if over_lo || addr::is_loopback_broadcast(to.ip()) {
-            self.deliver_to_all(data, from, to, marks);
+            self.deliver_to_all(data, (from, to), marks, query.oif);
             return Ok(data.len());
         }
         if !addr::is_local(self.net(), to.ip()) {
             if to.ip().is_multicast() && self.loops(to) {
-                self.deliver_to_all(data, from, to, marks);
+                self.deliver_to_all(data, (from, to), marks, query.oif);
             }
             return self.send_out(data, from, to, marks, query);
         }
@@ -130,7 +139,9 @@ impl Udp {
         raw::show_datagram(self.net(), from, to, (marks.hops, marks.class), data);
         let target = self.net().inet.udp.ports.lock().find(to, from, |end| end.score(from));
         match target {
-            Some(target) => target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None }),
+            Some(target) => {
+                target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), interface: 0, marks, time: None })
+            }
             None => self.nobody_there(data, to, is_peer),
         }
         Ok(data.len())
@@ -146,10 +157,10 @@ impl Udp {
     }
 
     /// Delivers what is for many.
-    fn deliver_to_all(&self, data: &[u8], from: SocketAddr, to: SocketAddr, marks: Marks) {
+    fn deliver_to_all(&self, data: &[u8], (from, to): (SocketAddr, SocketAddr), marks: Marks, interface: u32) {
         self.net().counters.loopback(data.len());
         for target in receivers(self.net(), from, to) {
-            target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), marks, time: None });
+            target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), interface, marks, time: None });
         }
     }
 

@@ -89,7 +89,8 @@ impl UdpSocket {
 
     /// What options ask to be told with each datagram.
     fn control(&self, envelope: Envelope) -> Vec<Control> {
-        let Envelope { to, marks, time, .. } = envelope;
+        let Envelope { to, marks, time, interface, .. } = envelope;
+        let interface = || if interface > 0 { interface } else { addr::interface_of(self.end.net(), to) };
         let mut out = Vec::from_iter(self.end.options.stamps(time));
         let lost = self.end.state.lock().lost;
         if lost > 0 && self.end.options.is_on(libc::SO_RXQ_OVFL) {
@@ -100,7 +101,7 @@ impl UdpSocket {
         let on = |level, name| self.end.ints.is_on(level, name);
         if let IpAddr::V4(ip) = to {
             if on(libc::IPPROTO_IP, libc::IP_PKTINFO) {
-                let info = [addr::interface_of(self.end.net(), ip.into()).to_ne_bytes(), ip.octets(), ip.octets()];
+                let info = [interface().to_ne_bytes(), ip.octets(), ip.octets()];
                 put(libc::IPPROTO_IP, libc::IP_PKTINFO, info.as_bytes());
             }
             if on(libc::IPPROTO_IP, libc::IP_RECVTTL) {
@@ -116,7 +117,7 @@ impl UdpSocket {
                 IpAddr::V6(ip) => ip,
             };
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) {
-                let info = [ip.octets().as_slice(), &addr::interface_of(self.end.net(), to).to_ne_bytes()].concat();
+                let info = [ip.octets().as_slice(), &interface().to_ne_bytes()].concat();
                 put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
             }
             if on(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT) {
@@ -152,10 +153,11 @@ impl Drop for UdpSocket {
 
 impl SocketOps for UdpSocket {
     fn bind(&self, t: &Task, address: &SockAddr) -> SysResult<()> {
-        let address = addr::parse(self.end.family, address)?;
+        let mut address = addr::parse(self.end.family, address)?;
         if self.end.family == libc::AF_INET6 && address.is_ipv4() && self.end.is_v6only() {
             return Err(Errno::INVAL);
         }
+        addr::bind_scope(self.end.net(), &self.end.options, &mut address)?;
         if !addr::may_be_bound(self.end.net(), address.ip()) && !addr::is_group(self.end.net(), address.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
@@ -168,7 +170,10 @@ impl SocketOps for UdpSocket {
             self.end.disconnect();
             return Ok(());
         }
-        let to = addr::route(self.end.net(), self.parse(address)?, &self.end.query())?;
+        let mut to = self.parse(address)?;
+        let out = self.end.groups.out().map(|(interface, _)| interface).filter(|_| to.ip().is_multicast());
+        addr::connect_scope(self.end.net(), &self.end.options, &mut to, out)?;
+        let to = addr::route(self.end.net(), to, &self.end.query())?;
         if addr::is_broadcast(self.end.net(), to.ip()) && !self.end.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);
         }

@@ -19,11 +19,11 @@ use crate::fs::ring::ByteRing;
 use congestion::{RoundTrip, Window};
 use flight::Flight;
 use receiver::Receiver;
-pub use urgent::Urgent;
-use urgent::Urgency;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+use urgent::Urgency;
+pub use urgent::Urgent;
 
 /// Where the clock of time stamps begins.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -375,6 +375,11 @@ impl Machine {
             self.flight.cut(most);
             self.flight.lose_all();
         }
+    }
+
+    /// Whether a packet that began with this number may be one that is under way.
+    pub fn covers(&self, sequence: u32) -> bool {
+        (self.una..=self.next).contains(&segment::near(self.una, sequence))
     }
 
     /// Bytes that came and were not read.

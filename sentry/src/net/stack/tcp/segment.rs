@@ -1,6 +1,7 @@
 //! TCP segments: how they are read, and how their headers are made. Nothing here trusts a length.
 
 use crate::net::stack::packet::{Head, Packet, TCP, put_checksum, u16_at, u32_at};
+use crate::net::stack::scope::scoped;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 
@@ -77,8 +78,8 @@ impl<'a> Segment<'a> {
             return None;
         }
         Some(Segment {
-            remote: SocketAddr::new(packet.src, remote),
-            local: SocketAddr::new(packet.dst, local),
+            remote: scoped(packet.src, remote, packet.interface),
+            local: scoped(packet.dst, local, packet.interface),
             sequence: u32_at(tcp, 4)?,
             acknowledged: u32_at(tcp, 8)?,
             flags: *tcp.get(13)?,

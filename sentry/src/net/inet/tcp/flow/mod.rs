@@ -5,6 +5,7 @@
 
 mod read;
 
+use super::super::errors::Failed;
 use super::endpoint::Tcp;
 use super::flows;
 use super::wire::Wire;
@@ -14,11 +15,12 @@ use crate::net::message::Outgoing;
 use crate::net::namespace::Net;
 use crate::net::options::Options;
 use crate::net::stack::route::Query;
+use crate::net::stack::scope;
 use crate::net::stack::tcp::segment::Segment;
-pub(super) use read::around_urgent;
 use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
 use crate::net::sysctl::Sysctls;
 use crate::sync::{Mutex, MutexGuard};
+pub(super) use read::around_urgent;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -104,10 +106,18 @@ impl Flow {
     /// A connection of `owner`, or one that its listener may get.
     pub(super) fn new(key: Key, owner: &Arc<Tcp>, embryo: bool) -> SysResult<Arc<Flow>> {
         let (net, layout) = (owner.net(), owner.net().layout());
-        let hop = layout.hop(key.remote.ip(), &Query { from: Some(key.local.ip()), ..owner.query() })?;
+        let mut query = Query { from: Some(key.local.ip()), ..owner.query() };
+        let scope = scope::interface(&key.remote);
+        if scope > 0 {
+            query.oif = scope;
+        }
+        let hop = layout.hop(key.remote.ip(), &query)?;
         let mtu = layout.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu.max(MTU_MIN);
         let wire = Wire::new(key.local.ip(), (hop, net.weak()), mtu, rooms(&net.sysctl, &owner.options));
         let options = if embryo { Arc::new(owner.options.inherit()) } else { owner.options.clone() };
+        if embryo && scope > 0 {
+            options.bind_interface(scope);
+        }
         let inner = Inner {
             wire,
             owner: Arc::downgrade(owner),
@@ -226,14 +236,27 @@ impl Flow {
         self.pump(self.inner.lock());
     }
 
-    /// The network says that packets do not arrive.
-    pub(super) fn failed(self: &Arc<Self>, errno: Errno) {
+    /// The network says that a packet did not arrive, the one that began with this number.
+    pub(super) fn failed(self: &Arc<Self>, sequence: u32, failed: Failed) {
         let mut inner = self.inner.lock();
-        // Later it may only be a disturbance, and is repeated until patience ends.
-        if inner.machine().state() == State::SynSent {
-            inner.wire.machine.abort();
-            self.options.set_error(errno);
-            self.pump(inner);
+        let state = inner.machine().state();
+        let owner = inner.owner.upgrade().filter(|_| !inner.embryo);
+        let Some(owner) = owner.filter(|_| inner.machine().covers(sequence)) else { return };
+        match state {
+            State::Closed | State::Listen | State::TimeWait => {}
+            State::SynSent | State::SynReceived => {
+                inner.wire.machine.abort();
+                self.options.set_error(failed.errno);
+                owner.queue_error(failed);
+                self.pump(inner);
+            }
+            // Later it may only be a disturbance, and is repeated until patience ends.
+            _ if owner.wants_errors(&failed) => {
+                drop(inner);
+                self.options.set_error(failed.errno);
+                owner.queue.notify(Events::ALWAYS | Events::IN | Events::OUT);
+            }
+            _ => self.options.set_soft_error(failed.errno),
         }
     }
 
@@ -253,7 +276,7 @@ impl Flow {
         let state = inner.machine().state();
         let timed_out = state == State::Closed && !matches!(before, State::Closed | State::TimeWait);
         if timed_out {
-            self.options.set_error(Errno::TIMEDOUT);
+            self.options.set_error(self.options.take_soft_error().unwrap_or(Errno::TIMEDOUT));
         }
         let seen = Seen {
             state,
