@@ -19,6 +19,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Reads so many bytes of what a guest asks: `EINVAL` if there is no room for as many.
+pub type Question<'a> = &'a dyn Fn(usize) -> SysResult<Vec<u8>>;
+
 /// What is not over when a socket is closed.
 pub trait Closing: Send + Sync {
     /// Whether it is over.
@@ -96,9 +99,9 @@ pub trait SocketOps: Send + Sync + Any {
         Err(Errno::OPNOTSUPP)
     }
 
-    /// `getsockopt(2)` of an option of which the guest's value asks for something, a number that `question` reads; `None`
-    /// if it is none.
-    fn answer_option(&self, level: i32, name: i32, question: &dyn Fn() -> SysResult<i32>) -> Option<SysResult<Value>> {
+    /// `getsockopt(2)` of an option of which the guest's value asks for something, which `question` reads; `None` if it is
+    /// none.
+    fn answer_option(&self, level: i32, name: i32, question: Question<'_>) -> Option<SysResult<Value>> {
         let _ = (level, name, question);
         None
     }

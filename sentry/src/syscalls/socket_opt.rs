@@ -6,15 +6,18 @@ use crate::mm::Addr;
 use crate::net::socket::Socket;
 
 const SO_PEERGROUPS: i32 = 59;
-/// Longest value of an option that means anything here.
-const VALUE_MAX: usize = 4096;
+/// Longest value of an option that means anything here: a filter of 64 sources of IPv6 has more than 8 KiB.
+const VALUE_MAX: usize = 16 << 10;
 
 /// `getsockopt(2)`: reads an option; `*len` is the room, then the length.
 pub async fn getsockopt(t: &Task, fd: i32, level: i32, name: i32, value: Addr, len: Addr) -> SysResult<()> {
     let file = t.file(fd)?;
     let socket = Socket::of(&file)?;
     let room = usize::try_from(t.mem().read::<i32>(len)?).map_err(|_| Errno::INVAL)?;
-    let question = || if room < size_of::<i32>() { Err(Errno::INVAL) } else { t.mem().read::<i32>(value) };
+    let question = |len: usize| {
+        let mut bytes = vec![0; len];
+        if room < len { Err(Errno::INVAL) } else { t.mem().read_bytes(value, &mut bytes).map(|()| bytes) }
+    };
     let got = if let Some(answer) = socket.ops.answer_option(level, name, &question) {
         answer?
     } else if level == libc::SOL_SOCKET && !socket.ops.has_option(name) {

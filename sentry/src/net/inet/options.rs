@@ -237,7 +237,8 @@ pub(super) fn may_set(level: i32, name: i32, value: &[u8], stream: bool) -> SysR
     /// Length of `struct ipv6_mreq`.
     const MREQ: usize = 20;
     match (level, name) {
-        (IP, 41) | (V6, 27 | 28 | 48) => Err(Errno::INVAL),
+        (IP, 41 | 48) | (V6, 48) if stream => Err(Errno::INVAL),
+        (V6, 27 | 28) => Err(Errno::INVAL),
         (IP, 35 | 36) if stream => Err(Errno::PROTO),
         (IP, 25 | libc::IP_MULTICAST_IF | libc::IP_MULTICAST_TTL | 37..=40 | 42..=47) if stream => Err(Errno::INVAL),
         (V6, libc::IPV6_MULTICAST_IF | libc::IPV6_MULTICAST_HOPS) if stream => Err(Errno::NOPROTOOPT),

@@ -10,7 +10,7 @@ use crate::net::address::SockAddr;
 use crate::net::message::{Control, Incoming, Outgoing};
 use crate::net::namespace::Net;
 use crate::net::options::{Value, int};
-use crate::net::socket::SocketOps;
+use crate::net::socket::{Question, SocketOps};
 use crate::net::stack::link::{Link, Mac};
 use crate::net::stack::packet::{ETHERNET_LEN, u16_at};
 use std::any::Any;
@@ -292,9 +292,9 @@ impl SocketOps for PacketSocket {
         Ok(())
     }
 
-    fn answer_option(&self, level: i32, name: i32, question: &dyn Fn() -> SysResult<i32>) -> Option<SysResult<Value>> {
+    fn answer_option(&self, level: i32, name: i32, question: Question<'_>) -> Option<SysResult<Value>> {
         let asks = (level, name) == (libc::SOL_PACKET, PACKET_HDRLEN);
-        asks.then(|| ring::header_len(question()?).map(|len| len.as_bytes().into()))
+        asks.then(|| ring::header_len(int(&question(size_of::<i32>())?)?).map(|len| len.as_bytes().into()))
     }
 
     fn mmap(&self) -> SysResult<Arc<OwnedFd>> {

@@ -309,7 +309,7 @@ impl Udp {
 
 /// Who receives a datagram to many: for a group its members, and those that did not say that they want to be told only of
 /// groups they joined, as long as anybody here is a member.
-pub(super) fn receivers(net: &Net, from: SocketAddr, to: SocketAddr) -> Vec<Arc<Udp>> {
+pub(super) fn receivers(net: &Net, (from, to): (SocketAddr, SocketAddr), interface: u32) -> Vec<Arc<Udp>> {
     let mut all = net.inet.udp.ports.lock().all(to);
     all.retain(|end| end.score(from).is_some());
     if !to.ip().is_multicast() {
@@ -322,9 +322,9 @@ pub(super) fn receivers(net: &Net, from: SocketAddr, to: SocketAddr) -> Vec<Arc<
             end.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL)
         }
     };
-    let wants = |end: &Arc<Udp>| end.groups.wants(to.ip(), from.ip()) == Some(true);
+    let wants = |end: &Arc<Udp>| end.groups.wants(to.ip(), from.ip(), interface) == Some(true);
     let somebody = all.iter().any(wants) || addr::is_all_hosts(to.ip());
-    all.retain(|end| match end.groups.wants(to.ip(), from.ip()) {
+    all.retain(|end| match end.groups.wants(to.ip(), from.ip(), interface) {
         Some(wants) => wants,
         None => somebody && hears_all(end),
     });

@@ -101,7 +101,7 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<us
     };
     let is_group = addr::is_group(net, packet.dst);
     let targets = if is_group {
-        receivers(net, from, to)
+        receivers(net, (from, to), interface)
     } else {
         Vec::from_iter(net.inet.udp.ports.lock().find(to, from, |end| end.score(from)))
     };

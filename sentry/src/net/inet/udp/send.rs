@@ -123,7 +123,7 @@ impl Udp {
         let Route { from, to, marks, query, over_lo, is_peer } = *route;
         count(&self.net().counters.udp_out, to.is_ipv4());
         if over_lo || addr::is_loopback_broadcast(to.ip()) {
-            self.deliver_to_all(data, (from, to), marks, query.oif);
+            self.deliver_to_all(data, (from, to), marks, Link::LOOPBACK);
             return Ok(data.len());
         }
         if !addr::is_local(self.net(), to.ip()) {
@@ -159,7 +159,7 @@ impl Udp {
     /// Delivers what is for many.
     fn deliver_to_all(&self, data: &[u8], (from, to): (SocketAddr, SocketAddr), marks: Marks, interface: u32) {
         self.net().counters.loopback(data.len());
-        for target in receivers(self.net(), from, to) {
+        for target in receivers(self.net(), (from, to), interface) {
             target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), interface, marks, time: None });
         }
     }

@@ -12,7 +12,7 @@ use crate::net::address::SockAddr;
 use crate::net::diag::{Diag, InetDiag, state as tcp};
 use crate::net::message::{Control, Incoming, Outgoing};
 use crate::net::options::Value;
-use crate::net::socket::SocketOps;
+use crate::net::socket::{Question, SocketOps};
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -261,6 +261,11 @@ impl SocketOps for UdpSocket {
             }
             _ => self.end.ints.set(level, name, value),
         }
+    }
+
+    fn answer_option(&self, level: i32, name: i32, question: Question<'_>) -> Option<SysResult<Value>> {
+        let asks = Groups::asks(level, name) && fits(self.end.family, level);
+        asks.then(|| self.end.groups.filter(self.end.net(), (level, name), question))
     }
 
     fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {

@@ -1,5 +1,7 @@
 //! Groups: which a socket is a member of, and over which interface it sends to them.
 
+mod msfilter;
+
 use super::options::shown;
 use crate::errno::{Errno, SysResult};
 use crate::net::namespace::Net;
@@ -12,6 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// `net.ipv4.igmp_max_memberships`, and of sources `igmp_max_msf`, if nobody has changed them.
 const MEMBERSHIPS_MAX: i64 = 20;
 const SOURCES_MAX: i64 = 10;
+/// The same for IPv6 (`mld_max_msf`).
+const SOURCES_MAX6: i64 = 64;
 
 /// From whom a member wants to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +72,13 @@ impl Groups {
     /// Whether an option is about groups.
     pub(super) fn knows(level: i32, name: i32) -> bool {
         match level {
-            libc::IPPROTO_IP => matches!(name, libc::IP_MULTICAST_IF | 35..=40 | 42..=47),
-            libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_MULTICAST_IF | 20 | 21 | 42..=47),
+            libc::IPPROTO_IP => matches!(name, libc::IP_MULTICAST_IF | 35..=48),
+            libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_MULTICAST_IF | 20 | 21 | 42..=48),
             _ => false,
         }
     }
 
-    /// `getsockopt(2)`: only the interface can be read.
+    /// `getsockopt(2)`: only the interface can be read without a question.
     pub(super) fn get(&self, level: i32, name: i32, room: usize) -> SysResult<Value> {
         let (interface, address) = self.0.lock().out;
         match (level, name) {
@@ -99,6 +103,7 @@ impl Groups {
                 self.0.lock().out = (index, None);
                 Ok(())
             }
+            (libc::IPPROTO_IP, 41) | (_, 48) => self.set_filter(net, level, name, value),
             (_, 42..=47) => {
                 let (_, act) = MCAST.iter().find(|(known, _)| *known == name).ok_or(Errno::NOPROTOOPT)?;
                 let has_source = !matches!(act, Act::Join | Act::Leave);
@@ -200,10 +205,13 @@ impl Groups {
         }
     }
 
-    /// Whether the socket is a member of `group` and wants what comes `from`; `None` if it is none.
-    pub(super) fn wants(&self, group: IpAddr, from: IpAddr) -> Option<bool> {
+    /// Whether the socket is a member of `group` and wants what comes `from` over `interface`, or any if 0; `None` if it is
+    /// none.
+    pub(super) fn wants(&self, group: IpAddr, from: IpAddr, interface: u32) -> Option<bool> {
         let state = self.0.lock();
-        let mut members = state.members.iter().filter(|member| member.group == group).peekable();
+        let is_there = |member: &&Membership| interface == 0 || member.interface == interface;
+        let members = state.members.iter().filter(|member| member.group == group).filter(is_there);
+        let mut members = members.peekable();
         members.peek()?;
         Some(members.any(|member| match &member.sources {
             Sources::Except(sources) => !sources.contains(&from),
@@ -233,7 +241,7 @@ impl State {
 
 impl Membership {
     fn change(&mut self, net: &Net, act: Act, source: IpAddr) -> SysResult<()> {
-        let most = net.sysctl.number("net/ipv4/igmp_max_msf", SOURCES_MAX).clamp(0, 4096);
+        let most = sources_max(net, self.group.is_ipv4());
         let (sources, adds) = match (&mut self.sources, act) {
             (Sources::Except(sources), Act::Block) => (sources, true),
             (Sources::Except(sources), Act::Unblock) => (sources, false),
@@ -241,12 +249,22 @@ impl Membership {
             (Sources::Only(sources), Act::LeaveSource) => (sources, false),
             _ => return Err(Errno::INVAL),
         };
-        if adds && sources.len() as i64 >= most {
+        if adds && sources.len() >= most {
             return Err(Errno::NOBUFS);
         }
         let changed = if adds { sources.insert(source) } else { sources.remove(&source) };
         if changed { Ok(()) } else { Err(Errno::ADDRNOTAVAIL) }
     }
+}
+
+/// From how many sources at most a member may say whether it wants to hear.
+fn sources_max(net: &Net, v4: bool) -> usize {
+    let most = if v4 {
+        net.sysctl.number("net/ipv4/igmp_max_msf", SOURCES_MAX)
+    } else {
+        net.sysctl.number("net/ipv6/mld_max_msf", SOURCES_MAX6)
+    };
+    most.clamp(0, 4096) as usize
 }
 
 /// How an option names an interface.
@@ -314,13 +332,13 @@ mod tests {
         let group: IpAddr = "239.1.2.3".parse().unwrap();
         let (a, b): (IpAddr, IpAddr) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());
         let mreq = [[239, 1, 2, 3], [127, 0, 0, 1]].concat();
-        assert_eq!(groups.wants(group, a), None);
+        assert_eq!(groups.wants(group, a, 0), None);
         assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Ok(()));
         assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &mreq), Err(Errno::ADDRINUSE));
-        assert_eq!(groups.wants(group, a), Some(true));
+        assert_eq!(groups.wants(group, a, 0), Some(true));
         let source = [[239, 1, 2, 3], [127, 0, 0, 1], [127, 0, 0, 2]].concat();
         assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, 38, &source), Ok(()));
-        assert_eq!((groups.wants(group, a), groups.wants(group, b)), (Some(true), Some(false)));
+        assert_eq!((groups.wants(group, a, 0), groups.wants(group, b, 0)), (Some(true), Some(false)));
         assert_eq!(groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq), Ok(()));
         assert_eq!(
             groups.set(Net::first(), libc::IPPROTO_IP, libc::IP_DROP_MEMBERSHIP, &mreq),
