@@ -112,6 +112,7 @@ const IPV6: &[(&str, Fixed)] = &[
     ("ip6frag_low_thresh", Fixed::Text("3145728\n")),
     ("ip6frag_time", Fixed::Text("60\n")),
     ("ip_nonlocal_bind", Fixed::Text("0\n")),
+    ("mld_max_msf", Fixed::Text("64\n")),
     ("neigh", Fixed::Dir(NEIGH)),
     ("route", Fixed::Dir(ROUTE6)),
 ];

@@ -3,6 +3,7 @@
 //! Frames pass here as they go over an interface ([`passed`]) or, as far as there are packets on it, over the loopback
 //! one ([`looped`]). Without such sockets that costs one look at a counter.
 
+mod blocks;
 mod ring;
 mod socket;
 
@@ -13,14 +14,16 @@ use super::socket::Socket;
 use super::stack::link::{BROADCAST, Link, Mac};
 use super::stack::packet::{ETHERNET_LEN, u16_at};
 use crate::errno::{Errno, SysResult};
-use crate::executor::{Events, WaitQueue};
+use crate::executor::{Events, Observer, Timers, WaitQueue};
 use crate::kernel::{Cap, Task};
 use crate::sync::Mutex;
-use ring::Ring;
+use blocks::{Blocks, Put};
+use ring::{Losing, Ring};
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Most memberships of a socket: each is only a number here.
 const MEMBERSHIPS_MAX: usize = 256;
@@ -105,7 +108,65 @@ struct State {
     /// `PACKET_RESERVE`.
     reserve: u32,
     /// Where frames go in place of the inbox.
-    ring: Option<Ring>,
+    ring: Option<Store>,
+}
+
+/// Where frames appear without a call.
+#[derive(Debug)]
+enum Store {
+    /// Each in a place of its own.
+    Frames(Ring),
+    /// Many in a block.
+    Blocks(Blocks),
+}
+
+impl Store {
+    /// What a guest maps.
+    fn memory(&self) -> Arc<OwnedFd> {
+        match self {
+            Store::Frames(ring) => ring.memory(),
+            Store::Blocks(blocks) => blocks.memory(),
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        match self {
+            Store::Frames(ring) => ring.is_readable(),
+            Store::Blocks(blocks) => blocks.is_readable(),
+        }
+    }
+
+    fn put(&mut self, frame: &Frame, address: &[u8], link: usize, losing: Losing) -> Put {
+        match self {
+            Store::Frames(ring) => {
+                let taken = ring.put(frame, address, link, losing);
+                Put { taken, shows: taken, begins: None }
+            }
+            Store::Blocks(blocks) => blocks.put(frame, address, link, losing),
+        }
+    }
+}
+
+/// A block has waited long enough.
+struct Retire {
+    tap: Weak<Tap>,
+    number: u64,
+}
+
+impl Observer for Retire {
+    fn notify(&self, _: Events) {
+        let Some(tap) = self.tap.upgrade() else { return };
+        let mut state = tap.state.lock();
+        let losing = Losing(state.lost > 0);
+        let shows = match &mut state.ring {
+            Some(Store::Blocks(blocks)) => blocks.retire(self.number, losing),
+            _ => false,
+        };
+        drop(state);
+        if shows {
+            tap.queue.notify(Events::IN | Events::RDNORM);
+        }
+    }
 }
 
 /// One socket.
@@ -165,7 +226,7 @@ fn show(net: &Net, interface: u32, frame: &[u8], kind: u8) {
 }
 
 impl Tap {
-    fn deliver(&self, interface: u32, frame: &[u8], protocol: u16, kind: u8) {
+    fn deliver(self: &Arc<Self>, interface: u32, frame: &[u8], protocol: u16, kind: u8) {
         let bound = *self.bound.lock();
         let is_out = kind == libc::PACKET_OUTGOING;
         // What goes out is shown to those alone who want everything.
@@ -185,21 +246,24 @@ impl Tap {
         let frame = Frame { data: data.to_vec(), len, protocol, interface, kind, from, time: SystemTime::now() };
         let link = if self.cooked { 0 } else { ETHERNET_LEN };
         let has_room = state.used + frame.data.len() + OVERHEAD <= self.options.rcvbuf() as usize;
-        let losing = state.lost > 0;
-        let is_taken = match &mut state.ring {
-            Some(ring) => ring.put(&frame, socket::address_of(&self.net, &frame).as_bytes(), link, losing),
-            None => has_room,
+        let losing = Losing(state.lost > 0);
+        let address = |frame| socket::address_of(&self.net, frame);
+        let put = match &mut state.ring {
+            Some(store) => store.put(&frame, address(&frame).as_bytes(), link, losing),
+            None => Put { taken: has_room, shows: has_room, begins: None },
         };
-        if !is_taken {
-            state.lost = state.lost.wrapping_add(1);
-            return;
-        }
-        state.seen = state.seen.wrapping_add(1);
-        if state.ring.is_none() {
+        let count = if put.taken { &mut state.seen } else { &mut state.lost };
+        *count = count.wrapping_add(1);
+        if put.taken && state.ring.is_none() {
             state.used += frame.data.len() + OVERHEAD;
             state.inbox.push_back(frame);
         }
         drop(state);
-        self.queue.notify(Events::IN | Events::RDNORM);
+        if let Some((number, patience)) = put.begins {
+            Timers::get().add(Instant::now() + patience, Arc::new(Retire { tap: Arc::downgrade(self), number }));
+        }
+        if put.shows {
+            self.queue.notify(Events::IN | Events::RDNORM);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The socket operations of `AF_PACKET`.
 
+use super::blocks::Blocks;
 use super::ring::{self, Ring};
-use super::{Frame, MEMBERSHIPS_MAX, OVERHEAD, State, Tap, looped_frame};
+use super::{Frame, MEMBERSHIPS_MAX, OVERHEAD, State, Store, Tap, looped_frame};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, WaitQueue};
 use crate::kernel::Task;
@@ -44,6 +45,8 @@ struct Auxdata {
 }
 
 const TP_STATUS_USER: u32 = 1;
+/// `TPACKET_V3`.
+const VERSION_3: i32 = 2;
 const PACKET_RX_RING: i32 = 5;
 const PACKET_HDRLEN: i32 = 11;
 const PACKET_RESERVE: i32 = 12;
@@ -105,7 +108,10 @@ impl PacketSocket {
     /// `PACKET_RX_RING`: `EBUSY` if there is one already.
     fn set_ring(&self, value: &[u8]) -> SysResult<()> {
         let mut state = self.0.state.lock();
-        let ring = Ring::new(value, state.version, state.reserve)?;
+        let ring = match state.version {
+            VERSION_3 => Blocks::new(value, state.reserve)?.map(Store::Blocks),
+            version => Ring::new(value, version, state.reserve)?.map(Store::Frames),
+        };
         if ring.is_some() && state.ring.is_some() {
             return Err(Errno::BUSY);
         }
@@ -251,7 +257,15 @@ impl SocketOps for PacketSocket {
             libc::PACKET_STATISTICS => {
                 let State { seen, lost, .. } = *state;
                 (state.seen, state.lost) = (0, 0);
-                return Ok([seen.wrapping_add(lost), lost].as_bytes().into());
+                let seen = seen.wrapping_add(lost);
+                if state.version != VERSION_3 {
+                    return Ok([seen, lost].as_bytes().into());
+                }
+                let frozen = match &mut state.ring {
+                    Some(Store::Blocks(blocks)) => blocks.take_frozen(),
+                    _ => 0,
+                };
+                return Ok([seen, lost, frozen].as_bytes().into());
             }
             libc::PACKET_AUXDATA => i32::from(state.auxdata),
             libc::PACKET_VERSION => state.version,
@@ -298,7 +312,7 @@ impl SocketOps for PacketSocket {
     }
 
     fn mmap(&self) -> SysResult<Arc<OwnedFd>> {
-        self.0.state.lock().ring.as_ref().map(Ring::memory).ok_or(Errno::INVAL)
+        self.0.state.lock().ring.as_ref().map(Store::memory).ok_or(Errno::INVAL)
     }
 
     fn ioctl(&self, t: &Task, cmd: u32, arg: Addr) -> SysResult {
@@ -312,7 +326,7 @@ impl SocketOps for PacketSocket {
 
     fn poll(&self) -> Events {
         let state = self.0.state.lock();
-        let has_input = !state.inbox.is_empty() || state.ring.as_ref().is_some_and(Ring::is_readable);
+        let has_input = !state.inbox.is_empty() || state.ring.as_ref().is_some_and(Store::is_readable);
         Events::of_datagrams(has_input, self.0.options.has_error())
     }
 

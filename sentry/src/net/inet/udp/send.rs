@@ -140,7 +140,7 @@ impl Udp {
         let target = self.net().inet.udp.ports.lock().find(to, from, |end| end.score(from));
         match target {
             Some(target) => {
-                target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), interface: 0, marks, time: None })
+                target.deliver(data, Envelope { len: data.len(), from, to: to.ip(), interface: 0, marks, time: None });
             }
             None => self.nobody_there(data, to, is_peer),
         }

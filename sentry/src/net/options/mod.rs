@@ -1,7 +1,9 @@
 //! The options of level `SOL_SOCKET`, which all families share.
 
+mod stamps;
+
 use super::filter::Filter;
-use super::message::{Control, Ucred};
+use super::message::Ucred;
 use super::namespace::Net;
 use super::socket::Socket;
 use super::stack::route::Query;
@@ -11,10 +13,11 @@ use crate::fs::{File, fasync};
 use crate::kernel::{Cap, Kernel, Task};
 use crate::sync::Mutex;
 use smallvec::SmallVec;
+use stamps::STAMPS;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// An option's value as a guest sees it.
@@ -69,19 +72,6 @@ pub const SO_PASSPIDFD: i32 = 76;
 const SO_DETACH_REUSEPORT_BPF: i32 = 68;
 /// Only sockets that can carry credentials know these.
 const PASSES: [i32; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
-/// What receivers are told of times: `SO_TIMESTAMP`, `SO_TIMESTAMPNS`, and both with the newer layout.
-const STAMPS: [i32; 4] = [libc::SO_TIMESTAMP, libc::SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW];
-const SO_TIMESTAMP_NEW: i32 = 63;
-const SO_TIMESTAMPNS_NEW: i32 = 64;
-/// Flags of `SO_TIMESTAMPING`.
-mod stamping {
-    pub(super) const RX_SOFTWARE: u32 = 1 << 3;
-    pub(super) const SOFTWARE: u32 = 1 << 4;
-    pub(super) const OPT_ID: u32 = 1 << 7;
-    pub(super) const OPT_ID_TCP: u32 = 1 << 16;
-    /// All that there are.
-    pub(super) const MASK: u32 = (1 << 19) - 1;
-}
 /// `SO_BPF_EXTENSIONS`: how far classic BPF reaches (`SKF_AD_MAX`).
 const SO_BPF_EXTENSIONS: i32 = 48;
 const BPF_EXTENSIONS: i32 = 64;
@@ -478,57 +468,6 @@ impl Options {
 
     fn set_number(&self, name: i32, value: i32) {
         self.rest.lock().numbers.insert(name, value);
-    }
-
-    /// One kind of time stamp at a time.
-    fn set_stamp(&self, name: i32, on: bool) {
-        self.stamp.store(if on { name } else { 0 }, Ordering::Relaxed);
-    }
-
-    /// `SO_TIMESTAMPING`: what is asked of hardware and of senders' times is taken, as by drivers that have none.
-    fn set_stamping(&self, flags: i32) -> SysResult<()> {
-        let flags = flags.cast_unsigned();
-        if flags & !stamping::MASK != 0 || flags & stamping::OPT_ID_TCP != 0 && flags & stamping::OPT_ID == 0 {
-            return Err(Errno::INVAL);
-        }
-        self.stamping.store(flags, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Whether `SO_TIMESTAMPING` asks when messages came.
-    fn is_stamping(&self) -> bool {
-        const BOTH: u32 = stamping::RX_SOFTWARE | stamping::SOFTWARE;
-        self.stamping.load(Ordering::Relaxed) & BOTH == BOTH
-    }
-
-    /// Whether messages are to have the time of their arrival.
-    pub fn wants_stamps(&self) -> bool {
-        self.stamp.load(Ordering::Relaxed) != 0 || self.is_stamping()
-    }
-
-    /// The ancillary data that tells when a message came.
-    pub fn stamps(&self, time: Option<SystemTime>) -> impl Iterator<Item = Control> {
-        let time = time.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
-        let all = self.is_stamping().then(|| {
-            // Of the three times there is the software's.
-            let data = [time.as_secs() as i64, i64::from(time.subsec_nanos()), 0, 0, 0, 0].as_bytes().to_vec();
-            Control { level: libc::SOL_SOCKET, kind: libc::SO_TIMESTAMPING, data }
-        });
-        self.stamp(time).into_iter().chain(all)
-    }
-
-    fn stamp(&self, time: Duration) -> Option<Control> {
-        let kind = self.stamp.load(Ordering::Relaxed);
-        if kind == 0 {
-            return None;
-        }
-        let part = if matches!(kind, libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW) {
-            i64::from(time.subsec_micros())
-        } else {
-            i64::from(time.subsec_nanos())
-        };
-        let data = [time.as_secs() as i64, part].as_bytes().to_vec();
-        Some(Control { level: libc::SOL_SOCKET, kind, data })
     }
 
     fn set_priority(&self, t: &Task, priority: i32) -> SysResult<()> {
