@@ -10,15 +10,31 @@ static void set(const char *name, int s, int level, int option, int value)
 	CHECK(name, setsockopt(s, level, option, &value, sizeof value));
 }
 
-static void got(const char *name, int s)
+/* What has come. */
+static void now(const char *name, int s)
 {
 	char buf[64] = "";
 
-	sleep_ms(25);
 	errno = 0;
 	long n = recv(s, buf, sizeof buf - 1, MSG_DONTWAIT);
 	printf("%s: %ld %s '%s'\n", name, n, n < 0 ? strerrorname_np(errno) : "-", n > 0 ? buf : "");
 	fflush(stdout);
+}
+
+/* What comes soon. */
+static void got(const char *name, int s)
+{
+	struct pollfd p = { s, POLLIN, 0 };
+
+	poll(&p, 1, 2000);
+	now(name, s);
+}
+
+/* What does not come at once: not much later it would. */
+static void held(const char *name, int s)
+{
+	sleep_ms(5);
+	now(name, s);
 }
 
 static long drain(int s)
@@ -38,7 +54,7 @@ static void corked(int a, int b)
 
 	set("cork", a, IPPROTO_TCP, TCP_CORK, 1);
 	SHOW(send(a, "a", 1, 0));
-	got("corked", b);
+	held("corked", b);
 	struct pollfd p = { b, POLLIN, 0 };
 	SHOW(poll(&p, 1, 0));
 	SHOW(ioctl(b, FIONREAD, &left));
@@ -53,15 +69,15 @@ static void corked(int a, int b)
 	set("cork", a, IPPROTO_TCP, TCP_CORK, 1);
 	set("nodelay", a, IPPROTO_TCP, TCP_NODELAY, 1);
 	SHOW(send(a, "d", 1, 0));
-	got("both", b);
+	held("both", b);
 	set("nodelay again", a, IPPROTO_TCP, TCP_NODELAY, 1);
 	got("pushed", b);
 	SHOW(send(a, "e", 1, 0));
-	got("held again", b);
+	held("held again", b);
 	set("nodelay off", a, IPPROTO_TCP, TCP_NODELAY, 0);
-	got("still held", b);
+	held("still held", b);
 	set("cork again", a, IPPROTO_TCP, TCP_CORK, 1);
-	got("held", b);
+	held("held", b);
 	set("uncork", a, IPPROTO_TCP, TCP_CORK, 0);
 	got("uncorked", b);
 }
@@ -69,16 +85,16 @@ static void corked(int a, int b)
 static void more(int a, int b)
 {
 	SHOW(send(a, "ab", 2, MSG_MORE));
-	got("more to come", b);
+	held("more to come", b);
 	SHOW(send(a, "cd", 2, MSG_MORE));
-	got("and more", b);
+	held("and more", b);
 	SHOW(send(a, "ef", 2, 0));
 	got("no more to come", b);
 	SHOW(send(a, "gh", 2, MSG_MORE));
 	set("nodelay", a, IPPROTO_TCP, TCP_NODELAY, 1);
 	got("nodelay", b);
 	SHOW(send(a, "ij", 2, MSG_MORE));
-	got("more, with nodelay", b);
+	held("more, with nodelay", b);
 	SHOW(write(a, "k", 1));
 	got("written", b);
 	SHOW(send(a, "lm", 2, MSG_MORE));
@@ -179,24 +195,24 @@ static void datagrams(int family, int type, const char *near, const char *far)
 	MUST(bind(b, at, len));
 	MUST(getsockname(b, at, &len));
 	SHOW(sendto(a, "ab", 2, MSG_MORE, at, len));
-	got("more to come", b);
+	held("more to come", b);
 	SHOW(sendto(a, "cd", 2, MSG_MORE, NULL, 0));
 	SHOW(sendto(a, "ef", 2, 0, NULL, 0));
 	got("one datagram", b);
-	got("no other", b);
+	held("no other", b);
 	SHOW(send(a, "x", 1, 0));
 	SHOW(connect(a, at, len));
 	set("cork", a, IPPROTO_UDP, UDP_CORK, 1);
 	SHOW(send(a, "gh", 2, 0));
 	SHOW(send(a, "", 0, 0));
 	SHOW(send(a, "ij", 2, 0));
-	got("corked", b);
+	held("corked", b);
 	SHOW(getsockopt(a, IPPROTO_UDP, UDP_CORK, &value, &four));
 	printf("value %d\n", value);
 	set("uncork", a, IPPROTO_UDP, UDP_CORK, 0);
 	got("uncorked", b);
 	set("uncork again", a, IPPROTO_UDP, UDP_CORK, 0);
-	got("nothing", b);
+	held("nothing", b);
 	/* An empty one. */
 	SHOW(send(a, "", 0, MSG_MORE));
 	SHOW(send(a, "", 0, 0));
@@ -204,7 +220,7 @@ static void datagrams(int family, int type, const char *near, const char *far)
 	/* Too long: all of it is lost. */
 	SHOW(send(a, large, 40000, MSG_MORE));
 	SHOW(send(a, large, 40000, 0));
-	got("too long", b);
+	held("too long", b);
 	SHOW(send(a, "k", 1, 0));
 	got("the next", b);
 	SHOW(send(a, large, 65536, MSG_MORE));
@@ -216,7 +232,7 @@ static void datagrams(int family, int type, const char *near, const char *far)
 	got("both", b);
 	SHOW(send(a, "o", 1, MSG_MORE));
 	close(a);
-	got("closed", b);
+	held("closed", b);
 	close(b);
 }
 
