@@ -6,12 +6,14 @@
 //! are not mapped: not every file system keeps mappings in step.
 
 use super::counters::IN_PLACE;
-use crate::sync::Mutex;
+use crate::executor::{Events, Observer, Timers};
+use crate::sync::{Mutex, MutexGuard};
 use platform::Mapping;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// Smallest transfer for which it pays: below, the copies cost less than what is done to avoid one.
 pub const LEAST: usize = 16 * 1024;
@@ -22,6 +24,9 @@ const WINDOW: u64 = 2 << 20;
 /// Windows mapped at once, in all: those of the files that a database works on. Each takes an area of the address
 /// space and a page of tables.
 const WINDOWS_MAX: usize = 64;
+
+/// How long a window stays mapped without a transfer: what the sentry has mapped counts as its own.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Large transfers within a window until it is mapped: one that is gone through once is not worth it.
 const VISITS: u32 = 2;
@@ -112,6 +117,8 @@ struct State {
     index: u64,
     visits: u32,
     mapping: Option<Arc<Mapping>>,
+    /// Visited since idle ones were last looked for.
+    is_used: bool,
     /// It is in the queue of those that have a mapping.
     is_noted: bool,
 }
@@ -157,15 +164,42 @@ impl Window {
     fn note(&self) {
         let mut mapped = MAPPED.lock();
         mapped.push_back(Arc::downgrade(&self.0));
-        let oldest = if mapped.len() > WINDOWS_MAX { mapped.pop_front() } else { None };
+        let too_many = mapped.len().saturating_sub(WINDOWS_MAX);
+        let oldest: Vec<Weak<Slot>> = mapped.drain(..too_many).collect();
         drop(mapped);
-        if let Some(slot) = oldest.and_then(|slot| slot.upgrade()) {
-            let mut state = slot.0.lock();
-            state.is_noted = false;
-            let old = state.mapping.take();
-            drop(state);
-            drop(old);
+        for slot in oldest.iter().filter_map(Weak::upgrade) {
+            slot.unmap(slot.0.lock());
         }
+        watch();
+    }
+}
+
+/// Whether idle windows are going to be looked for.
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Has idle windows looked for, until there is none left.
+fn watch() {
+    if !IS_WATCHED.swap(true, Ordering::AcqRel) {
+        Timers::get().add(Instant::now() + IDLE, Arc::new(Sweeper));
+    }
+}
+
+struct Sweeper;
+
+impl Observer for Sweeper {
+    fn notify(&self, _: Events) {
+        // Who notes a window from now on begins a watch of its own.
+        IS_WATCHED.store(false, Ordering::Release);
+        let all = std::mem::take(&mut *MAPPED.lock());
+        let used = |slot: &Weak<Slot>| slot.upgrade().is_some_and(|slot| slot.stays());
+        let kept: Vec<Weak<Slot>> = all.into_iter().filter(used).collect();
+        if kept.is_empty() {
+            return;
+        }
+        let mut mapped = MAPPED.lock();
+        kept.into_iter().rev().for_each(|slot| mapped.push_front(slot));
+        drop(mapped);
+        watch();
     }
 }
 
@@ -179,6 +213,23 @@ enum Visit {
 }
 
 impl Slot {
+    fn unmap(&self, mut state: MutexGuard<'_, State>) {
+        state.is_noted = false;
+        let old = state.mapping.take();
+        drop(state);
+        drop(old);
+    }
+
+    /// Whether it was used since this was last asked; else it is unmapped.
+    fn stays(&self) -> bool {
+        let mut state = self.0.lock();
+        let is_used = std::mem::take(&mut state.is_used);
+        if !is_used {
+            self.unmap(state);
+        }
+        is_used
+    }
+
     fn visit(&self, index: u64) -> Visit {
         let mut state = self.0.lock();
         let mut old = None;
@@ -187,6 +238,7 @@ impl Slot {
             (state.index, state.visits) = (index, 0);
         }
         state.visits = state.visits.saturating_add(1);
+        state.is_used = true;
         let visit = match &state.mapping {
             Some(mapping) => Visit::Mapped(mapping.clone()),
             None if state.visits < VISITS => Visit::Early,
@@ -241,6 +293,18 @@ mod tests {
         let mapped = windows.iter().filter(|window| window.0.0.lock().mapping.is_some()).count();
         assert!((1..=WINDOWS_MAX).contains(&mapped), "{mapped}");
         assert!(MAPPED.lock().len() <= WINDOWS_MAX);
+    }
+
+    #[test]
+    fn an_idle_window_is_unmapped() {
+        let (file, window) = (file(WINDOW), Window::default());
+        let look = || window.view(&file, 0, LEN, WINDOW, false).is_some();
+        assert!(!look() && look());
+        assert!(window.0.stays(), "used since");
+        assert!(window.0.0.lock().mapping.is_some());
+        assert!(!window.0.stays());
+        assert!(window.0.0.lock().mapping.is_none());
+        assert!(look(), "it is mapped again");
     }
 
     #[test]
