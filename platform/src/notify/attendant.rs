@@ -285,10 +285,8 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<D
             }
             listened = now;
         }
-        if now - window.start > WINDOW {
-            if !shared.attendants.always && !window.pays(shared, now, taken) {
-                break;
-            }
+        if now - window.start > WINDOW && !shared.attendants.always && !window.pays(shared, now, taken) {
+            break;
         }
     }
     let left = window.spend(taken, thread_time());
