@@ -99,9 +99,11 @@ fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
 fn take(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     shared.received.fetch_add(1, Ordering::Relaxed);
     shared.watch.note_activity();
-    dispatch(shared, family, notif);
+    let caller = dispatch(shared, family, notif);
     (shared.run_ready)();
-    still_waiting(shared, notif.pid as i32, notif.id);
+    if let Some(thread) = caller {
+        still_waiting(shared, &thread, notif.id);
+    }
 }
 
 /// Takes what waits in the listener, without waiting for it. False if nothing will ever come.
@@ -125,14 +127,16 @@ fn hung_up(family: &Family) -> bool {
     ready(family).contains(PollFlags::HUP)
 }
 
-fn dispatch(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
-    let tid = notif.pid as i32;
-    match shared.thread(tid) {
-        Some(thread) if Arc::ptr_eq(&thread.family, family) => thread.notified(notif),
+/// Gives the notification to the thread it is of, if that is known.
+fn dispatch(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) -> Option<Arc<NotifyThread>> {
+    let known = shared.thread(notif.pid as i32).filter(|thread| Arc::ptr_eq(&thread.family, family));
+    match &known {
+        Some(thread) => thread.notified(notif),
         // A thread id is reused only after its last owner died, whose binding is dropped before: whoever this
         // is must be a child that shows its nonce.
-        _ => newborn(shared, family, notif),
+        None => newborn(shared, family, notif),
     }
+    known
 }
 
 /// The first call of a thread nobody knows.
@@ -174,8 +178,7 @@ fn is_from(birth: &Birth, tid: i32) -> bool {
 }
 
 /// After the sentry had its turn: has the watcher look after a call that was not answered.
-fn still_waiting(shared: &Arc<Shared>, tid: i32, id: u64) {
-    let Some(thread) = shared.thread(tid) else { return };
+fn still_waiting(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, id: u64) {
     let mut st = thread.lock();
     if !st.is_waiting(id) {
         return;
