@@ -356,3 +356,23 @@ fn serve(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: &Channel) ->
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_calls_have_saved_is_spent_on_a_lull() {
+        let mut window = Window { start: Instant::now(), cpu: Duration::ZERO, taken: 0, credit: Duration::ZERO };
+        let us = Duration::from_micros;
+        assert_eq!(window.spend(150, us(500)), Some(us(250)));
+        assert_eq!(window.patience(), us(250));
+        // Each call counts once, and so does each moment.
+        assert_eq!(window.spend(150, us(700)), Some(us(50)));
+        assert_eq!(window.patience(), PATIENCE);
+        assert_eq!(window.spend(10_000, us(1000)), Some(CREDIT_MAX));
+        assert_eq!(window.patience(), LONG_PATIENCE);
+        assert_eq!(window.spend(10_000, us(2001)), None);
+        assert_eq!(window.spend(10_001, us(2006)), Some(Duration::ZERO));
+    }
+}
