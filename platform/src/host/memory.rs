@@ -9,6 +9,24 @@ pub fn map_large_allocations() {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
 }
 
+/// Has the threads share few arenas: what a burst of work leaves free in one is of no use to the others.
+pub fn share_arenas() {
+    /// More than work at once on a small machine.
+    const ARENAS: libc::c_int = 4;
+    // SAFETY: it takes two numbers and changes how the allocator works, not what it has given out.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+}
+
+/// Gives the host memory that was freed, if it is much: for a process that is never quiet for long.
+pub(crate) fn trim_waste() {
+    /// What may stay for what comes next.
+    const SPARE: usize = 8 << 20;
+    // SAFETY: it returns figures of the allocator's.
+    if unsafe { libc::mallinfo2() }.fordblks > SPARE {
+        trim();
+    }
+}
+
 /// Gives the host memory that was freed.
 pub fn trim() {
     // SAFETY: it returns unused memory only.

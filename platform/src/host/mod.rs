@@ -13,7 +13,8 @@ mod seccomp;
 pub mod socket;
 
 pub use clone::{Clone, Namespaces, clone};
-pub use memory::{give_back, map_large_allocations, trim};
+pub(crate) use memory::trim_waste;
+pub use memory::{give_back, map_large_allocations, share_arenas, trim};
 pub use mount::{cover, detached_tree, empty_root, private_mounts, procfs};
 pub use packet::packet_socket;
 pub use privileges::{Caps, drop_privileges, has_cap};

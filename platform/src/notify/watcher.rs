@@ -6,11 +6,11 @@ use super::receiver::{self, phase_name};
 use super::thread::State;
 use super::{Family, NotifyThread, Phase, Shared};
 use crate::Process;
-use crate::host::give_back;
+use crate::host::{give_back, trim_waste};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stub::abi;
 
 /// How often it looks while a call waits.
@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(2);
 const LONG_TICK: Duration = Duration::from_millis(10);
 /// A sandbox in which nothing has happened for so long is idle, and gives back memory.
 const QUIET: Duration = Duration::from_millis(250);
+/// How often a sandbox that is never quiet gives back memory.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// How long a call may stay in its listener before it is parked.
 const PARK_AFTER: Duration = Duration::from_millis(4);
 /// After this long in the stub, a thread that has used [`ENTRY_CPU`] or sleeps where it should run is killed.
@@ -76,7 +78,7 @@ impl Watch {
 
 pub(super) fn run(shared: Arc<Shared>) {
     let watch = &shared.watch;
-    let (mut received, mut is_copying) = (0, false);
+    let (mut received, mut is_copying, mut trimmed) = (0, false, Instant::now());
     loop {
         let tick = {
             let mut inner = watch.inner.lock();
@@ -95,6 +97,10 @@ pub(super) fn run(shared: Arc<Shared>) {
             if inner.threads.is_empty() && !is_copying { LONG_TICK } else { TICK }
         };
         std::thread::sleep(tick);
+        if trimmed.elapsed() > TRIM_EVERY {
+            trim_waste();
+            trimmed = Instant::now();
+        }
         is_copying = free_listeners(&shared);
         let threads = std::mem::take(&mut watch.inner.lock().threads);
         let keep: Vec<_> = threads.into_iter().filter(|t| t.upgrade().is_some_and(|t| look_at(&t))).collect();

@@ -37,6 +37,7 @@ fn end(how: Result<i32, String>) {
 ///
 /// Whether it started is told over `config.control`, and so is why it failed if it did.
 pub fn run(config: SandboxConfig) -> i32 {
+    platform::host::share_arenas();
     let Ok(control) = config.control.try_clone() else { return 1 };
     let ended = match start(config) {
         Ok(terminal) => {
