@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Segments behind a gap after which it is no reordering.
 const THRESHOLD: usize = 3;
+/// Room for so many segments is kept while nothing is under way.
+const KEEP: usize = 64;
 /// How much reordering is borne at most: quarters of the shortest round trip.
 const PATIENCE_MAX: u32 = 16;
 
@@ -167,6 +169,12 @@ impl Flight {
             if record.mark != Mark::Arrived {
                 self.arrives(&record, now, news);
             }
+        }
+        if self.records.is_empty() {
+            // A connection that lingers, or says nothing for hours, has carried much before.
+            self.order.clear();
+            self.order.shrink_to(KEEP);
+            self.records.shrink_to(KEEP);
         }
     }
 
