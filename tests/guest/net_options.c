@@ -60,6 +60,24 @@ static void show(int fd, int level, int name, int room)
 		printf("%02x", value[i]);
 }
 
+/* The type of service chooses the priority, until somebody sets that. */
+static void priorities(void)
+{
+	int kinds[] = { SOCK_STREAM, SOCK_DGRAM };
+
+	for (int k = 0; k < 2; k++)
+		for (int tos = 0; tos < 256; tos += 4) {
+			int s = socket(AF_INET, kinds[k], 0), value = 3;
+			socklen_t len = sizeof value;
+
+			setsockopt(s, SOL_SOCKET, SO_PRIORITY, &value, sizeof value);
+			setsockopt(s, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+			getsockopt(s, SOL_SOCKET, SO_PRIORITY, &value, &len);
+			printf("class %#x: priority %d\n", tos, value);
+			close(s);
+		}
+}
+
 int main(void)
 {
 	static const int values[] = { -2, -1, 0, 1, 2, 5, 63, 64, 255, 256, 40000 };
@@ -93,5 +111,6 @@ int main(void)
 				}
 				printf("\n");
 			}
+	priorities();
 	return 0;
 }

@@ -79,6 +79,12 @@ pub trait SocketOps: Send + Sync + Any {
         None
     }
 
+    /// Up to where a stream is acknowledged, and written; `EINVAL` if there is no connection, `None` if it is no stream
+    /// that counts.
+    fn positions(&self) -> Option<SysResult<(u32, u32)>> {
+        None
+    }
+
     /// `shutdown(2)`; `how` is `SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
     fn shutdown(&self, how: i32) -> SysResult<()>;
 
@@ -226,8 +232,11 @@ impl Socket {
 
     /// Takes something off the error queue (`MSG_ERRQUEUE`).
     pub fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {
-        match self.options.take_completed() {
-            Some(range) => Ok(errors::completed(self.family, range)),
+        if let Some(range) = self.options.take_completed() {
+            return Ok(errors::completed(self.family, range));
+        }
+        match self.options.take_sent_stamp() {
+            Some((stamp, time)) => Ok(errors::stamped(self.family, &stamp, time, buf)),
             None => self.ops.receive_error(buf),
         }
     }
@@ -275,7 +284,8 @@ impl FileOps for Socket {
     }
 
     fn poll(&self, _: &File) -> Events {
-        let error = if self.options.has_completed() { Events::ERR } else { Events::empty() };
+        let error =
+            if self.options.has_completed() || self.options.has_sent_stamps() { Events::ERR } else { Events::empty() };
         self.ops.poll() | error
     }
 

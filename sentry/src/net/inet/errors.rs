@@ -3,6 +3,7 @@
 use super::addr;
 use crate::errno::Errno;
 use crate::net::message::{Control, Incoming};
+use crate::net::options::SentStamp;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use zerocopy::IntoBytes;
@@ -29,6 +30,25 @@ pub(in crate::net) fn completed(family: i32, (first, last): (u32, u32)) -> Incom
     data.resize(data.len() + if family == libc::AF_INET { 16 } else { 28 }, 0);
     let control = vec![told(family, data)];
     Incoming { control, flags: libc::MSG_ERRQUEUE, ends: true, ..Incoming::default() }
+}
+
+/// `SO_EE_ORIGIN_TIMESTAMPING`.
+const ORIGIN_TIMESTAMPING: u8 = 4;
+
+/// Tells when a message that was sent came to a stage.
+pub(in crate::net) fn stamped(family: i32, stamp: &SentStamp, time: Option<Control>, buf: &mut [u8]) -> Incoming {
+    let count = stamp.data.len().min(buf.len());
+    if let (Some(to), Some(from)) = (buf.get_mut(..count), stamp.data.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    let mut data = (libc::ENOMSG as u32).as_bytes().to_vec();
+    data.extend([ORIGIN_TIMESTAMPING, 0, 0, 0]);
+    data.extend_from_slice([stamp.stage as u32, stamp.id].as_bytes());
+    data.resize(data.len() + if family == libc::AF_INET { 16 } else { 28 }, 0);
+    let control = time.into_iter().chain([told(family, data)]).collect();
+    let truncated = if count < stamp.data.len() { libc::MSG_TRUNC } else { 0 };
+    let flags = libc::MSG_ERRQUEUE | truncated;
+    Incoming { count, full: count, control, flags, ends: true, ..Incoming::default() }
 }
 
 /// `struct sock_extended_err` and an address as ancillary data.

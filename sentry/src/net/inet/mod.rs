@@ -8,7 +8,7 @@ mod addr;
 pub mod device;
 pub(super) mod errors;
 pub(super) mod ethtool;
-mod multicast;
+pub(super) mod multicast;
 mod options;
 mod ports;
 pub(super) mod raw;
@@ -31,6 +31,7 @@ pub(super) struct Tables {
     tcp: tcp::Table,
     udp: udp::Table,
     raw: raw::Table,
+    groups: multicast::Table,
 }
 
 /// `IPPROTO_MAX`.

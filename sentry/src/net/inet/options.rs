@@ -3,7 +3,7 @@
 
 use crate::errno::{Errno, SysResult};
 use crate::net::namespace::Net;
-use crate::net::options::Value;
+use crate::net::options::{Options, Value};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,6 +202,18 @@ impl IntOptions {
     pub(super) fn get(&self, level: i32, name: i32, room: usize) -> SysResult<Value> {
         find(level, name).ok_or(Errno::NOPROTOOPT)?;
         Ok(shown(level, self.value(level, name), room))
+    }
+
+    /// `setsockopt(2)` of a socket with `options`, of which one follows from another.
+    pub(super) fn set_prioritizing(&self, options: &Options, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        let is_class = (level, name) == (IP, libc::IP_TOS);
+        let before = if is_class { self.value(level, name) } else { 0 };
+        self.set(level, name, value)?;
+        let after = if is_class { self.value(level, name) } else { 0 };
+        if before != after {
+            options.prioritize(after);
+        }
+        Ok(())
     }
 
     /// `setsockopt(2)`.

@@ -229,12 +229,14 @@ impl Ping {
         if !self.raw {
             self.complete(&mut message)?;
         }
-        let (hops, class) = if v4 {
-            (self.ints.value(libc::IPPROTO_IP, libc::IP_TTL), self.ints.value(libc::IPPROTO_IP, libc::IP_TOS))
-        } else {
-            let value = |name| self.ints.value(libc::IPPROTO_IPV6, name);
-            (value(libc::IPV6_UNICAST_HOPS), value(libc::IPV6_TCLASS))
+        let names = match (v4, to.is_multicast()) {
+            (true, false) => (libc::IP_TTL, libc::IP_TOS),
+            (true, true) => (libc::IP_MULTICAST_TTL, libc::IP_TOS),
+            (false, false) => (libc::IPV6_UNICAST_HOPS, libc::IPV6_TCLASS),
+            (false, true) => (libc::IPV6_MULTICAST_HOPS, libc::IPV6_TCLASS),
         };
+        let value = |name| self.ints.value(if v4 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 }, name);
+        let (hops, class) = (value(names.0), value(names.1));
         let head = Head { src: source, dst: to, protocol: self.protocol, hops: hops as u8, class: class as u8 };
         // Over IPv4 a raw socket's checksum is the guest's own.
         let place = if self.protocol == ICMPV6 || !self.raw { Some(2) } else { checksum.filter(|_| !v4) };
@@ -496,7 +498,7 @@ impl SocketOps for PingSocket {
                 self.0.state.lock().has_header = on;
                 Ok(())
             }
-            _ => self.0.ints.set(level, name, value),
+            _ => self.0.ints.set_prioritizing(&self.0.options, level, name, value),
         }
     }
 

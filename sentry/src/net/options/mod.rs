@@ -1,5 +1,6 @@
 //! The options of level `SOL_SOCKET`, which all families share.
 
+mod sent;
 mod stamps;
 
 use super::filter::Filter;
@@ -12,10 +13,12 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::{File, fasync};
 use crate::kernel::{Cap, Kernel, Task};
 use crate::sync::Mutex;
+use sent::Sent;
+pub use sent::{SentStamp, Stage};
 use smallvec::SmallVec;
 use stamps::STAMPS;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
@@ -103,6 +106,9 @@ pub struct Options {
     stamp: AtomicI32,
     /// `SO_TIMESTAMPING`'s flags.
     stamping: AtomicU32,
+    /// Times of what was sent, and how many there are.
+    sent: Mutex<Sent>,
+    stamps_waiting: AtomicUsize,
     /// The socket's description, whose owner is told of urgent data.
     file: OnceLock<(Arc<Kernel>, Weak<File>)>,
     /// What of packets is received.
@@ -145,6 +151,8 @@ impl Options {
             sndtimeo: Mutex::new(None),
             stamp: AtomicI32::new(0),
             stamping: AtomicU32::new(0),
+            sent: Mutex::default(),
+            stamps_waiting: AtomicUsize::new(0),
             file: OnceLock::new(),
             filter: Filter::default(),
             completed: Mutex::default(),
@@ -169,6 +177,8 @@ impl Options {
             sndtimeo: Mutex::new(*self.sndtimeo.lock()),
             stamp: AtomicI32::new(self.stamp.load(Ordering::Relaxed)),
             stamping: AtomicU32::new(self.stamping.load(Ordering::Relaxed)),
+            sent: Mutex::default(),
+            stamps_waiting: AtomicUsize::new(0),
             file: OnceLock::new(),
             filter: self.filter.inherit(),
             completed: Mutex::default(),
@@ -421,7 +431,7 @@ impl Options {
             SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
             libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
             _ if STAMPS.contains(&name) => self.set_stamp(name, int != 0),
-            libc::SO_TIMESTAMPING => self.set_stamping(int)?,
+            libc::SO_TIMESTAMPING => self.set_stamping(socket, int)?,
             SO_PREFER_BUSY_POLL | SO_RCVMARK => self.set_number(name, i32::from(int != 0)),
             SO_TXREHASH if int == -1 => self.set_number(name, 1),
             _ if let Some((_, _, least, most)) = number_of(name) => {
@@ -468,6 +478,13 @@ impl Options {
 
     fn set_number(&self, name: i32, value: i32) {
         self.rest.lock().numbers.insert(name, value);
+    }
+
+    /// `IP_TOS` was set: it chooses the priority (`rt_tos2priority`).
+    pub fn prioritize(&self, tos: i32) {
+        const PRIORITIES: [i32; 4] = [0, 2, 6, 4];
+        let priority = PRIORITIES.get((tos >> 3 & 3) as usize).copied().unwrap_or(0);
+        self.priority.store(priority, Ordering::Relaxed);
     }
 
     fn set_priority(&self, t: &Task, priority: i32) -> SysResult<()> {

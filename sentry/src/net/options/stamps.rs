@@ -3,6 +3,7 @@
 use super::Options;
 use crate::errno::{Errno, SysResult};
 use crate::net::message::Control;
+use crate::net::socket::Socket;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::IntoBytes;
@@ -12,13 +13,20 @@ pub(super) const STAMPS: [i32; 4] = [libc::SO_TIMESTAMP, libc::SO_TIMESTAMPNS, S
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;
 /// Flags of `SO_TIMESTAMPING`.
-mod stamping {
-    pub(super) const RX_SOFTWARE: u32 = 1 << 3;
-    pub(super) const SOFTWARE: u32 = 1 << 4;
-    pub(super) const OPT_ID: u32 = 1 << 7;
-    pub(super) const OPT_ID_TCP: u32 = 1 << 16;
+pub(super) mod stamping {
+    pub(in super::super) const TX_SOFTWARE: u32 = 1 << 1;
+    pub(in super::super) const TX_SCHED: u32 = 1 << 8;
+    pub(in super::super) const TX_ACK: u32 = 1 << 9;
+    /// Of what is sent.
+    pub(in super::super) const TX: u32 = TX_SOFTWARE | TX_SCHED | TX_ACK;
+    pub(in super::super) const OPT_TSONLY: u32 = 1 << 11;
+    pub(in super::super) const OPT_STATS: u32 = 1 << 12;
+    pub(in super::super) const RX_SOFTWARE: u32 = 1 << 3;
+    pub(in super::super) const SOFTWARE: u32 = 1 << 4;
+    pub(in super::super) const OPT_ID: u32 = 1 << 7;
+    pub(in super::super) const OPT_ID_TCP: u32 = 1 << 16;
     /// All that there are.
-    pub(super) const MASK: u32 = (1 << 19) - 1;
+    pub(in super::super) const MASK: u32 = (1 << 19) - 1;
 }
 
 impl Options {
@@ -27,12 +35,13 @@ impl Options {
         self.stamp.store(if on { name } else { 0 }, Ordering::Relaxed);
     }
 
-    /// `SO_TIMESTAMPING`: what is asked of hardware and of senders' times is taken, as by drivers that have none.
-    pub(super) fn set_stamping(&self, flags: i32) -> SysResult<()> {
+    /// `SO_TIMESTAMPING`: what is asked of hardware is taken, as by drivers that have none.
+    pub(super) fn set_stamping(&self, socket: &Socket, flags: i32) -> SysResult<()> {
         let flags = flags.cast_unsigned();
         if flags & !stamping::MASK != 0 || flags & stamping::OPT_ID_TCP != 0 && flags & stamping::OPT_ID == 0 {
             return Err(Errno::INVAL);
         }
+        self.begin_numbers(flags, socket.ops.positions())?;
         self.stamping.store(flags, Ordering::Relaxed);
         Ok(())
     }
@@ -50,13 +59,9 @@ impl Options {
 
     /// The ancillary data that tells when a message came.
     pub fn stamps(&self, time: Option<SystemTime>) -> impl Iterator<Item = Control> {
-        let time = time.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
-        let all = self.is_stamping().then(|| {
-            // Of the three times there is the software's.
-            let data = [time.as_secs() as i64, i64::from(time.subsec_nanos()), 0, 0, 0, 0].as_bytes().to_vec();
-            Control { level: libc::SOL_SOCKET, kind: libc::SO_TIMESTAMPING, data }
-        });
-        self.stamp(time).into_iter().chain(all)
+        let time = time.unwrap_or_else(SystemTime::now);
+        let all = self.is_stamping().then(|| times(time));
+        self.stamp(time.duration_since(UNIX_EPOCH).unwrap_or_default()).into_iter().chain(all)
     }
 
     fn stamp(&self, time: Duration) -> Option<Control> {
@@ -72,4 +77,11 @@ impl Options {
         let data = [time.as_secs() as i64, part].as_bytes().to_vec();
         Some(Control { level: libc::SOL_SOCKET, kind, data })
     }
+}
+
+/// The ancillary data that tells a time: of the three that it has room for that of the software.
+pub(super) fn times(time: SystemTime) -> Control {
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let data = [time.as_secs() as i64, i64::from(time.subsec_nanos()), 0, 0, 0, 0].as_bytes().to_vec();
+    Control { level: libc::SOL_SOCKET, kind: libc::SO_TIMESTAMPING, data }
 }

@@ -77,7 +77,7 @@ fn solicited_node(ip: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// The hardware address of a group.
-pub(super) fn multicast_mac(group: IpAddr) -> Mac {
+pub fn multicast_mac(group: IpAddr) -> Mac {
     match group {
         IpAddr::V4(ip) => {
             let [_, b, c, d] = ip.octets();

@@ -19,6 +19,8 @@ const UNREACHABLE: u8 = 3;
 const TOO_BIG: u8 = 4;
 const TOO_BIG6: u8 = 2;
 const TIME_EXCEEDED: u8 = 11;
+/// A query of who is a member of groups.
+pub(super) const MLD_QUERY: u8 = 130;
 const PARAMETER_PROBLEM: u8 = 12;
 const UNREACHABLE6: u8 = 1;
 const TIME_EXCEEDED6: u8 = 3;

@@ -20,6 +20,7 @@ pub mod show;
 pub mod tcp;
 mod veth;
 
+pub use arp::multicast_mac;
 pub use neighbour::Outgoing;
 
 use crate::boot::config::NetworkSpec;
@@ -192,7 +193,9 @@ impl Net {
 
     fn whole(&self, link: &Link, packet: &Packet<'_>, received: &Received<'_>, batch: &mut inet::Batch) {
         let packet = &Packet { interface: link.index, ..*packet };
-        if !received.checksum_done && !packet.has_valid_checksum() {
+        // Of other protocols nobody here knows where it is.
+        let has_checksum = matches!(packet.protocol, packet::TCP | packet::UDP | packet::ICMP | packet::ICMPV6);
+        if has_checksum && !received.checksum_done && !packet.has_valid_checksum() {
             return;
         }
         inet::raw::input(self, packet);
@@ -201,6 +204,10 @@ impl Net {
             packet::UDP if inet::udp::input(self, packet, received.datagrams) => {}
             packet::UDP => icmp::port_unreachable(self, packet),
             packet::ICMPV6 if arp::input_ndp(self, link, packet) => {}
+            packet::ICMPV6 if packet.payload().first() == Some(&icmp::MLD_QUERY) => {
+                inet::multicast::input(self, link, packet);
+            }
+            inet::multicast::IGMP if packet.dst.is_ipv4() => inet::multicast::input(self, link, packet),
             packet::ICMP | packet::ICMPV6 if packet.dst.is_ipv4() == (packet.protocol == packet::ICMP) => {
                 icmp::input(self, packet);
             }
@@ -279,6 +286,6 @@ impl Net {
 }
 
 /// The Ethernet type of packets with such addresses.
-fn kind_of(ip: IpAddr) -> u16 {
+pub fn kind_of(ip: IpAddr) -> u16 {
     if ip.is_ipv4() { libc::ETH_P_IP as u16 } else { libc::ETH_P_IPV6 as u16 }
 }

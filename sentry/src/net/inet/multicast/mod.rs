@@ -1,6 +1,8 @@
 //! Groups: which a socket is a member of, and over which interface it sends to them.
 
+mod announce;
 mod msfilter;
+mod report;
 
 use super::options::shown;
 use crate::errno::{Errno, SysResult};
@@ -8,8 +10,12 @@ use crate::net::namespace::Net;
 use crate::net::options::Value;
 use crate::net::stack::link::Link;
 use crate::sync::Mutex;
+pub(super) use announce::Table;
+pub(in crate::net) use announce::input;
+pub(in crate::net) use report::IGMP;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// `net.ipv4.igmp_max_memberships`, and of sources `igmp_max_msf`, if nobody has changed them.
 const MEMBERSHIPS_MAX: i64 = 20;
@@ -26,7 +32,7 @@ enum Sources {
     Only(BTreeSet<IpAddr>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Membership {
     group: IpAddr,
     interface: u32,
@@ -41,8 +47,19 @@ struct State {
 }
 
 /// What a socket has to do with groups.
-#[derive(Debug, Default)]
-pub(super) struct Groups(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// Its number among all.
+    id: u64,
+    state: Mutex<State>,
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Groups { id: NEXT.fetch_add(1, Ordering::Relaxed), state: Mutex::default() }
+    }
+}
 
 /// What an option does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +97,7 @@ impl Groups {
 
     /// `getsockopt(2)`: only the interface can be read without a question.
     pub(super) fn get(&self, level: i32, name: i32, room: usize) -> SysResult<Value> {
-        let (interface, address) = self.0.lock().out;
+        let (interface, address) = self.state.lock().out;
         match (level, name) {
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => {
                 let octets = address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
@@ -93,6 +110,39 @@ impl Groups {
 
     /// `setsockopt(2)`.
     pub(super) fn set(&self, net: &Net, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        let before = self.members();
+        self.change(net, level, name, value)?;
+        self.announce(net, before);
+        Ok(())
+    }
+
+    /// The socket is closed.
+    pub(super) fn leave(&self, net: &Net) {
+        let before = self.members();
+        if before.is_empty() {
+            return;
+        }
+        self.state.lock().members.clear();
+        self.announce(net, before);
+    }
+
+    fn members(&self) -> Vec<Membership> {
+        self.state.lock().members.clone()
+    }
+
+    /// Tells whom it concerns what has changed.
+    fn announce(&self, net: &Net, before: Vec<Membership>) {
+        let after = self.members();
+        let find = |all: &[Membership], one: &Membership| all.iter().any(|other| other.is_place_of(one));
+        for gone in before.iter().filter(|old| !find(&after, old)) {
+            net.inet.groups.set(net, (gone.interface, gone.group), self.id, None);
+        }
+        for new in after.into_iter().filter(|new| !before.contains(new)) {
+            net.inet.groups.set(net, (new.interface, new.group), self.id, Some(new.sources));
+        }
+    }
+
+    fn change(&self, net: &Net, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         match (level, name) {
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => self.set_out(net, value),
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => {
@@ -100,7 +150,7 @@ impl Groups {
                 if index != 0 && !exists(net, index) {
                     return Err(Errno::NODEV);
                 }
-                self.0.lock().out = (index, None);
+                self.state.lock().out = (index, None);
                 Ok(())
             }
             (libc::IPPROTO_IP, 41) | (_, 48) => self.set_filter(net, level, name, value),
@@ -162,7 +212,7 @@ impl Groups {
         } else {
             (owner(net, address.into()).ok_or(Errno::ADDRNOTAVAIL)?, Some(address))
         };
-        self.0.lock().out = out;
+        self.state.lock().out = out;
         Ok(())
     }
 
@@ -170,7 +220,7 @@ impl Groups {
         if !group.is_multicast() {
             return Err(Errno::INVAL);
         }
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let found = interface.find(net, group);
         let asked = found.ok_or(Errno::NODEV);
         let at = state
@@ -208,7 +258,7 @@ impl Groups {
     /// Whether the socket is a member of `group` and wants what comes `from` over `interface`, or any if 0; `None` if it is
     /// none.
     pub(super) fn wants(&self, group: IpAddr, from: IpAddr, interface: u32) -> Option<bool> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let is_there = |member: &&Membership| interface == 0 || member.interface == interface;
         let members = state.members.iter().filter(|member| member.group == group).filter(is_there);
         let mut members = members.peekable();
@@ -221,7 +271,7 @@ impl Groups {
 
     /// The interface over which the socket sends to groups, and the address it sends from: as an option said.
     pub(super) fn out(&self) -> Option<(u32, Option<Ipv4Addr>)> {
-        let out = self.0.lock().out;
+        let out = self.state.lock().out;
         (out.0 != 0).then_some(out)
     }
 }
@@ -240,6 +290,10 @@ impl State {
 }
 
 impl Membership {
+    fn is_place_of(&self, other: &Membership) -> bool {
+        (self.interface, self.group) == (other.interface, other.group)
+    }
+
     fn change(&mut self, net: &Net, act: Act, source: IpAddr) -> SysResult<()> {
         let most = sources_max(net, self.group.is_ipv4());
         let (sources, adds) = match (&mut self.sources, act) {

@@ -106,7 +106,7 @@ impl Groups {
         };
         let interface = form.interface(value)?.find(net, group).ok_or(Errno::NODEV)?;
         let leaves = matches!(&sources, Sources::Only(sources) if sources.is_empty());
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let at = state.members.iter().position(|member| member.group == group && member.interface == interface);
         match at {
             // To hear nobody is not to be a member.
@@ -138,7 +138,7 @@ impl Groups {
             Interface::Index(index) => index,
             address @ Interface::Address(_) => address.find(net, group).ok_or(Errno::NODEV)?,
         };
-        let state = self.0.lock();
+        let state = self.state.lock();
         let member = state.members.iter().find(|member| member.group == group && member.interface == interface);
         let (mode, sources) = match &member.ok_or(Errno::ADDRNOTAVAIL)?.sources {
             Sources::Except(sources) => (EXCLUDE, sources),

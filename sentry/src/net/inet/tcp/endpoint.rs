@@ -16,7 +16,7 @@ use crate::net::stack::route::Query;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 /// Bytes that may wait at a receiver if neither side has set its buffers. Linux lets them grow to megabytes;
@@ -89,6 +89,8 @@ pub(super) struct Tcp {
     pub(super) deferred: AtomicUsize,
     /// What it sends waits for more (`TCP_CORK`).
     pub(super) is_corked: AtomicBool,
+    /// How many bytes it has sent over `lo`.
+    pub(super) sent: AtomicU32,
     pub(super) state: Mutex<State>,
     /// What was heard of packets that did not arrive.
     pub(super) errors: Mutex<Errors>,
@@ -112,6 +114,7 @@ impl Tcp {
             queue,
             deferred,
             is_corked,
+            sent: AtomicU32::new(0),
             state: Mutex::default(),
             errors: Mutex::default(),
         })

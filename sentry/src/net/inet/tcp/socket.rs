@@ -18,6 +18,7 @@ use crate::net::stack::tcp::Figures;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
 /// Largest segment over loopback (MTU 65536 less headers), and before a connection says better.
@@ -246,7 +247,7 @@ impl SocketOps for TcpSocket {
             (libc::IPPROTO_IPV6, _) if self.end.family == libc::AF_INET => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) if self.end.state.lock().local.is_some() => Err(Errno::INVAL),
             _ => {
-                self.end.ints.set(level, name, value)?;
+                self.end.ints.set_prioritizing(&self.end.options, level, name, value)?;
                 match name {
                     libc::TCP_CORK if level == libc::IPPROTO_TCP => self.end.cork(int(value) != 0),
                     // It goes out even if there is a cork.
@@ -266,6 +267,14 @@ impl SocketOps for TcpSocket {
 
     fn closing(&self) -> Option<Arc<dyn Closing>> {
         closing::of(&self.end)
+    }
+
+    fn positions(&self) -> Option<SysResult<(u32, u32)>> {
+        if !self.is_connected() {
+            return Some(Err(Errno::INVAL));
+        }
+        let over_lo = || self.end.sent.load(Ordering::Relaxed);
+        Some(Ok(self.end.flow().map_or_else(|| (over_lo(), over_lo()), |flow| flow.positions())))
     }
 
     fn retune(&self) {

@@ -5,6 +5,7 @@ use super::flow::{Flow, around_urgent};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
 use crate::net::message::{Incoming, Outgoing};
+use crate::net::options::Stage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,6 +55,14 @@ impl Tcp {
         }
         self.net().counters.tcp_segments.add(1);
         self.net().counters.loopback(count);
+        let place = self.sent.fetch_add(count as u32, Ordering::Relaxed).wrapping_add(count as u32);
+        if self.options.wants_sent() && count == message.data.len() {
+            let number = self.options.number_of_bytes(place);
+            let stages = [Stage::Queued, Stage::Sent, Stage::Acknowledged];
+            if self.options.stamp_sent(&stages, number, &|| message.data.to_vec()) {
+                self.queue.notify(Events::ERR);
+            }
+        }
         Ok(count)
     }
 

@@ -290,6 +290,7 @@ impl Udp {
 
     pub(super) fn close(self: &Arc<Self>) {
         self.forget_resolver();
+        self.groups.leave(self.net());
         let local = self.state.lock().local.take();
         if let Some(local) = local {
             self.net().inet.udp.ports.lock().release(local.port(), self);

@@ -4,10 +4,14 @@ use super::super::addr;
 use super::super::errors::Failed;
 use super::super::raw;
 use super::endpoint::{Envelope, MAX_LEN, Marks, Udp, receivers};
+use super::remote::datagram;
 use super::way::Way;
 use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
 use crate::net::counters::count;
+use crate::net::options::Stage;
 use crate::net::stack::link::Link;
+use crate::net::stack::packet::{Head, UDP, VNET_LEN};
 use crate::net::stack::route::Query;
 use crate::net::stack::scope;
 use std::net::SocketAddr;
@@ -118,8 +122,25 @@ impl Udp {
         Ok(Route { from, to, marks, query, over_lo, is_peer: remote == Some(to) })
     }
 
-    /// Puts a datagram on its way.
+    /// Puts a datagram on its way, and tells its sender when.
     fn put_out(self: &Arc<Self>, route: &Route, data: &[u8]) -> SysResult<usize> {
+        let count = self.put_on_way(route, data)?;
+        if self.options.wants_sent() {
+            let Route { from, to, marks, .. } = *route;
+            let frame = || {
+                let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops: marks.hops, class: marks.class };
+                let frame = head.frame(&datagram(&head, from.port(), to.port(), data), None);
+                frame.get(VNET_LEN..).unwrap_or_default().to_vec()
+            };
+            let number = self.options.number_of_datagram();
+            if self.options.stamp_sent(&[Stage::Queued, Stage::Sent], number, &frame) {
+                self.queue.notify(Events::ERR);
+            }
+        }
+        Ok(count)
+    }
+
+    fn put_on_way(self: &Arc<Self>, route: &Route, data: &[u8]) -> SysResult<usize> {
         let Route { from, to, marks, query, over_lo, is_peer } = *route;
         count(&self.net().counters.udp_out, to.is_ipv4());
         if over_lo || addr::is_loopback_broadcast(to.ip()) {

@@ -259,7 +259,7 @@ impl SocketOps for UdpSocket {
                 self.end.ints.set(level, name, value)?;
                 if options::number(level, value) == 0 { self.end.push() } else { Ok(()) }
             }
-            _ => self.end.ints.set(level, name, value),
+            _ => self.end.ints.set_prioritizing(&self.end.options, level, name, value),
         }
     }
 

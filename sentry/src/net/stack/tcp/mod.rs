@@ -382,6 +382,11 @@ impl Machine {
         (self.una..=self.next).contains(&segment::near(self.una, sequence))
     }
 
+    /// Up to which number it is acknowledged, sent, and written.
+    pub fn progress(&self) -> (u64, u64, u64) {
+        (self.una, self.next, self.end())
+    }
+
     /// Bytes that came and were not read.
     pub fn received(&self) -> usize {
         self.rx.len()

@@ -13,7 +13,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, TimerId, Timers};
 use crate::net::message::Outgoing;
 use crate::net::namespace::Net;
-use crate::net::options::Options;
+use crate::net::options::{Options, Stage};
 use crate::net::stack::route::Query;
 use crate::net::stack::scope;
 use crate::net::stack::tcp::segment::Segment;
@@ -21,6 +21,7 @@ use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
 use crate::net::sysctl::Sysctls;
 use crate::sync::{Mutex, MutexGuard};
 pub(super) use read::around_urgent;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ struct Inner {
     /// It is among those that only wait for late packets.
     lingers: bool,
     timer: Option<(TimerId, Instant)>,
+    /// Ends of messages whose times are wanted, and whether they were sent.
+    stamps: VecDeque<(u64, bool)>,
     seen: Seen,
 }
 
@@ -129,6 +132,7 @@ impl Flow {
             unreported: false,
             lingers: false,
             timer: None,
+            stamps: VecDeque::new(),
             seen: Seen { state: State::Closed, received: 0, writable: false, urgent: false },
         };
         let flow = Arc::new(Flow { net: net.weak(), key, mtu, options, inner: Mutex::new(inner) });
@@ -285,7 +289,8 @@ impl Flow {
             urgent: inner.has_urgent(),
         };
         let urgent_news = inner.wire.machine.take_urgent_news();
-        let events = events(inner.seen, seen);
+        let is_stamped = inner.stamp(&self.options);
+        let events = events(inner.seen, seen) | if is_stamped { Events::ERR } else { Events::empty() };
         inner.seen = seen;
         let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
         inner.ended |= gone;
@@ -363,8 +368,17 @@ impl Flow {
             self.pump(inner);
             return Err(Errno::AGAIN);
         }
+        if self.options.wants_sent() && count == message.data.len() {
+            inner.watch();
+        }
         self.pump(inner);
         Ok(count)
+    }
+
+    /// Up to where it is acknowledged, and written.
+    pub(super) fn positions(&self) -> (u32, u32) {
+        let (acknowledged, _, written) = self.inner.lock().machine().progress();
+        (acknowledged as u32, written as u32)
     }
 
     pub(super) fn shutdown(self: &Arc<Self>, how: i32) -> SysResult<()> {
@@ -472,6 +486,34 @@ impl Inner {
     fn is_writable(&self) -> bool {
         let machine = self.machine();
         !machine.may_send() || Tcp::is_writable(machine.unsent(), machine.capacity())
+    }
+
+    /// Times of what was written last are wanted.
+    fn watch(&mut self) {
+        /// Messages that are watched: more than are under way mostly.
+        const WATCHED_MAX: usize = 256;
+        if self.stamps.len() < WATCHED_MAX {
+            let (_, _, written) = self.machine().progress();
+            self.stamps.push_back((written, false));
+        }
+    }
+
+    /// Tells the times of what was sent and acknowledged; whether somebody wants to know.
+    fn stamp(&mut self, options: &Options) -> bool {
+        let (acknowledged, sent, _) = self.wire.machine.progress();
+        let mut tells = false;
+        for (end, is_sent) in &mut self.stamps {
+            let number = options.number_of_bytes(*end as u32);
+            if !*is_sent && sent >= *end {
+                *is_sent = true;
+                tells |= options.stamp_sent(&[Stage::Queued, Stage::Sent], number, &Vec::new);
+            }
+            if acknowledged >= *end {
+                tells |= options.stamp_sent(&[Stage::Acknowledged], number, &Vec::new);
+            }
+        }
+        self.stamps.retain(|(end, _)| acknowledged < *end);
+        tells
     }
 
     /// Whether nobody is there any more to read what comes, or to wait for an end.
