@@ -135,7 +135,8 @@ fn put(net: &Net, link: &Link, to: IpAddr, mut message: Vec<u8>) {
     match to {
         IpAddr::V4(to) => {
             let Some(IpAddr::V4(from)) = own(false).or(Some(Ipv4Addr::UNSPECIFIED.into())) else { return };
-            fill(&mut message, 2, !fold(sum(&message, 0)));
+            let checksum = !fold(sum(&message, 0));
+            fill(&mut message, 2, checksum);
             let len = (IPV4_LEN + ALERT.len() + message.len()) as u16;
             let mut head = vec![0x46, 0xc0];
             head.extend(len.to_be_bytes());
