@@ -600,8 +600,7 @@ static void rules(void)
 		ask_in("without priority", from);
 		rule_request(RTM_NEWRULE, MAKE, family, 600, from, i ? 129 : 33);
 		ask_in("prefix too long", from);
-		if (!i)
-			dump("rules", RTM_GETRULE, family, 0);
+		dump("rules", RTM_GETRULE, family, 0);
 		rule_request(RTM_DELRULE, 0, family, 501, from, prefix);
 		ask_in("remove none such", from);
 		rule_request(RTM_DELRULE, 0, family, 500, from, prefix);

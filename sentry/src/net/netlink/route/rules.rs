@@ -93,7 +93,7 @@ pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
         if request.has(libc::NLM_F_EXCL) && rules.contains(&rule) {
             return Err(Errno::EXIST);
         }
-        let at = rules.iter().position(|old| old.priority > rule.priority).unwrap_or(rules.len());
+        let at = rules.iter().position(|old| old.v4 == rule.v4 && old.priority > rule.priority).unwrap_or(rules.len());
         rules.insert(at, rule);
         Ok(())
     })?;
