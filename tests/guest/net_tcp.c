@@ -1,4 +1,4 @@
-/* tcp(7): urgent bytes, connections to oneself, resets, lingering, low-water marks, shutdowns. */
+/* tcp(7): connections to oneself, resets, lingering, low-water marks, shutdowns. */
 #include "common.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -44,45 +44,6 @@ static void got(const char *name, int fd, int flags)
 	printf("%s: %ld %s '%s'", name, n, n < 0 ? strerrorname_np(errno) : "-", n > 0 ? buf : "");
 	ioctl(fd, SIOCATMARK, &mark);
 	printf(" mark %d\n", mark);
-}
-
-static void urgent(void)
-{
-	int a, b, n, on = 1;
-	pair(&a, &b);
-	got("nothing urgent", b, MSG_OOB);
-	SHOW(send(a, "abc", 3, 0));
-	SHOW(send(a, "deX", 3, MSG_OOB));
-	SHOW(send(a, "fgh", 3, 0));
-	settle();
-	show_poll("urgent", b);
-	SHOW(ioctl(b, FIONREAD, &n));
-	printf("to read %d\n", n);
-	got("peek", b, MSG_PEEK);
-	got("up to the mark", b, 0);
-	got("urgent, peeked", b, MSG_OOB | MSG_PEEK);
-	got("urgent", b, MSG_OOB);
-	got("urgent again", b, MSG_OOB);
-	show_poll("taken", b);
-	got("behind", b, 0);
-	got("no more", b, 0);
-	SHOW(send(a, "Y", 1, MSG_OOB));
-	settle();
-	show_poll("only urgent", b);
-	got("only urgent, plain", b, 0);
-	got("then", b, MSG_OOB);
-	/* Inline. */
-	SHOW(setsockopt(b, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on));
-	SHOW(send(a, "ij", 2, 0));
-	SHOW(send(a, "Z", 1, MSG_OOB));
-	SHOW(send(a, "kl", 2, 0));
-	settle();
-	got("inline, apart", b, MSG_OOB);
-	got("inline, up to the mark", b, 0);
-	got("inline, from the mark", b, 0);
-	got("inline, no more", b, 0);
-	close(a);
-	close(b);
 }
 
 static void oneself(void)
@@ -211,7 +172,6 @@ static void marks(void)
 
 int main(void)
 {
-	urgent();
 	oneself();
 	endings();
 	marks();

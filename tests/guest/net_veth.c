@@ -47,12 +47,12 @@ static void set_up(const char *name, int up)
 static int carrier_of(const char *name)
 {
 	struct ifinfomsg link = { .ifi_index = if_nametoindex(name) };
-	struct veth_request r = { .head = { NLMSG_HDRLEN, RTM_GETLINK, NLM_F_REQUEST, 0, 0 } };
+	struct nl_request r = { .h = { NLMSG_HDRLEN, RTM_GETLINK, NLM_F_REQUEST, 0, 0 } };
 	struct { struct nlmsghdr head; struct ifinfomsg link; char rest[8192]; } answer;
 	int s = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 
-	veth_put(&r, &link, sizeof link);
-	MUST(send(s, &r, r.head.nlmsg_len, 0));
+	nl_put(&r, &link, sizeof link);
+	MUST(send(s, &r, r.h.nlmsg_len, 0));
 	MUST(recv(s, &answer, sizeof answer, 0));
 	close(s);
 	return answer.head.nlmsg_type == RTM_NEWLINK && answer.link.ifi_flags & 0x10000 /* IFF_LOWER_UP */;
@@ -360,21 +360,21 @@ static void carrier(void)
 static void move(const char *name, int to)
 {
 	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
-	struct veth_request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 
-	veth_put(&r, &none, sizeof none);
-	veth_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
-	veth_attr(&r, IFLA_NET_NS_FD, &to, sizeof to);
+	nl_put(&r, &none, sizeof none);
+	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	nl_attr(&r, IFLA_NET_NS_FD, &to, sizeof to);
 	veth_ask(&r, RTM_NEWLINK, 0);
 }
 
 static void delete(const char *name)
 {
 	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
-	struct veth_request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 
-	veth_put(&r, &none, sizeof none);
-	veth_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	nl_put(&r, &none, sizeof none);
+	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
 	veth_ask(&r, RTM_DELLINK, 0);
 }
 

@@ -3,6 +3,7 @@
  * each, what dumps show afterwards, and what those hear who joined the groups.
  */
 #include "common.h"
+#include "netlink.h"
 #include <arpa/inet.h>
 #include <linux/capability.h>
 #include <linux/fib_rules.h>
@@ -21,47 +22,17 @@
 #define NOWHERE 4711
 
 static int nl;
-static struct {
-	struct nlmsghdr h;
-	char body[1024];
-} q;
+static struct nl_request q;
 static char answer[65536];
-
-static void begin(int type, int flags, const void *fixed, size_t len)
-{
-	memset(&q, 0, sizeof q);
-	q.h.nlmsg_type = type;
-	q.h.nlmsg_flags = NLM_F_REQUEST | flags;
-	q.h.nlmsg_seq = 7;
-	memcpy(NLMSG_DATA(&q.h), fixed, len);
-	q.h.nlmsg_len = NLMSG_LENGTH(len);
-}
-
-static struct rtattr *put(int type, const void *data, size_t len)
-{
-	struct rtattr *a = (void *)((char *)&q + NLMSG_ALIGN(q.h.nlmsg_len));
-
-	a->rta_type = type;
-	a->rta_len = RTA_LENGTH(len);
-	if (len)
-		memcpy(RTA_DATA(a), data, len);
-	q.h.nlmsg_len = NLMSG_ALIGN(q.h.nlmsg_len) + RTA_ALIGN(a->rta_len);
-	return a;
-}
-
-static void end(struct rtattr *nest)
-{
-	nest->rta_len = (char *)&q + q.h.nlmsg_len - (char *)nest;
-}
 
 static void put_u32(int type, uint32_t value)
 {
-	put(type, &value, sizeof value);
+	nl_attr(&q, type, &value, sizeof value);
 }
 
 static void put_name(int type, const char *name)
 {
-	put(type, name, strlen(name) + 1);
+	nl_attr(&q, type, name, strlen(name) + 1);
 }
 
 static void put_ip(int type, const char *text)
@@ -70,7 +41,7 @@ static void put_ip(int type, const char *text)
 	int v6 = strchr(text, ':') != NULL;
 
 	inet_pton(v6 ? AF_INET6 : AF_INET, text, ip);
-	put(type, ip, v6 ? 16 : 4);
+	nl_attr(&q, type, ip, v6 ? 16 : 4);
 }
 
 static int family_of(const char *text)
@@ -108,7 +79,7 @@ static void link_request(int type, int flags, int index, const char *name)
 {
 	struct ifinfomsg link = { .ifi_family = AF_UNSPEC, .ifi_index = index };
 
-	begin(type, flags, &link, sizeof link);
+	nl_begin(&q, type, flags, &link, sizeof link);
 	if (name)
 		put_name(IFLA_IFNAME, name);
 }
@@ -119,21 +90,21 @@ static void pair_request(int flags, const char *name, const char *other)
 	struct rtattr *info, *data, *peer;
 
 	link_request(RTM_NEWLINK, flags, 0, name);
-	info = put(IFLA_LINKINFO, NULL, 0);
-	put(IFLA_INFO_KIND, "veth", 5);
-	data = put(IFLA_INFO_DATA, NULL, 0);
-	peer = put(VETH_INFO_PEER, &none, sizeof none);
+	info = nl_attr(&q, IFLA_LINKINFO, NULL, 0);
+	nl_attr(&q, IFLA_INFO_KIND, "veth", 5);
+	data = nl_attr(&q, IFLA_INFO_DATA, NULL, 0);
+	peer = nl_attr(&q, VETH_INFO_PEER, &none, sizeof none);
 	put_name(IFLA_IFNAME, other);
-	end(peer);
-	end(data);
-	end(info);
+	nl_end(&q, peer);
+	nl_end(&q, data);
+	nl_end(&q, info);
 }
 
 static void address_request(int type, int flags, int index, const char *ip, int prefix)
 {
 	struct ifaddrmsg address = { .ifa_family = family_of(ip), .ifa_prefixlen = prefix, .ifa_index = index };
 
-	begin(type, flags, &address, sizeof address);
+	nl_begin(&q, type, flags, &address, sizeof address);
 	put_ip(IFA_LOCAL, ip);
 	put_ip(IFA_ADDRESS, ip);
 	if (type == RTM_NEWADDR && address.ifa_family == AF_INET6)
@@ -151,7 +122,7 @@ static void route_request(int type, int flags, const char *to, int prefix, const
 		route.rtm_protocol = 0;
 		route.rtm_type = 0;
 	}
-	begin(type, flags, &route, sizeof route);
+	nl_begin(&q, type, flags, &route, sizeof route);
 	if (prefix)
 		put_ip(RTA_DST, to);
 	if (by)
@@ -164,7 +135,7 @@ static void rule_request(int type, int flags, int family, int priority, const ch
 {
 	struct fib_rule_hdr rule = { .family = family, .src_len = prefix, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL };
 
-	begin(type, flags, &rule, sizeof rule);
+	nl_begin(&q, type, flags, &rule, sizeof rule);
 	if (priority)
 		put_u32(FRA_PRIORITY, priority);
 	if (from)
@@ -176,10 +147,10 @@ static void neighbour_request(int type, int flags, int index, const char *ip, in
 	struct ndmsg n = { .ndm_family = family_of(ip), .ndm_ifindex = index, .ndm_state = NUD_PERMANENT };
 	unsigned char mac[6] = { 2, 0, 0, 0, 0, last };
 
-	begin(type, flags, &n, sizeof n);
+	nl_begin(&q, type, flags, &n, sizeof n);
 	put_ip(NDA_DST, ip);
 	if (last)
-		put(NDA_LLADDR, mac, sizeof mac);
+		nl_attr(&q, NDA_LLADDR, mac, sizeof mac);
 }
 
 /* What messages say. */
@@ -321,7 +292,7 @@ static void dump(const char *name, int type, int family, int only)
 	size_t len = type == RTM_GETADDR ? sizeof f.address : type == RTM_GETLINK ? sizeof f.link : sizeof f.route;
 	int done = 0;
 
-	begin(type, NLM_F_DUMP, &f, len);
+	nl_begin(&q, type, NLM_F_DUMP, &f, len);
 	MUST(send(nl, &q, q.h.nlmsg_len, 0));
 	printf("%s:\n", name);
 	while (!done) {
@@ -375,9 +346,9 @@ static void links(void)
 	ask("name with a slash");
 	link_request(RTM_NEWLINK, MAKE, 0, "seven");
 	ask("no kind");
-	struct rtattr *info = put(IFLA_LINKINFO, NULL, 0);
+	struct rtattr *info = nl_attr(&q, IFLA_LINKINFO, NULL, 0);
 	put_name(IFLA_INFO_KIND, "nokind");
-	end(info);
+	nl_end(&q, info);
 	ask("unknown kind");
 	link_request(RTM_NEWLINK, 0, NOWHERE, NULL);
 	ask("change of no link by index");
@@ -404,13 +375,13 @@ static void links(void)
 	link_request(RTM_NEWLINK, 0, if_nametoindex("deux"), "deux");
 	ask("rename to its own");
 	link_request(RTM_NEWLINK, 0, 0, "one");
-	put(IFLA_ADDRESS, "\2\0\0\0\0\1", 6);
+	nl_attr(&q, IFLA_ADDRESS, "\2\0\0\0\0\1", 6);
 	ask("hardware address");
 	link_request(RTM_NEWLINK, 0, 0, "one");
-	put(IFLA_ADDRESS, "\2\0\0", 3);
+	nl_attr(&q, IFLA_ADDRESS, "\2\0\0", 3);
 	ask("short hardware address");
 	link_request(RTM_NEWLINK, 0, 0, "one");
-	put(IFLA_ADDRESS, "\1\0\0\0\0\1", 6);
+	nl_attr(&q, IFLA_ADDRESS, "\1\0\0\0\0\1", 6);
 	ask("hardware address of a group");
 	link_request(RTM_NEWLINK, 0, 0, "one");
 	put_u32(IFLA_NET_NS_FD, 999);
@@ -447,7 +418,7 @@ static int device(void)
 		const char *names[] = { "lo", "one", "two" };
 		struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 
-		begin(RTM_NEWLINK, 0, &up, sizeof up);
+		nl_begin(&q, RTM_NEWLINK, 0, &up, sizeof up);
 		put_name(IFLA_IFNAME, names[i]);
 		ask_in("up", names[i]);
 	}
@@ -492,10 +463,10 @@ static void addresses(int index)
 	address_request(RTM_NEWADDR, MAKE, index, "10.9.0.1", 16);
 	ask("another prefix of the first");
 	struct ifaddrmsg bare = { .ifa_family = AF_INET, .ifa_prefixlen = 24, .ifa_index = index };
-	begin(RTM_NEWADDR, MAKE, &bare, sizeof bare);
+	nl_begin(&q, RTM_NEWADDR, MAKE, &bare, sizeof bare);
 	ask("no address at all");
 	bare.ifa_family = AF_INET6;
-	begin(RTM_NEWADDR, MAKE, &bare, sizeof bare);
+	nl_begin(&q, RTM_NEWADDR, MAKE, &bare, sizeof bare);
 	ask("no address at all, 6");
 	address_request(RTM_NEWADDR, MAKE, index, "ff02::7", 64);
 	ask("address of a group");
@@ -567,11 +538,11 @@ static void routes(int index)
 	}
 	struct rtmsg route = { .rtm_family = AF_INET, .rtm_dst_len = 24, .rtm_table = RT_TABLE_MAIN, .rtm_type = RTN_BLACKHOLE,
 			       .rtm_protocol = RTPROT_STATIC };
-	begin(RTM_NEWROUTE, MAKE, &route, sizeof route);
+	nl_begin(&q, RTM_NEWROUTE, MAKE, &route, sizeof route);
 	put_ip(RTA_DST, "198.51.100.0");
 	ask("blackhole");
 	route.rtm_type = RTN_UNICAST;
-	begin(RTM_NEWROUTE, MAKE, &route, sizeof route);
+	nl_begin(&q, RTM_NEWROUTE, MAKE, &route, sizeof route);
 	put_ip(RTA_DST, "198.51.100.0");
 	ask("to nowhere");
 	route_request(RTM_NEWROUTE, MAKE, "172.30.1.1", 24, "10.9.0.9", 0);
@@ -644,11 +615,11 @@ static void neighbours(int index)
 		dump("neighbours after", RTM_GETNEIGH, i ? AF_INET6 : AF_INET, 0);
 	}
 	struct ndmsg bare = { .ndm_family = AF_INET, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT };
-	begin(RTM_NEWNEIGH, MAKE, &bare, sizeof bare);
+	nl_begin(&q, RTM_NEWNEIGH, MAKE, &bare, sizeof bare);
 	ask("no address");
-	begin(RTM_NEWNEIGH, MAKE, &bare, sizeof bare);
+	nl_begin(&q, RTM_NEWNEIGH, MAKE, &bare, sizeof bare);
 	put_ip(NDA_DST, "10.9.0.7");
-	put(NDA_LLADDR, "\2\0\0", 3);
+	nl_attr(&q, NDA_LLADDR, "\2\0\0", 3);
 	ask("short hardware address");
 	close(s);
 }

@@ -1,5 +1,6 @@
 /* netlink(7): requests, acknowledgements, errors; interfaces and addresses. */
 #include "common.h"
+#include "netlink.h"
 #include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -13,30 +14,8 @@
 #include <sys/socket.h>
 
 static int nl;
-static struct {
-	struct nlmsghdr h;
-	char body[512];
-} q;
+static struct nl_request q;
 static char answer[65536];
-
-static void begin(int type, int flags, const void *fixed, size_t len)
-{
-	memset(&q, 0, sizeof q);
-	q.h.nlmsg_type = type;
-	q.h.nlmsg_flags = NLM_F_REQUEST | flags;
-	q.h.nlmsg_seq = 7;
-	memcpy(NLMSG_DATA(&q.h), fixed, len);
-	q.h.nlmsg_len = NLMSG_LENGTH(len);
-}
-
-static void attribute(int type, const void *data, size_t len)
-{
-	struct rtattr *a = (void *)((char *)&q + NLMSG_ALIGN(q.h.nlmsg_len));
-	a->rta_type = type;
-	a->rta_len = RTA_LENGTH(len);
-	memcpy(RTA_DATA(a), data, len);
-	q.h.nlmsg_len = NLMSG_ALIGN(q.h.nlmsg_len) + RTA_ALIGN(a->rta_len);
-}
 
 /* Sends the request; says what comes back: types, and the code of an error. */
 static int talk(const char *name)
@@ -105,31 +84,31 @@ int main(void)
 	SHOW(bind(two, (struct sockaddr *)&me, 5));
 
 	struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
-	begin(RTM_GETLINK, NLM_F_DUMP, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, NLM_F_DUMP, &info, sizeof info);
 	talk("links");
-	begin(RTM_GETLINK, 0, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, 0, &info, sizeof info);
 	talk("no link named");
 	info.ifi_index = 1;
-	begin(RTM_GETLINK, 0, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, 0, &info, sizeof info);
 	talk("link 1");
-	begin(RTM_GETLINK, NLM_F_ACK, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, NLM_F_ACK, &info, sizeof info);
 	talk("link 1 with ack");
 	info.ifi_index = 12345;
-	begin(RTM_GETLINK, 0, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, 0, &info, sizeof info);
 	talk("no such link");
-	begin(RTM_GETLINK, NLM_F_ACK, &info, 3);
+	nl_begin(&q, RTM_GETLINK, NLM_F_ACK, &info, 3);
 	talk("too short");
-	begin(NLMSG_NOOP, NLM_F_ACK, "", 0);
+	nl_begin(&q, NLMSG_NOOP, NLM_F_ACK, "", 0);
 	talk("noop with ack");
-	begin(200, NLM_F_ACK, &info, sizeof info);
+	nl_begin(&q, 200, NLM_F_ACK, &info, sizeof info);
 	talk("unknown type");
 	struct ifaddrmsg address = { .ifa_family = AF_INET, .ifa_prefixlen = 24, .ifa_index = 1 };
 	unsigned ip = htonl(0x0a090807);
-	begin(RTM_GETADDR, NLM_F_DUMP, &address, sizeof address);
+	nl_begin(&q, RTM_GETADDR, NLM_F_DUMP, &address, sizeof address);
 	talk("addresses");
-	begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &address, sizeof address);
-	attribute(IFA_LOCAL, &ip, 4);
-	attribute(IFA_ADDRESS, &ip, 4);
+	nl_begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &address, sizeof address);
+	nl_attr(&q, IFA_LOCAL, &ip, 4);
+	nl_attr(&q, IFA_ADDRESS, &ip, 4);
 	talk("add address");
 	talk("add it again");
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
@@ -149,13 +128,13 @@ int main(void)
 	s = socket(AF_INET, SOCK_DGRAM, 0);
 	SHOW(bind(s, (struct sockaddr *)&in, sizeof in));
 	address.ifa_index = 4711;
-	begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE, &address, sizeof address);
-	attribute(IFA_LOCAL, &ip, 4);
+	nl_begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE, &address, sizeof address);
+	nl_attr(&q, IFA_LOCAL, &ip, 4);
 	talk("add to no link");
 	address.ifa_index = 1;
 	address.ifa_prefixlen = 33;
-	begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE, &address, sizeof address);
-	attribute(IFA_LOCAL, &ip, 4);
+	nl_begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE, &address, sizeof address);
+	nl_attr(&q, IFA_LOCAL, &ip, 4);
 	talk("prefix too long");
 	link_flags("lo", "lo");
 	link_flags("nothing", "nothing0");
@@ -171,8 +150,8 @@ int main(void)
 	SHOW(setsockopt(nl, SOL_NETLINK, NETLINK_EXT_ACK, &on, 2));
 	/* A member hears of changes. */
 	address.ifa_prefixlen = 32;
-	begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &address, sizeof address);
-	attribute(IFA_LOCAL, &ip, 4);
+	nl_begin(&q, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &address, sizeof address);
+	nl_attr(&q, IFA_LOCAL, &ip, 4);
 	int other = nl;
 	nl = two;
 	talk("add from another socket");
@@ -186,7 +165,7 @@ int main(void)
 	/* Passed credentials are the kernel's. */
 	SHOW(setsockopt(nl, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
 	info = (struct ifinfomsg){ .ifi_index = 1 };
-	begin(RTM_GETLINK, 0, &info, sizeof info);
+	nl_begin(&q, RTM_GETLINK, 0, &info, sizeof info);
 	MUST(send(nl, &q, q.h.nlmsg_len, 0));
 	char control[128];
 	struct iovec v = { answer, sizeof answer };
@@ -220,7 +199,7 @@ int main(void)
 	getsockname(t, (struct sockaddr *)&in, &len);
 	nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 	struct inet_diag_req_v2 d = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = 1 << 10 };
-	begin(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &d, sizeof d);
+	nl_begin(&q, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &d, sizeof d);
 	MUST(send(nl, &q, q.h.nlmsg_len, 0));
 	n = recv(nl, answer, sizeof answer, 0);
 	struct stat st;
@@ -235,14 +214,14 @@ int main(void)
 	d.id.idiag_sport = in.sin_port;
 	d.id.idiag_src[0] = in.sin_addr.s_addr;
 	d.id.idiag_cookie[0] = d.id.idiag_cookie[1] = -1;
-	begin(SOCK_DIAG_BY_FAMILY, 0, &d, sizeof d);
+	nl_begin(&q, SOCK_DIAG_BY_FAMILY, 0, &d, sizeof d);
 	talk("one listener");
 	d.id.idiag_sport = 1;
-	begin(SOCK_DIAG_BY_FAMILY, 0, &d, sizeof d);
+	nl_begin(&q, SOCK_DIAG_BY_FAMILY, 0, &d, sizeof d);
 	talk("none such");
-	begin(SOCK_DIAG_BY_FAMILY, 0, &(struct unix_diag_req){ .sdiag_family = AF_UNIX, .udiag_ino = 77 }, sizeof(struct unix_diag_req));
+	nl_begin(&q, SOCK_DIAG_BY_FAMILY, 0, &(struct unix_diag_req){ .sdiag_family = AF_UNIX, .udiag_ino = 77 }, sizeof(struct unix_diag_req));
 	talk("no such unix socket");
-	begin(55, 0, &d, sizeof d);
+	nl_begin(&q, 55, 0, &d, sizeof d);
 	talk("unknown request");
 	return 0;
 }

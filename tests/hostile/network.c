@@ -17,13 +17,13 @@
  */
 #define _GNU_SOURCE
 #include "common.h"
+#include "../guest/netlink.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
-#include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
@@ -33,46 +33,16 @@
 /* More than any of the bounds. */
 #define MANY 6000
 
-struct request {
-	struct nlmsghdr head;
-	char body[512];
-};
-
 static int route = -1;
 
-static void *put(struct request *r, const void *data, size_t len)
-{
-	void *at = (char *)r + NLMSG_ALIGN(r->head.nlmsg_len);
-
-	if (len)
-		memcpy(at, data, len);
-	r->head.nlmsg_len = NLMSG_ALIGN(r->head.nlmsg_len) + len;
-	return at;
-}
-
-static struct rtattr *attr(struct request *r, int type, const void *data, size_t len)
-{
-	struct rtattr head = { .rta_type = type, .rta_len = RTA_LENGTH(len) };
-	struct rtattr *at = put(r, &head, sizeof head);
-
-	if (len)
-		put(r, data, len);
-	return at;
-}
-
-static void end(struct request *r, struct rtattr *nest)
-{
-	nest->rta_len = (char *)r + r->head.nlmsg_len - (char *)nest;
-}
-
 /* 0, or what the kernel says against it. */
-static int ask(struct request *r, int type, int flags)
+static int ask(struct nl_request *r, int type, int flags)
 {
 	struct { struct nlmsghdr head; struct nlmsgerr error; char rest[1024]; } answer;
 
-	r->head.nlmsg_type = type;
-	r->head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-	if (send(route, r, r->head.nlmsg_len, 0) < 0)
+	r->h.nlmsg_type = type;
+	r->h.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	if (send(route, r, r->h.nlmsg_len, 0) < 0)
 		return -errno;
 	if (recv(route, &answer, sizeof answer, 0) < 0)
 		return -errno;
@@ -81,84 +51,84 @@ static int ask(struct request *r, int type, int flags)
 
 static int add_pair(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
 	struct rtattr *info, *data, *peer;
 	char name[IFNAMSIZ];
 
-	put(&r, &none, sizeof none);
+	nl_put(&r, &none, sizeof none);
 	sprintf(name, "a%d", n);
-	attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
-	info = attr(&r, IFLA_LINKINFO, NULL, 0);
-	attr(&r, IFLA_INFO_KIND, "veth", 5);
-	data = attr(&r, IFLA_INFO_DATA, NULL, 0);
-	peer = attr(&r, VETH_INFO_PEER, NULL, 0);
-	put(&r, &none, sizeof none);
+	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	info = nl_attr(&r, IFLA_LINKINFO, NULL, 0);
+	nl_attr(&r, IFLA_INFO_KIND, "veth", 5);
+	data = nl_attr(&r, IFLA_INFO_DATA, NULL, 0);
+	peer = nl_attr(&r, VETH_INFO_PEER, NULL, 0);
+	nl_put(&r, &none, sizeof none);
 	sprintf(name, "b%d", n);
-	attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
-	end(&r, peer);
-	end(&r, data);
-	end(&r, info);
+	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	nl_end(&r, peer);
+	nl_end(&r, data);
+	nl_end(&r, info);
 	return ask(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
 }
 
 static int remove_pair(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
 	char name[IFNAMSIZ];
 
-	put(&r, &none, sizeof none);
+	nl_put(&r, &none, sizeof none);
 	sprintf(name, "a%d", n);
-	attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
 	return ask(&r, RTM_DELLINK, 0);
 }
 
 static int add_address(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct ifaddrmsg own = { AF_INET, 32, 0, RT_SCOPE_UNIVERSE, 1 };
 	uint32_t ip = htonl(0x0a800000 + n);
 
-	put(&r, &own, sizeof own);
-	attr(&r, IFA_LOCAL, &ip, sizeof ip);
-	attr(&r, IFA_ADDRESS, &ip, sizeof ip);
+	nl_put(&r, &own, sizeof own);
+	nl_attr(&r, IFA_LOCAL, &ip, sizeof ip);
+	nl_attr(&r, IFA_ADDRESS, &ip, sizeof ip);
 	return ask(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
 }
 
 static int add_route(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct rtmsg own = { .rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_STATIC,
 			     .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST };
 	uint32_t ip = htonl(0x0b000000 + n), lo = 1;
 
-	put(&r, &own, sizeof own);
-	attr(&r, RTA_DST, &ip, sizeof ip);
-	attr(&r, RTA_OIF, &lo, sizeof lo);
+	nl_put(&r, &own, sizeof own);
+	nl_attr(&r, RTA_DST, &ip, sizeof ip);
+	nl_attr(&r, RTA_OIF, &lo, sizeof lo);
 	return ask(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
 }
 
 static int add_rule(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct fib_rule_hdr own = { .family = AF_INET, .table = RT_TABLE_MAIN, .action = FR_ACT_TO_TBL };
 	uint32_t priority = 100 + n;
 
-	put(&r, &own, sizeof own);
-	attr(&r, FRA_PRIORITY, &priority, sizeof priority);
+	nl_put(&r, &own, sizeof own);
+	nl_attr(&r, FRA_PRIORITY, &priority, sizeof priority);
 	return ask(&r, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
 }
 
 static int add_neighbour(int n)
 {
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct ndmsg own = { .ndm_family = AF_INET, .ndm_ifindex = if_nametoindex("a0"), .ndm_state = NUD_PERMANENT };
 	uint32_t ip = htonl(0x0c000000 + n);
 
-	put(&r, &own, sizeof own);
-	attr(&r, NDA_DST, &ip, sizeof ip);
-	attr(&r, NDA_LLADDR, "\2\0\0\0\0\1", 6);
+	nl_put(&r, &own, sizeof own);
+	nl_attr(&r, NDA_DST, &ip, sizeof ip);
+	nl_attr(&r, NDA_LLADDR, "\2\0\0\0\0\1", 6);
 	return ask(&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
 }
 
@@ -223,7 +193,7 @@ static void notifications(void)
 static void frames(void)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0c000005) };
-	struct request r = { .head.nlmsg_len = NLMSG_HDRLEN };
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
 	struct ifaddrmsg own = { AF_INET, 8, 0, RT_SCOPE_UNIVERSE, 0 };
 	uint32_t ip = htonl(0x0c000001);
 	int s, e;
@@ -233,8 +203,8 @@ static void frames(void)
 	s = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 	e = add_pair(0);
 	own.ifa_index = if_nametoindex("a0");
-	put(&r, &own, sizeof own);
-	attr(&r, IFA_LOCAL, &ip, sizeof ip);
+	nl_put(&r, &own, sizeof own);
+	nl_attr(&r, IFA_LOCAL, &ip, sizeof ip);
 	e = e ? e : ask(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
 	up("a0", 1);
 	up("b0", 1);
