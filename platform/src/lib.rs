@@ -240,6 +240,16 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     /// Has the guest answer this call itself from now on, if it can be arranged. The thread is stopped behind it.
     fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>>;
 
+    /// Lets the guest change the signal mask of this thread, which is `mask` and whose call is under way or who is
+    /// stopped, without a call. False if it cannot be done.
+    fn lend_sigmask(&self, mask: u64) -> bool;
+
+    /// The mask that was lent, if it was: of a thread in a call, or one that may change it meanwhile.
+    fn lent_sigmask(&self) -> Option<u64>;
+
+    /// Takes it back: from now on the guest has to call.
+    fn take_sigmask(&self) -> Option<u64>;
+
     /// Lets a stopped thread go on with the registers it has.
     fn resume(&self);
 

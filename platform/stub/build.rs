@@ -15,6 +15,14 @@ const ENTRIES: &[&str] = &[
     "stub_channel_unasked",
     "stub_channel_slow",
     "stub_channel_end",
+    "stub_sigmask",
+    "stub_sigmask_flags",
+    "stub_sigmask_kept",
+    "stub_sigmask_made",
+    "stub_sigmask_done",
+    "stub_sigmask_unmade",
+    "stub_sigmask_slow",
+    "stub_sigmask_end",
 ];
 
 fn main() {

@@ -91,8 +91,7 @@ struct Guest {
 impl Attendants {
     /// For a sandbox that may use so many cores. `always`: whatever the load is.
     pub(super) fn new(cores: usize, always: bool) -> Attendants {
-        let can_set_gs = crate::auxv(AT_HWCAP2) & HWCAP2_FSGSBASE != 0;
-        let cores = if can_set_gs { cores.min(placement::core_count()) } else { 0 };
+        let cores = if programs_set_gs() { cores.min(placement::core_count()) } else { 0 };
         let (version, cpu) = (AtomicU64::new(0), AtomicUsize::new(NOWHERE));
         Attendants { cores, always, inner: Mutex::default(), version, cpu }
     }
@@ -189,6 +188,11 @@ impl Attendants {
 
 const AT_HWCAP2: u64 = 26;
 const HWCAP2_FSGSBASE: u64 = 1 << 1;
+
+/// Whether the processor and the kernel let programs set GS, in which a thread has the address of its channel.
+pub(super) fn programs_set_gs() -> bool {
+    crate::auxv(AT_HWCAP2) & HWCAP2_FSGSBASE != 0
+}
 
 /// How a thread stands to the attendant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

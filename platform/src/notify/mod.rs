@@ -142,6 +142,8 @@ pub(crate) struct Shared {
     run_ready: fn(),
     /// Guests may answer some calls themselves.
     local_answers: bool,
+    /// Whether threads may be lent their signal masks.
+    lends_sigmasks: bool,
     attendants: attendant::Attendants,
     /// Called when the sandbox cannot go on.
     fatal: fn(&str),
@@ -251,6 +253,7 @@ impl NotifyPlatform {
             received: AtomicU64::new(0),
             run_ready,
             local_answers: fast_path != FastPath::Off,
+            lends_sigmasks: fast_path != FastPath::Off && attendant::programs_set_gs(),
             attendants: attendant::Attendants::new(cores, fast_path == FastPath::Always),
             fatal,
         });

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use stub::abi::{CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, state};
+use stub::abi::{CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, sigmask, state};
 
 /// How many threads of one process can be parked.
 pub(super) const SLOTS: u32 = ((CHANNELS_BASE - SLOTS_BASE) / SLOT_SIZE) as u32;
@@ -104,6 +104,10 @@ fn futex_wake(word: &AtomicU32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0, 0, 0) };
 }
 
+/// The bits that no mask has.
+const LENT: u64 = 1 << sigmask::LENT;
+const NO_MASK: u64 = LENT | 1 << sigmask::STOP;
+
 /// One thread's place for calls through shared memory. Clones are the same channel.
 #[derive(Debug, Clone)]
 pub(super) struct Channel {
@@ -127,6 +131,7 @@ impl Channel {
     pub(super) fn new(file: &Arc<SlotFile>, index: u32) -> Channel {
         let channel = Channel { file: file.clone(), index: index % CHANNELS };
         channel.state().store(state::IDLE, Ordering::Release);
+        channel.sigmask().store(0, Ordering::Release);
         channel
     }
 
@@ -243,6 +248,31 @@ impl Channel {
         if self.state().swap(next, Ordering::AcqRel) & state::ASLEEP != 0 {
             futex_wake(self.state());
         }
+    }
+
+    fn sigmask(&self) -> &AtomicU64 {
+        self.field(field::SIGMASK)
+    }
+
+    /// Lends its thread a signal mask.
+    pub(super) fn lend_sigmask(&self, mask: u64) {
+        self.sigmask().store(mask & !NO_MASK | LENT, Ordering::SeqCst);
+    }
+
+    /// The mask that was lent.
+    pub(super) fn lent_sigmask(&self) -> u64 {
+        self.sigmask().load(Ordering::SeqCst) & !NO_MASK
+    }
+
+    /// Takes it back: no change that the thread makes by itself comes after this.
+    pub(super) fn take_sigmask(&self) -> u64 {
+        self.sigmask().fetch_and(!LENT, Ordering::SeqCst) & !NO_MASK
+    }
+
+    /// Where the code goes on that was to change the mask, and what the flags were.
+    pub(super) fn sigmask_change(&self) -> (u64, u64) {
+        let half = |offset| u64::from(self.field::<AtomicU32>(offset).load(Ordering::Relaxed));
+        (half(field::SIGMASK_DONE), half(field::SIGMASK_FLAGS))
     }
 
     /// Its thread has left it.

@@ -9,6 +9,7 @@ mod abi;
 mod channel;
 mod entry;
 mod mem;
+mod sigmask;
 mod sys;
 
 /// Never linked: a reachable panic is a link error.

@@ -49,13 +49,30 @@ pub mod channel {
     pub const IN: u64 = 88;
     /// What it has written.
     pub const OUT: u64 = 1152;
+    /// What only the thread itself uses, in a line of its own: its signal mask, while that is lent to it (see
+    /// [`sigmask`](super::sigmask)),
+    pub const SIGMASK: u64 = 2176;
+    /// where the code goes on that changes it, 32 bits,
+    pub const SIGMASK_DONE: u64 = 2184;
+    /// and what the flags were, 32 bits.
+    pub const SIGMASK_FLAGS: u64 = 2188;
     /// How much each can be. More costs less if the platform reaches for it: through a channel each byte goes from one
     /// core's cache to another's twice.
     pub const MOST: u64 = 1024;
 }
 
+/// A signal mask in a channel.
+pub mod sigmask {
+    /// The bit that says that the thread may change it: that of SIGKILL, which no mask has.
+    pub const LENT: u32 = 8;
+    /// The bit of SIGSTOP, which no mask has either.
+    pub const STOP: u32 = 18;
+}
+
 /// Which memory a call reads and writes, so that its thread can copy it: fields of a word of ten bits.
 pub mod shape {
+    /// The code of a site begins at a multiple of 256; so far into it does the code begin that makes the call the slow way.
+    pub const SLOW: u32 = 32;
     /// Where the word begins in what the code of a site has in `rcx`; below is an address.
     pub const SHIFT: u32 = 20;
     /// What is below.

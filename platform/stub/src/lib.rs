@@ -23,5 +23,6 @@ mod blob {
     mod channel;
     mod entry;
     mod mem;
+    mod sigmask;
     mod sys;
 }

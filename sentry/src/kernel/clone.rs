@@ -252,10 +252,7 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
         Arc::new(group)
     };
     let files = if has(FILES) { t.files() } else { t.files().fork() };
-    let (mask, altstack) = {
-        let signals = t.signals.lock();
-        (signals.mask, signals.altstack)
-    };
+    let (mask, altstack) = (t.sigmask(), t.altstack());
     // A child that shares memory but not its parent's stack must not run handlers on the parent's.
     let altstack = if has(VM) && !has(VFORK) { AltStack::default() } else { altstack };
     let signals = TaskSignals { mask, altstack, ..TaskSignals::default() };

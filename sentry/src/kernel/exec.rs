@@ -223,7 +223,7 @@ async fn replace(t: &Task, found: &Found, thread: &Arc<dyn Thread>) -> SysResult
         let mut state = t.group.state.lock();
         state.execing = None;
         state.did_exec = true;
-        let mut signals = t.signals.lock();
+        let mut signals = t.signals();
         signals.altstack = Default::default();
     }
     for field in [&t.clear_child_tid, &t.robust_list] {

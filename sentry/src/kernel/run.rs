@@ -70,6 +70,7 @@ async fn live(t: &Task) -> Gone {
 /// Delivers what is to be delivered and resumes the stopped thread.
 async fn go_on(t: &Task, stopped_in: StoppedIn, fault: Option<platform::Fault>) -> Result<(), Gone> {
     deliver(t, stopped_in, fault).await?;
+    t.lend_sigmask();
     t.thread().resume();
     Ok(())
 }

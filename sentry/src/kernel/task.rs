@@ -1,7 +1,7 @@
 //! A task: the sentry's side of one guest thread.
 
 use super::namespaces::{CgroupNamespace, UtsNamespace};
-use super::signal::{SigInfo, SigSet, TaskSignals};
+use super::signal::{SigInfo, TaskSignals};
 use super::traits::{TIMER_SLACK, Traits};
 use super::{Creds, Kernel, ThreadGroup};
 use crate::errno::{Errno, SysResult};
@@ -73,7 +73,8 @@ pub struct Task {
     net: RwLock<Arc<Net>>,
     mem: RwLock<Arc<UserMemory>>,
     waker: RwLock<Option<Arc<dyn Observer>>>,
-    pub(super) signals: Mutex<TaskSignals>,
+    /// Reached by [`Task::signals`].
+    pub(super) signal_state: Mutex<TaskSignals>,
     work: AtomicU32,
     detached: AtomicBool,
     outcome: AtomicCell<Outcome>,
@@ -172,7 +173,7 @@ impl Task {
             cgroup: RwLock::new(CgroupNamespace::first()),
             net: RwLock::new(Net::first().clone()),
             waker: RwLock::new(None),
-            signals: Mutex::new(parts.signals),
+            signal_state: Mutex::new(parts.signals),
             work: AtomicU32::new(0),
             detached: AtomicBool::new(false),
             outcome: AtomicCell::default(),
@@ -214,6 +215,8 @@ impl Task {
 
     /// Continues in another host thread (`execve`).
     pub(super) fn set_thread(&self, thread: Arc<dyn Thread>) {
+        // The mask goes along.
+        drop(self.signals());
         *self.mem.write() = Arc::new(UserMemory::of(thread.clone()));
         *self.thread.write() = thread;
         self.detached.store(false, Ordering::Relaxed);
@@ -398,26 +401,6 @@ impl Task {
             Outcome::Return => Outcome::Return,
             _ => self.outcome.take(),
         }
-    }
-
-    /// Replaces the signal mask until the current call is over (`ppoll(2)` and kin): if a signal ends the call,
-    /// its handler runs first.
-    pub fn set_temporary_sigmask(&self, mask: SigSet) {
-        {
-            let mut signals = self.signals.lock();
-            let old = signals.mask;
-            signals.saved_mask.get_or_insert(old);
-            signals.mask = mask.minus(SigSet::UNBLOCKABLE);
-        }
-        self.add_work(Work::SAVED_MASK);
-        self.recalculate_signals();
-    }
-
-    /// Ends what [`set_temporary_sigmask`](Self::set_temporary_sigmask) began: for a call that no signal ended.
-    pub fn restore_sigmask(&self) {
-        let Some(mask) = self.signals.lock().saved_mask.take() else { return };
-        self.clear_work(Work::SAVED_MASK);
-        self.set_sigmask(mask);
     }
 
     /// Runs `attempt` until it returns something other than `EAGAIN`, waiting on `queue` between attempts.

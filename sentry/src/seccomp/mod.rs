@@ -331,7 +331,8 @@ pub async fn set_filter(t: &Task, code: Vec<Instruction>, options: &Options) -> 
 }
 
 /// What guests may answer themselves, and how that is arranged.
-const LOCAL: [libc::c_long; 9] = [
+const LOCAL: [libc::c_long; 10] = [
+    libc::SYS_rt_sigprocmask,
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_getppid,

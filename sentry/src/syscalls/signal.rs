@@ -62,6 +62,7 @@ pub async fn rt_sigprocmask(t: &Task, how: i32, new: Addr, old: Addr, size: usiz
             _ => return Err(Errno::INVAL),
         });
     }
+    t.lend_sigmask();
     t.mem().write_opt(old, &was)
 }
 

@@ -16,7 +16,7 @@ use super::process::HostProcess;
 use crate::{Fact, Known};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-pub(super) use thunk::{BEFORE, BEHIND, has_channel, has_more_args};
+pub(super) use thunk::{BEFORE, BEHIND, has_channel, has_more_args, is_sigmask};
 use thunk::{JUMP, Thunk};
 pub(super) use window::Window;
 
@@ -37,6 +37,9 @@ const OFTEN: u32 = 64;
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
+
+/// How far before the place where the code of a site of the channel goes on its slow code begins.
+pub(super) const SLOW_BEFORE_DONE: u64 = thunk::HEAD + 2;
 
 /// The rewritten sites of one address space.
 #[derive(Debug, Default, Clone)]
@@ -135,6 +138,7 @@ impl Local {
     pub(super) fn count(&mut self, nr: u32, ip: u64, is_busy: bool) -> bool {
         let often = match thunk::value_of(nr) {
             Some(_) => OFTEN,
+            None if is_sigmask(nr) => OFTEN,
             None if is_busy && has_channel(nr) => CHANNEL_OFTEN,
             None => return false,
         };
@@ -192,7 +196,8 @@ impl Local {
 
     fn forget(&mut self, fact: Fact) {
         self.forgotten |= match fact {
-            Fact::All | Fact::Calls => 0x7f,
+            Fact::All => 0x7f,
+            Fact::Calls => 0xff,
             Fact::Thread => 1 << 1,
             Fact::Parent => 1 << 2,
             Fact::Owner => 0xf << 3,
@@ -224,6 +229,11 @@ impl Local {
     /// The site whose code is at `ip`: where it begins, and where its call ends.
     pub(super) fn site(&self, ip: u64) -> Option<(u64, u64)> {
         self.site_of_code(ip).map(|(site, _)| (site.at, site.at + site.thunk.site_len()))
+    }
+
+    /// Where the slow code begins of the site whose code is at `ip`.
+    pub(super) fn slow(&self, ip: u64) -> Option<u64> {
+        self.site_of_code(ip).map(|(site, offset)| ip - u64::from(offset) + u64::from(site.thunk.slow))
     }
 
     /// Where someone goes on who goes to `ip`, into the middle of a site.
@@ -294,7 +304,7 @@ mod tests {
 
     fn rewritten(nr: u8) -> Local {
         let mut local = Local::default();
-        let text = [0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        let text = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
         let rewrite = local.plan(u32::from(nr), 0x40_1007, &text).unwrap();
         assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
         let ends = Ends::default();

@@ -13,7 +13,7 @@ pub(super) const JUMP: usize = 7;
 /// Bytes of code before the `syscall`, in the slow piece of code always and at most sites.
 pub(super) const HEAD: u64 = 5;
 /// What is looked at of a site's text, from the end of its `syscall`.
-pub(in super::super) const BEFORE: u64 = HEAD + 2;
+pub(in super::super) const BEFORE: u64 = HEAD + LEA as u64 + 2;
 pub(in super::super) const BEHIND: u64 = 6;
 
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -31,12 +31,18 @@ const SETS_FLAGS: [&[u8]; 5] =
     [&CMP_RAX, &CMP_RAX_MORE, &[0x3d, 0x00, 0xf0, 0xff, 0xff], &[0x85, 0xc0], &[0x48, 0x85, 0xc0]];
 /// `xor %eax, %eax`: `read` in two bytes. The room for the jump reaches into the comparison behind its site.
 const XOR_EAX: [u8; 2] = [0x31, 0xc0];
+/// `lea disp32(%rip), %rsi` and `lea disp32(%rbx), %rsi`: what compilers put between a number and its `syscall` where the
+/// set is a constant, or in a structure. And `movabs $imm64, %rsi`, which the first is where it is not relative.
+const LEA_RIP: [u8; 3] = [0x48, 0x8d, 0x35];
+const LEA_RBX: [u8; 3] = [0x48, 0x8d, 0xb3];
+const LEA: usize = 7;
+const MOVABS_RSI: [u8; 2] = [0x48, 0xbe];
 /// `mov $imm32, %ecx`, `jmp rel32`, a no-operation of three bytes.
 const MOV_ECX: u8 = 0xb9;
 const JMP: u8 = 0xe9;
 const NOP: [u8; 3] = [0x0f, 0x1f, 0x00];
 /// Room for each piece of code; both begin in the same 256 bytes, so that their addresses differ in one byte.
-const SLOW_OF_ONE: u16 = 32;
+const SLOW_OF_ONE: u16 = shape::SLOW as u16;
 const SLOW_OF_ALL: u16 = 192;
 
 /// The calls that can be answered so: number and index of the value.
@@ -122,6 +128,14 @@ const CHANNEL_CALLS: [libc::c_long; 62] = [
     libc::SYS_statx,
 ];
 
+/// Whether a call is [`rt_sigprocmask`](libc::SYS_rt_sigprocmask), whose answer is in the channel too.
+pub(in super::super) fn is_sigmask(nr: u32) -> bool {
+    i64::from(nr) == libc::SYS_rt_sigprocmask
+}
+
+/// The value of [`is_sigmask`] calls, which has its place elsewhere.
+const SIGMASK_VALUE: u8 = 7;
+
 /// Whether a call can be made through a channel.
 pub(in super::super) fn has_channel(nr: u32) -> bool {
     CHANNEL_CALLS.contains(&i64::from(nr))
@@ -149,6 +163,8 @@ pub(in super::super) fn has_more_args(nr: u32) -> bool {
 pub(super) struct Thunk {
     /// Bytes of the site before its `syscall`.
     pub(super) head: u64,
+    /// Bytes of what stands for them in the slow code.
+    slow_head: u16,
     /// Fast code, and slow code at `slow`.
     pub(super) bytes: Vec<u8>,
     /// Offset of the slow code.
@@ -163,12 +179,18 @@ impl Thunk {
     /// Code for the site of a call `nr` that ends at `end`, with `text` around there ([`BEFORE`], [`BEHIND`]); `code_at`
     /// is where the code will be. `None` if the site is of no known kind.
     pub(super) fn new(nr: u32, end: u64, text: &[u8], code_at: u64, values_at: u64) -> Option<Thunk> {
-        let (head, rest) = text.split_first_chunk::<{ HEAD as usize }>()?;
-        let rest = rest.strip_prefix(&SYSCALL)?;
+        let (long, rest) = text.split_at_checked(HEAD as usize + LEA)?;
+        let (head, rest) = (long.last_chunk::<{ HEAD as usize }>()?, rest.strip_prefix(&SYSCALL)?);
         let frees_flags = SETS_FLAGS.iter().any(|code| rest.starts_with(code));
         let loads_number = head[0] == MOV_EAX && head[1..] == nr.to_le_bytes();
         if let (true, Some(value)) = (loads_number, value_of(nr)) {
             Some(Thunk::of_one(head, value, end, values_at))
+        } else if loads_number && is_sigmask(nr) {
+            Some(Thunk::of_sigmask(head, &[], end, code_at))
+        } else if is_sigmask(nr) && long[0] == MOV_EAX && long[1..HEAD as usize] == nr.to_le_bytes() {
+            let (head, lea) = long.split_at(HEAD as usize);
+            let lea = moved_lea(lea, end - SYSCALL.len() as u64)?;
+            Some(Thunk::of_sigmask(head.first_chunk()?, &lea, end, code_at))
         } else if loads_number && frees_flags && has_channel(nr) {
             Some(Thunk::of_channel(nr, HEAD, head, &[], end, code_at))
         } else if head.ends_with(&XOR_EAX) && rest.starts_with(&CMP_RAX_MORE) && i64::from(nr) == libc::SYS_read {
@@ -184,7 +206,7 @@ impl Thunk {
     }
 
     fn empty(slow: u16) -> Thunk {
-        Thunk { head: HEAD, bytes: Vec::new(), slow, done: Vec::new(), values: 0 }
+        Thunk { head: HEAD, slow_head: HEAD as u16, bytes: Vec::new(), slow, done: Vec::new(), values: 0 }
     }
 
     fn at(&self) -> u16 {
@@ -204,12 +226,7 @@ impl Thunk {
     fn of_channel(nr: u32, head_len: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
         let mut t = Thunk { head: head_len, ..Thunk::empty(SLOW_OF_ONE) };
         t.bytes.extend(head);
-        t.bytes.push(MOV_ECX);
-        let behind = code_at as u32 + u32::from(t.behind());
-        t.bytes.extend((behind | shape_of(nr) << shape::SHIFT).to_le_bytes());
-        t.bytes.push(JMP);
-        let next = code_at + t.bytes.len() as u64 + 4;
-        t.bytes.extend((stub::entry::CHANNEL.wrapping_sub(next) as u32).to_le_bytes());
+        t.enter(stub::entry::CHANNEL, shape_of(nr), code_at);
         t.bytes.resize(usize::from(t.slow), 0xcc);
         t.bytes.extend(head);
         t.bytes.extend(SYSCALL);
@@ -220,9 +237,31 @@ impl Thunk {
         t
     }
 
+    /// A site of `rt_sigprocmask`. `lea`: what stands for the instruction between its number and its `syscall`.
+    fn of_sigmask(head: &[u8; HEAD as usize], lea: &[u8], end: u64, code_at: u64) -> Thunk {
+        let len = if lea.is_empty() { 0 } else { LEA };
+        let mut t = Thunk { head: HEAD + len as u64, ..Thunk::empty(SLOW_OF_ONE) };
+        t.slow_head = (HEAD as usize + lea.len()) as u16;
+        t.values = 1 << SIGMASK_VALUE;
+        t.bytes.extend(lea);
+        t.enter(stub::entry::SIGMASK, 0, code_at);
+        t.slow(&[head, lea].concat(), end);
+        t
+    }
+
     /// Offset at which the slow code has made its call, and the stub's goes on.
     pub(super) fn behind(&self) -> u16 {
-        self.slow + HEAD as u16 + SYSCALL.len() as u16
+        self.slow + self.slow_head + SYSCALL.len() as u16
+    }
+
+    /// Into the stub: `mov $behind, %ecx; jmp`.
+    fn enter(&mut self, entry: u64, shape: u32, code_at: u64) {
+        self.bytes.push(MOV_ECX);
+        let behind = code_at as u32 + u32::from(self.behind());
+        self.bytes.extend((behind | shape << shape::SHIFT).to_le_bytes());
+        self.bytes.push(JMP);
+        let next = code_at + self.bytes.len() as u64 + 4;
+        self.bytes.extend((entry.wrapping_sub(next) as u32).to_le_bytes());
     }
 
     /// A site that makes any call: compares the number first.
@@ -282,6 +321,9 @@ impl Thunk {
     /// Where in the code someone goes on who jumps `offset` bytes into the site.
     pub(super) fn entry_at(&self, offset: u64) -> Option<u16> {
         if offset == self.head {
+            Some(self.slow + self.slow_head)
+        } else if offset == HEAD && self.head > HEAD {
+            // Between the number and what is before the `syscall`.
             Some(self.slow + HEAD as u16)
         } else {
             // The bytes behind a longer site are untouched.
@@ -304,13 +346,23 @@ impl Thunk {
     /// The bytes of the site at which a thread of several may be when it is rewritten, besides the first: those at
     /// which the jump has no instructions.
     pub(super) fn inner(&self) -> impl Iterator<Item = usize> {
-        [self.head, self.site_len()].into_iter().map(|at| at as usize).filter(|at| *at < JUMP)
+        let begins = [self.head.min(HEAD), self.site_len()];
+        begins.into_iter().map(|at| at as usize).filter(|at| *at < JUMP)
     }
 
     /// The offsets of its code.
     pub(super) fn span(&self) -> Range<u16> {
         0..self.at()
     }
+}
+
+/// What does the same as `lea`, which ends at `end`, elsewhere; `None` if it is none that is known.
+fn moved_lea(lea: &[u8], end: u64) -> Option<Vec<u8>> {
+    if lea.starts_with(&LEA_RBX) {
+        return Some(lea.to_vec());
+    }
+    let distance = i32::from_le_bytes(*lea.strip_prefix(&LEA_RIP)?.first_chunk()?);
+    Some([&MOVABS_RSI[..], &end.wrapping_add_signed(distance.into()).to_le_bytes()].concat())
 }
 
 /// What the site becomes: `jmp *entry`. Someone who jumps to its sixth byte, where the `syscall` was, or to the fifth,
@@ -327,7 +379,7 @@ mod tests {
     const AT: u64 = 0x7f00_1234_5670;
 
     fn of_nr(nr: u32, head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
-        Thunk::new(nr, AT + 7, &[&head[..], &SYSCALL, behind].concat(), 0x6_1100, 0x6_0000)
+        Thunk::new(nr, AT + 7, &[&[0x90; LEA][..], &head, &SYSCALL, behind].concat(), 0x6_1100, 0x6_0000)
     }
 
     fn of(head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
@@ -372,7 +424,8 @@ mod tests {
         assert_eq!(of([MOV_EAX, 59, 0, 0, 0], &CMP_RAX), None);
         assert_eq!(of(MOV_R9, &[0xc3]), None);
         assert_eq!(of([0x90; 5], &CMP_RAX), None);
-        assert_eq!(Thunk::new(39, AT + 7, &[MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34], 0x6_1000, 0x6_0000), None);
+        let text = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34];
+        assert_eq!(Thunk::new(39, AT + 7, &text, 0x6_1000, 0x6_0000), None);
         // The number comes from elsewhere.
         assert_eq!(of_nr(39, [MOV_EAX, 40, 0, 0, 0], &CMP_RAX), None);
     }
@@ -393,6 +446,29 @@ mod tests {
         assert_eq!(t.inner().collect::<Vec<_>>(), [5]);
         // The flags are looked at, or may be.
         assert_eq!(of([MOV_EAX, 1, 0, 0, 0], &[0xc3]), None);
+    }
+
+    #[test]
+    fn a_site_of_the_signal_mask_may_have_an_instruction_between() {
+        let t = of([MOV_EAX, 14, 0, 0, 0], &[0x90]).unwrap();
+        assert_eq!((t.head, t.values, t.behind()), (5, 1 << SIGMASK_VALUE, 39));
+        assert_eq!(t.bytes[..6], [MOV_ECX, 0x27, 0x11, 0x06, 0, JMP]);
+        assert_eq!(t.bytes[32..39], [MOV_EAX, 14, 0, 0, 0, 0x0f, 0x05]);
+        assert_eq!([0, 5, 32, 37, 39].map(|at| t.seen_at(at)), [0, 0, 0, 0, 7]);
+
+        let text = |lea: [u8; 3]| [MOV_EAX, 14, 0, 0, 0, lea[0], lea[1], lea[2], 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x05];
+        let t = Thunk::new(14, AT + 14, &text(LEA_RIP), 0x6_1100, 0x6_0000).unwrap();
+        let moved = [&MOVABS_RSI[..], &(AT + 12 - 2).to_le_bytes()].concat();
+        assert_eq!((t.head, t.site_len(), t.behind()), (12, 14, 49));
+        assert_eq!((&t.bytes[..10], t.bytes[10]), (&moved[..], MOV_ECX));
+        assert_eq!((&t.bytes[32..37], &t.bytes[37..47]), (&[MOV_EAX, 14, 0, 0, 0][..], &moved[..]));
+        assert_eq!(t.bytes[47..49], SYSCALL);
+        assert_eq!([37, 47, 49, 59].map(|at| t.seen_at(at)), [0, 0, 14, 14]);
+        assert_eq!([0, 5, 7, 12, 14].map(|at| t.entry_at(at)), [None, Some(37), None, Some(47), None]);
+        assert_eq!(t.inner().collect::<Vec<_>>(), [5]);
+        let t = Thunk::new(14, AT + 14, &text(LEA_RBX), 0x6_1100, 0x6_0000).unwrap();
+        assert_eq!(t.bytes[..7], [0x48, 0x8d, 0xb3, 0xfe, 0xff, 0xff, 0xff]);
+        assert_eq!(Thunk::new(14, AT + 14, &text([0x48, 0x8d, 0xb5]), 0x6_1100, 0x6_0000), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The sentry's side of a thread: answers, stops, orders.
 
 use super::super::process::AddressSpace;
+use super::super::slots::Channel;
 use super::super::{Birth, frame, placement, sys};
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
@@ -426,6 +427,20 @@ impl Thread for NotifyThread {
 
     fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>> {
         Box::pin(self.rewrite_site(call, known))
+    }
+
+    fn lend_sigmask(&self, mask: u64) -> bool {
+        let st = self.lock();
+        let channel = st.channel.as_ref().filter(|_| self.shared.lends_sigmasks && !self.host.is_filtered());
+        channel.inspect(|channel| channel.lend_sigmask(mask)).is_some()
+    }
+
+    fn lent_sigmask(&self) -> Option<u64> {
+        self.lock().channel.as_ref().map(Channel::lent_sigmask)
+    }
+
+    fn take_sigmask(&self) -> Option<u64> {
+        self.lock().channel.as_ref().map(Channel::take_sigmask)
     }
 
     fn resume(&self) {

@@ -30,7 +30,7 @@ const ZERO_FLAG: u64 = 1 << 6;
 
 impl NotifyThread {
     /// The site whose code goes on at `done`: where it begins, and where its call ends.
-    fn site(&self, done: u64) -> Option<(u64, u64)> {
+    pub(super) fn site(&self, done: u64) -> Option<(u64, u64)> {
         self.host.space.local.lock().site(done)
     }
 
@@ -114,9 +114,17 @@ impl NotifyThread {
     /// A thread whose calls have all been answered was stopped, perhaps on its way into or out of its channel: takes it
     /// back to the site if its call has not been made, and on behind it otherwise.
     pub(super) fn leave_channel(&self, st: &State) -> Checked {
-        let Some(channel) = &st.channel else { return Ok(()) };
+        if st.channel.is_none() && !self.host.space.local.lock().is_open() {
+            return Ok(());
+        }
         const UNREADABLE: Violation = Violation("its frame cannot be read");
+        const UNWRITABLE: Violation = Violation("its frame cannot be written");
         let regs = frame::registers(&self.host, st.uc).ok_or(UNREADABLE)?;
+        let regs = match self.out_of_sigmask(st, &regs) {
+            Some(regs) => return if self.set(st, &regs) { Ok(()) } else { Err(UNWRITABLE) },
+            None => regs,
+        };
+        let Some(channel) = &st.channel else { return Ok(()) };
         let is_set = match regs.rip {
             // What `rcx` and the channel say is the guest's word, to harm itself with.
             rip if BEFORE.contains(&rip) || SLOW.contains(&rip) => {
@@ -134,7 +142,7 @@ impl NotifyThread {
             }
             _ => return Ok(()),
         };
-        if is_set { Ok(()) } else { Err(Violation("its frame cannot be written")) }
+        if is_set { Ok(()) } else { Err(UNWRITABLE) }
     }
 
     /// Back to the site whose call has not been made.
@@ -160,12 +168,13 @@ impl NotifyThread {
         let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
         let is_settled = if COPYING.contains(&regs.rip) {
             let request = channel.request();
-            let slow = request.done.wrapping_sub(local::BEFORE);
+            let slow = request.done.wrapping_sub(local::SLOW_BEFORE_DONE);
             self.site(request.done).is_some()
                 && self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, &channel.request().args))
         } else {
             // Some of it may have been written: another thread took the memory away meanwhile.
             WAITING.contains(&regs.rip) && self.take_on(st, channel, &regs, EFAULT)
+                || self.past_sigmask(channel, &regs).is_some_and(|regs| self.set(st, &regs))
         };
         if is_settled {
             self.let_go(st);

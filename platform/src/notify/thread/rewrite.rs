@@ -1,6 +1,6 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
-use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel};
+use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_sigmask};
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
@@ -41,10 +41,14 @@ impl NotifyThread {
             return false;
         }
         let (is_busy, wants_channel) = {
-            let st = self.lock();
+            let mut st = self.lock();
             let is_busy = st.streak >= BUSY && self.shared.attendants.is_possible();
-            (is_busy, is_busy && has_channel(call.nr) && self.wants_channel(&st))
+            let may_have_one = is_busy && has_channel(call.nr) || self.changes_sigmask_often(&mut st, call.nr);
+            (is_busy, may_have_one && self.wants_channel(&st))
         };
+        if is_sigmask(call.nr) && !self.shared.lends_sigmasks {
+            return false;
+        }
         let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
         wants_channel || is_frequent && self.may_rewrite() && self.plan(call).is_some()
     }
@@ -56,7 +60,7 @@ impl NotifyThread {
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
     pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
-        if has_channel(call.nr) {
+        if has_channel(call.nr) || is_sigmask(call.nr) {
             self.open_channel().await?;
         }
         let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };

@@ -52,7 +52,7 @@ pub(crate) async fn deliver(t: &Task, stopped_in: StoppedIn, fault: Option<Fault
         }
     }
     settle(t, stopped_in, None)?;
-    let mut signals = t.signals.lock();
+    let mut signals = t.signals();
     if let Some(mask) = signals.saved_mask.take() {
         signals.mask = mask;
         drop(signals);
@@ -102,7 +102,7 @@ fn default(t: &Task, signo: i32) -> Result<(), Gone> {
 /// Has the thread continue in the handler.
 fn handle(t: &Task, action: &SigAction, info: &SigInfo, fault: Option<&Fault>) -> Result<(), Gone> {
     let old = {
-        let mut signals = t.signals.lock();
+        let mut signals = t.signals();
         let old = signals.saved_mask.take().unwrap_or(signals.mask);
         drop(signals);
         t.clear_work(Work::SAVED_MASK);

@@ -1,6 +1,6 @@
 //! Signal frames on guest stacks: `arch/x86/kernel/signal_64.c`.
 
-use super::{AltStack, SA_RESTORER, SS_AUTODISARM, SigAction, SigInfo, SigSet, TaskSignals};
+use super::{AltStack, SA_RESTORER, SS_AUTODISARM, SigAction, SigInfo, SigSet};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
 use crate::mm::Addr;
@@ -78,7 +78,7 @@ pub(super) fn push(t: &Task, action: &SigAction, info: &SigInfo, mask: SigSet, f
     let thread = t.thread();
     let mut regs = thread.registers()?;
     let fpstate = thread.fpstate()?;
-    let altstack = t.signals.lock().altstack;
+    let altstack = t.altstack();
     let on_alt = action.has(libc::SA_ONSTACK) && altstack.flags & libc::SS_DISABLE == 0;
     let mut sp = regs.rsp.wrapping_sub(RED_ZONE);
     let nested = altstack.contains(regs.rsp);
@@ -113,7 +113,7 @@ pub(super) fn push(t: &Task, action: &SigAction, info: &SigInfo, mask: SigSet, f
     mem.write_bytes(Addr(fp), &fpstate)?;
     mem.write(Addr(frame), &Frame { restorer: action.restorer, uc, info: *info })?;
     if on_alt && altstack.flags & SS_AUTODISARM != 0 {
-        t.signals.lock().altstack = AltStack::default();
+        t.signals().altstack = AltStack::default();
     }
     regs.rsp = frame;
     regs.rip = action.handler;
@@ -143,7 +143,7 @@ pub(crate) fn pop(t: &Task) -> SysResult<()> {
     thread.set_fpstate(&state)?;
     thread.set_registers(&from_array(uc.mcontext.regs))?;
     {
-        let mut signals: crate::sync::MutexGuard<'_, TaskSignals> = t.signals.lock();
+        let mut signals = t.signals();
         if !signals.altstack.contains(regs.rsp) || signals.altstack.flags & libc::SS_DISABLE != 0 {
             let flags = uc.stack.flags & (SS_AUTODISARM | libc::SS_DISABLE);
             signals.altstack = AltStack { flags, ..uc.stack };

@@ -3,6 +3,7 @@
 mod deliver;
 mod frame;
 mod info;
+mod mask;
 mod pending;
 mod send;
 
@@ -239,6 +240,8 @@ impl AltStack {
 pub struct TaskSignals {
     /// Blocked signals.
     pub mask: SigSet,
+    /// The mask is the guest's to change; `mask` is what it was.
+    pub is_lent: bool,
     /// The mask to go back to when a call that replaced it for its duration (`sigsuspend`, `ppoll`…) is over.
     pub saved_mask: Option<SigSet>,
     /// What `sigtimedwait` waits for: such signals wake although they are blocked.

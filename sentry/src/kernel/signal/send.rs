@@ -10,7 +10,7 @@ impl Task {
     /// Sends a signal to this thread.
     pub fn send_signal(&self, info: SigInfo) {
         if self.group.prepare(&self.kernel, info.signo) && !self.is_dropped(info.signo) {
-            self.signals.lock().pending.push(info);
+            self.signals().pending.push(info);
             self.notice(info.signo);
             self.group.signal_wait.notify(Events::IN);
         }
@@ -18,13 +18,13 @@ impl Task {
 
     /// Counts a further expiration of a timer whose signal this thread has not taken yet.
     pub(in crate::kernel) fn overrun(&self, info: &SigInfo) -> bool {
-        self.signals.lock().pending.overrun(info)
+        self.signals().pending.overrun(info)
     }
 
     /// As [`send_signal`](Self::send_signal), for signals that a caller wants queued or refused (`EAGAIN`).
     pub fn queue_signal(&self, info: SigInfo) -> SysResult<()> {
         if self.group.prepare(&self.kernel, info.signo) && !self.is_dropped(info.signo) {
-            if !self.signals.lock().pending.push(info) {
+            if !self.signals().pending.push(info) {
                 return Err(Errno::AGAIN);
             }
             self.notice(info.signo);
@@ -38,7 +38,7 @@ impl Task {
         let sighand = self.group.sighand();
         let mut action = sighand.get(info.signo);
         {
-            let mut signals = self.signals.lock();
+            let mut signals = self.signals();
             let blocked = signals.mask.contains(info.signo);
             if blocked || action.handler == super::SIG_IGN {
                 action.handler = super::SIG_DFL;
@@ -53,7 +53,7 @@ impl Task {
     /// Whether a signal to this thread would be thrown away at once. A blocked one is kept even if ignored: the
     /// action may change before it is unblocked.
     fn is_dropped(&self, signo: i32) -> bool {
-        let signals = self.signals.lock();
+        let signals = self.signals();
         let kept = signals.mask.contains(signo)
             || signals.waited.contains(signo)
             || signals.saved_mask.is_some_and(|m| m.contains(signo));
@@ -70,7 +70,7 @@ impl Task {
 
     /// Makes the thread see a pending signal, if it does not block it.
     fn notice(&self, signo: i32) {
-        let signals = self.signals.lock();
+        let signals = self.signals();
         let wanted = !signals.mask.contains(signo) || signals.waited.contains(signo);
         drop(signals);
         if wanted {
@@ -80,21 +80,21 @@ impl Task {
 
     /// Whether it would take this signal now.
     fn wants(&self, signo: i32) -> bool {
-        let signals = self.signals.lock();
+        let signals = self.signals();
         !signals.mask.contains(signo) || signals.waited.contains(signo)
     }
 
     /// Sets or clears [`Work::SIGNAL`] by what is pending and blocked now.
     pub fn recalculate_signals(&self) {
         let shared = self.group.pending.lock().set();
-        let signals = self.signals.lock();
+        let signals = self.signals();
         let ready = shared.union(signals.pending.set()).minus(signals.mask);
         drop(signals);
         if ready.is_empty() {
             self.clear_work(Work::SIGNAL);
             // One that came in between must not be lost.
             let shared = self.group.pending.lock().set();
-            let signals = self.signals.lock();
+            let signals = self.signals();
             if !shared.union(signals.pending.set()).minus(signals.mask).is_empty() {
                 self.add_work(Work::SIGNAL);
             }
@@ -103,28 +103,9 @@ impl Task {
         }
     }
 
-    /// Changes the signal mask. Signals for the process that this thread now blocks go to another one.
-    pub fn set_sigmask(&self, mask: SigSet) {
-        let newly = {
-            let mut signals = self.signals.lock();
-            let newly = mask.minus(signals.mask);
-            signals.mask = mask.minus(SigSet::UNBLOCKABLE);
-            newly
-        };
-        self.recalculate_signals();
-        if !self.group.pending.lock().set().and(newly).is_empty() {
-            self.group.retarget(newly);
-        }
-    }
-
-    /// Blocked signals.
-    pub fn sigmask(&self) -> SigSet {
-        self.signals.lock().mask
-    }
-
     /// Takes a pending signal of `wanted`, the thread's own before the process's.
     pub fn take_signal(&self, wanted: SigSet) -> Option<SigInfo> {
-        let own = self.signals.lock().pending.take(wanted);
+        let own = self.signals().pending.take(wanted);
         let taken = own.or_else(|| self.group.pending.lock().take(wanted))?;
         if let Some(id) = taken.timer_id() {
             self.group.timer_told(id, taken.timer_overrun());
@@ -135,7 +116,7 @@ impl Task {
     /// What is pending for it, blocked or not.
     pub fn pending_signals(&self) -> SigSet {
         let shared = self.group.pending.lock().set();
-        shared.union(self.signals.lock().pending.set())
+        shared.union(self.signals().pending.set())
     }
 
     /// Whether `self` may send `signo` to `target` (`kill(2)`).
@@ -195,10 +176,11 @@ impl ThreadGroup {
     }
 
     /// Has another thread see to process-wide signals that one has just blocked.
-    fn retarget(&self, signals: SigSet) {
+    pub(super) fn retarget(&self, signals: SigSet) {
         let set = self.pending.lock().set().and(signals);
         for task in self.tasks() {
-            if !set.minus(task.sigmask()).is_empty() {
+            let blocked = task.signals().mask;
+            if !set.minus(blocked).is_empty() {
                 task.nudge(Work::SIGNAL);
                 return;
             }
@@ -224,7 +206,7 @@ impl ThreadGroup {
     pub fn discard(&self, which: SigSet) {
         self.pending.lock().discard(which);
         for task in self.tasks() {
-            task.signals.lock().pending.discard(which);
+            task.signals().pending.discard(which);
             task.recalculate_signals();
         }
     }
@@ -293,17 +275,17 @@ impl Kernel {
 impl Task {
     /// Signals that end a wait although they are blocked (`sigtimedwait`).
     pub fn set_waited_signals(&self, set: SigSet) {
-        self.signals.lock().waited = set;
+        self.signals().waited = set;
     }
 
     /// Where handlers with `SA_ONSTACK` run.
     pub fn altstack(&self) -> super::AltStack {
-        self.signals.lock().altstack
+        self.signal_state.lock().altstack
     }
 
     /// Replaces the alternate stack.
     pub fn set_altstack(&self, stack: super::AltStack) {
-        self.signals.lock().altstack = stack;
+        self.signals().altstack = stack;
     }
 
     /// Whether the thread, which is in a call, runs on its alternate stack. It is stopped to see.

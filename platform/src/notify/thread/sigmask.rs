@@ -1,0 +1,91 @@
+//! A thread stopped in the code that changes its signal mask (see the stub's `sigmask.rs`, which says what holds where).
+
+use super::super::local::is_sigmask;
+use super::super::slots::Channel;
+use super::{NotifyThread, State};
+use crate::Registers;
+use std::ops::Range;
+use stub::entry;
+
+/// All of it; where the flags are in `ax`, and where they and `rcx` are in the channel; where the mask has been changed.
+const CODE: Range<u64> = entry::SIGMASK..entry::SIGMASK_END;
+const FLAGS: Range<u64> = entry::SIGMASK_FLAGS..entry::SIGMASK_KEPT;
+const KEPT: Range<u64> = entry::SIGMASK_KEPT..entry::SIGMASK_SLOW;
+const DONE: Range<u64> = entry::SIGMASK_DONE..entry::SIGMASK_UNMADE;
+const SLOW: Range<u64> = entry::SIGMASK_SLOW..entry::SIGMASK_END;
+
+/// EFLAGS: what `lahf` stores, and overflow.
+const STORED: u64 = 0xd5;
+const ZERO: u64 = 1 << 6;
+const OVERFLOW: u64 = 1 << 11;
+
+/// A thread that has changed its mask so often by calls is given a channel for that.
+const OFTEN: u32 = 64;
+
+impl NotifyThread {
+    /// Counts a call that changes the mask; whether the thread makes many.
+    pub(super) fn changes_sigmask_often(&self, st: &mut State, nr: u32) -> bool {
+        if !is_sigmask(nr) || !self.shared.lends_sigmasks {
+            return false;
+        }
+        st.sigmask_calls = st.sigmask_calls.saturating_add(1);
+        st.sigmask_calls >= OFTEN
+    }
+
+    /// Where a thread goes on that was stopped in that code: behind the site if it has changed the mask, otherwise at the
+    /// site again. `None` if it was stopped elsewhere.
+    pub(super) fn out_of_sigmask(&self, st: &State, regs: &Registers) -> Option<Registers> {
+        if !CODE.contains(&regs.rip) {
+            return None;
+        }
+        let (done, eflags) = self.sigmask_state(st.channel.as_ref(), regs)?;
+        let (begin, end) = self.site(done)?;
+        let is_made = DONE.contains(&regs.rip) || regs.rip == entry::SIGMASK_MADE && regs.eflags & ZERO != 0;
+        Some(match is_made {
+            true => Registers { rip: self.real(end), rcx: end, rax: 0, eflags, ..*regs },
+            false => Registers { rip: begin, rcx: begin, eflags, ..*regs },
+        })
+    }
+
+    /// Where a thread goes on that faulted in that code: it makes the call.
+    pub(super) fn past_sigmask(&self, channel: &Channel, regs: &Registers) -> Option<Registers> {
+        if !KEPT.contains(&regs.rip) {
+            return None;
+        }
+        let (done, eflags) = self.sigmask_state(Some(channel), regs)?;
+        let slow = self.host.space.local.lock().slow(done)?;
+        Some(Registers { rip: slow, rcx: slow, eflags, ..*regs })
+    }
+
+    /// An address in the site's code, and the flags.
+    fn sigmask_state(&self, channel: Option<&Channel>, regs: &Registers) -> Option<(u64, u64)> {
+        if KEPT.contains(&regs.rip) {
+            let (done, flags) = channel?.sigmask_change();
+            Some((done, with_flags(regs.eflags, flags)))
+        } else if FLAGS.contains(&regs.rip) || SLOW.contains(&regs.rip) {
+            Some((regs.rcx, with_flags(regs.eflags, regs.rax)))
+        } else {
+            Some((regs.rcx, regs.eflags))
+        }
+    }
+}
+
+/// `eflags` with the flags that `lahf` and `seto` have put into `ax`. That overflow was is told by 1 or, when `add`
+/// has made it that again, by 128.
+fn with_flags(eflags: u64, ax: u64) -> u64 {
+    let overflow = if matches!(ax & 0xff, 1 | 128) { OVERFLOW } else { 0 };
+    eflags & !(STORED | OVERFLOW) | ax >> 8 & STORED | overflow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_come_back_from_where_they_were_put() {
+        assert_eq!(with_flags(0x246, 0x0201), 0x202 | OVERFLOW);
+        assert_eq!(with_flags(0xa02, 0xd700), 0x2d7);
+        assert_eq!(with_flags(0x202, 0xd780), 0x2d7 | OVERFLOW);
+        assert_eq!(with_flags(0xa46, 0x027f), 0x202);
+    }
+}
