@@ -1,6 +1,7 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
 use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_sigmask};
+use super::super::attendant::Attention;
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
@@ -42,7 +43,9 @@ impl NotifyThread {
         }
         let (is_busy, wants_channel) = {
             let mut st = self.lock();
-            let is_busy = st.streak >= BUSY && self.shared.attendants.is_possible();
+            // Most calls of one that is attended do not count.
+            let makes_many = st.streak >= BUSY || st.attention == Attention::Full;
+            let is_busy = makes_many && self.shared.attendants.is_possible();
             let may_have_one = is_busy && has_channel(call.nr) || self.changes_sigmask_often(&mut st, call.nr);
             (is_busy, may_have_one && self.wants_channel(&st))
         };
