@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use stub::abi::{CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, sigmask, state};
+use stub::abi::{
+    CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, sigmask, state,
+};
 
 /// How many threads of one process can be parked.
 pub(super) const SLOTS: u32 = ((CHANNELS_BASE - SLOTS_BASE) / SLOT_SIZE) as u32;

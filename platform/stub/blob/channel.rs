@@ -20,8 +20,6 @@ use core::arch::naked_asm;
 
 /// How often the word is looked at before the thread sleeps: some 20 us.
 const SPINS: u32 = 500;
-/// From where the site's code goes on back to where it makes the call by itself.
-const SLOW_BEFORE_DONE: u32 = 7;
 const SYS_FUTEX: u32 = 202;
 
 /// The code, from the jump in a site's code to the one back.
@@ -185,7 +183,7 @@ pub extern "C" fn stub_channel() -> ! {
         "stub_channel_slow:",
         "9:",
         "and ecx, {address}",
-        "sub ecx, {slow}",
+        "mov cl, {slow}",
         "jmp rcx",
         ".globl stub_channel_end",
         "stub_channel_end:",
@@ -222,6 +220,6 @@ pub extern "C" fn stub_channel() -> ! {
         asleep = const state::ASLEEP,
         spins = const SPINS,
         futex = const SYS_FUTEX,
-        slow = const SLOW_BEFORE_DONE,
+        slow = const shape::SLOW,
     )
 }

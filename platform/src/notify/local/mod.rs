@@ -38,9 +38,6 @@ const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
 
-/// How far before the place where the code of a site of the channel goes on its slow code begins.
-pub(super) const SLOW_BEFORE_DONE: u64 = thunk::HEAD + 2;
-
 /// The rewritten sites of one address space.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Local {
@@ -304,7 +301,8 @@ mod tests {
 
     fn rewritten(nr: u8) -> Local {
         let mut local = Local::default();
-        let text = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        let mut text = [0x90; BEFORE as usize + 1];
+        text[BEFORE as usize - 7..].copy_from_slice(&[0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3]);
         let rewrite = local.plan(u32::from(nr), 0x40_1007, &text).unwrap();
         assert_eq!((rewrite.at, rewrite.code_at), (0x40_1000, CODE));
         let ends = Ends::default();

@@ -11,9 +11,9 @@ use stub::abi::shape;
 /// Bytes of a site that become the jump.
 pub(super) const JUMP: usize = 7;
 /// Bytes of code before the `syscall`, in the slow piece of code always and at most sites.
-pub(super) const HEAD: u64 = 5;
+const HEAD: u64 = 5;
 /// What is looked at of a site's text, from the end of its `syscall`.
-pub(in super::super) const BEFORE: u64 = HEAD + LEA as u64 + 2;
+pub(in super::super) const BEFORE: u64 = HEAD + GAP as u64 + 2;
 pub(in super::super) const BEHIND: u64 = 6;
 
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -31,12 +31,16 @@ const SETS_FLAGS: [&[u8]; 5] =
     [&CMP_RAX, &CMP_RAX_MORE, &[0x3d, 0x00, 0xf0, 0xff, 0xff], &[0x85, 0xc0], &[0x48, 0x85, 0xc0]];
 /// `xor %eax, %eax`: `read` in two bytes. The room for the jump reaches into the comparison behind its site.
 const XOR_EAX: [u8; 2] = [0x31, 0xc0];
-/// `lea disp32(%rip), %rsi` and `lea disp32(%rbx), %rsi`: what compilers put between a number and its `syscall` where the
-/// set is a constant, or in a structure. And `movabs $imm64, %rsi`, which the first is where it is not relative.
+/// At most so many bytes are between the number and the `syscall`: instructions that load arguments (see [`moved`]).
+const GAP: usize = 9;
+/// `lea disp32(%rip), %rsi` and `lea disp32(%rbx), %rsi`. And `movabs $imm64, %rsi`, which the first is where it is not
+/// relative.
 const LEA_RIP: [u8; 3] = [0x48, 0x8d, 0x35];
 const LEA_RBX: [u8; 3] = [0x48, 0x8d, 0xb3];
-const LEA: usize = 7;
 const MOVABS_RSI: [u8; 2] = [0x48, 0xbe];
+/// `mov %rdi, %rsi` and `mov $imm32, %edi`.
+const MOV_RDI_RSI: [u8; 3] = [0x48, 0x89, 0xfe];
+const MOV_EDI: u8 = 0xbf;
 /// `mov $imm32, %ecx`, `jmp rel32`, a no-operation of three bytes.
 const MOV_ECX: u8 = 0xb9;
 const JMP: u8 = 0xe9;
@@ -179,20 +183,23 @@ impl Thunk {
     /// Code for the site of a call `nr` that ends at `end`, with `text` around there ([`BEFORE`], [`BEHIND`]); `code_at`
     /// is where the code will be. `None` if the site is of no known kind.
     pub(super) fn new(nr: u32, end: u64, text: &[u8], code_at: u64, values_at: u64) -> Option<Thunk> {
-        let (long, rest) = text.split_at_checked(HEAD as usize + LEA)?;
-        let (head, rest) = (long.last_chunk::<{ HEAD as usize }>()?, rest.strip_prefix(&SYSCALL)?);
+        let (before, rest) = text.split_at_checked(HEAD as usize + GAP)?;
+        let (head, rest) = (before.last_chunk::<{ HEAD as usize }>()?, rest.strip_prefix(&SYSCALL)?);
         let frees_flags = SETS_FLAGS.iter().any(|code| rest.starts_with(code));
-        let loads_number = head[0] == MOV_EAX && head[1..] == nr.to_le_bytes();
-        if let (true, Some(value)) = (loads_number, value_of(nr)) {
-            Some(Thunk::of_one(head, value, end, values_at))
-        } else if loads_number && is_sigmask(nr) {
-            Some(Thunk::of_sigmask(head, &[], end, code_at))
-        } else if is_sigmask(nr) && long[0] == MOV_EAX && long[1..HEAD as usize] == nr.to_le_bytes() {
-            let (head, lea) = long.split_at(HEAD as usize);
-            let lea = moved_lea(lea, end - SYSCALL.len() as u64)?;
-            Some(Thunk::of_sigmask(head.first_chunk()?, &lea, end, code_at))
-        } else if loads_number && frees_flags && has_channel(nr) {
-            Some(Thunk::of_channel(nr, HEAD, head, &[], end, code_at))
+        let number = [&[MOV_EAX][..], &nr.to_le_bytes()].concat();
+        if let (true, Some(value)) = (*head == number[..], value_of(nr)) {
+            return Some(Thunk::of_one(head, value, end, values_at));
+        }
+        let at_syscall = end.wrapping_sub(SYSCALL.len() as u64);
+        let loads = (0..=GAP).find_map(|gap| {
+            let (before, between) = before.split_at(before.len() - gap);
+            before.ends_with(&number).then(|| moved(between, at_syscall)).flatten()
+        });
+        if let Some(loads) = loads.as_ref().filter(|_| is_sigmask(nr)) {
+            Some(Thunk::of_sigmask(&number, loads, end, code_at))
+        } else if let Some(loads) = loads.filter(|_| frees_flags && has_channel(nr)) {
+            let len = HEAD + loads.len as u64;
+            Some(Thunk::of_channel(nr, len, &[number, loads.code].concat(), &[], end, code_at))
         } else if head.ends_with(&XOR_EAX) && rest.starts_with(&CMP_RAX_MORE) && i64::from(nr) == libc::SYS_read {
             let [a, b] = XOR_EAX;
             let [c, d, e] = NOP;
@@ -224,7 +231,7 @@ impl Thunk {
 
     /// A site whose call goes through the channel. `tail`: instructions behind the site that its jump cuts.
     fn of_channel(nr: u32, head_len: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
-        let mut t = Thunk { head: head_len, ..Thunk::empty(SLOW_OF_ONE) };
+        let mut t = Thunk { head: head_len, slow_head: head.len() as u16, ..Thunk::empty(SLOW_OF_ONE) };
         t.bytes.extend(head);
         t.enter(stub::entry::CHANNEL, shape_of(nr), code_at);
         t.bytes.resize(usize::from(t.slow), 0xcc);
@@ -237,15 +244,15 @@ impl Thunk {
         t
     }
 
-    /// A site of `rt_sigprocmask`. `lea`: what stands for the instruction between its number and its `syscall`.
-    fn of_sigmask(head: &[u8; HEAD as usize], lea: &[u8], end: u64, code_at: u64) -> Thunk {
-        let len = if lea.is_empty() { 0 } else { LEA };
-        let mut t = Thunk { head: HEAD + len as u64, ..Thunk::empty(SLOW_OF_ONE) };
-        t.slow_head = (HEAD as usize + lea.len()) as u16;
+    /// A site of `rt_sigprocmask`.
+    fn of_sigmask(number: &[u8], loads: &Moved, end: u64, code_at: u64) -> Thunk {
+        let mut t = Thunk { head: HEAD + loads.len as u64, ..Thunk::empty(SLOW_OF_ONE) };
+        let head = [number, &loads.code].concat();
+        t.slow_head = head.len() as u16;
         t.values = 1 << SIGMASK_VALUE;
-        t.bytes.extend(lea);
+        t.bytes.extend(&loads.code);
         t.enter(stub::entry::SIGMASK, 0, code_at);
-        t.slow(&[head, lea].concat(), end);
+        t.slow(&head, end);
         t
     }
 
@@ -356,13 +363,49 @@ impl Thunk {
     }
 }
 
-/// What does the same as `lea`, which ends at `end`, elsewhere; `None` if it is none that is known.
-fn moved_lea(lea: &[u8], end: u64) -> Option<Vec<u8>> {
-    if lea.starts_with(&LEA_RBX) {
-        return Some(lea.to_vec());
+/// Instructions that can be elsewhere.
+#[derive(Debug, Default)]
+struct Moved {
+    /// Bytes they have where they are.
+    len: usize,
+    /// What does the same.
+    code: Vec<u8>,
+}
+
+/// What does the same as `loads`, instructions that end at `end`: those that compilers put between a number and its
+/// `syscall`. `None` if one of them is not known.
+fn moved(loads: &[u8], end: u64) -> Option<Moved> {
+    let (mut rest, mut code) = (loads, Vec::new());
+    while !rest.is_empty() {
+        let (one, others) = rest.split_at_checked(load_len(rest)?)?;
+        rest = others;
+        match one.strip_prefix(&LEA_RIP).and_then(|distance| distance.first_chunk()) {
+            Some(distance) => {
+                let next = end.wrapping_sub(rest.len() as u64);
+                code.extend(MOVABS_RSI);
+                code.extend(next.wrapping_add_signed(i32::from_le_bytes(*distance).into()).to_le_bytes());
+            }
+            None => code.extend(one),
+        }
     }
-    let distance = i32::from_le_bytes(*lea.strip_prefix(&LEA_RIP)?.first_chunk()?);
-    Some([&MOVABS_RSI[..], &end.wrapping_add_signed(distance.into()).to_le_bytes()].concat())
+    Some(Moved { len: loads.len(), code })
+}
+
+/// Length of the instruction that `code` begins with, if it loads an argument and is known.
+fn load_len(code: &[u8]) -> Option<usize> {
+    // mov disp8(%rsp), with any prefix for its size and registers, but not to eax.
+    let (prefix, mov) = match code.first()? {
+        0x44 | 0x48 | 0x4c => (1, code.get(1..)?),
+        _ => (0, code),
+    };
+    match mov {
+        [0x8b, register, 0x24, ..] if register & 0xc7 == 0x44 && (*register != 0x44 || code[0] & 0x44 == 0x44) => {
+            Some(prefix + 4)
+        }
+        _ if code.starts_with(&MOV_RDI_RSI) => Some(MOV_RDI_RSI.len()),
+        _ if code.starts_with(&LEA_RIP) || code.starts_with(&LEA_RBX) => Some(LEA_RBX.len() + 4),
+        _ => (code[0] == MOV_EDI).then_some(5),
+    }
 }
 
 /// What the site becomes: `jmp *entry`. Someone who jumps to its sixth byte, where the `syscall` was, or to the fifth,
@@ -379,7 +422,7 @@ mod tests {
     const AT: u64 = 0x7f00_1234_5670;
 
     fn of_nr(nr: u32, head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
-        Thunk::new(nr, AT + 7, &[&[0x90; LEA][..], &head, &SYSCALL, behind].concat(), 0x6_1100, 0x6_0000)
+        Thunk::new(nr, AT + 7, &[&[0x90; GAP][..], &head, &SYSCALL, behind].concat(), 0x6_1100, 0x6_0000)
     }
 
     fn of(head: [u8; 5], behind: &[u8]) -> Option<Thunk> {
@@ -424,7 +467,7 @@ mod tests {
         assert_eq!(of([MOV_EAX, 59, 0, 0, 0], &CMP_RAX), None);
         assert_eq!(of(MOV_R9, &[0xc3]), None);
         assert_eq!(of([0x90; 5], &CMP_RAX), None);
-        let text = [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34];
+        let text = [&[0x90; GAP][..], &[MOV_EAX, 39, 0, 0, 0, 0x0f, 0x34]].concat();
         assert_eq!(Thunk::new(39, AT + 7, &text, 0x6_1000, 0x6_0000), None);
         // The number comes from elsewhere.
         assert_eq!(of_nr(39, [MOV_EAX, 40, 0, 0, 0], &CMP_RAX), None);
@@ -456,7 +499,9 @@ mod tests {
         assert_eq!(t.bytes[32..39], [MOV_EAX, 14, 0, 0, 0, 0x0f, 0x05]);
         assert_eq!([0, 5, 32, 37, 39].map(|at| t.seen_at(at)), [0, 0, 0, 0, 7]);
 
-        let text = |lea: [u8; 3]| [MOV_EAX, 14, 0, 0, 0, lea[0], lea[1], lea[2], 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x05];
+        let text = |lea: [u8; 3]| {
+            [&[0x90, 0x90, MOV_EAX, 14, 0, 0, 0][..], &lea, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 0x05]].concat()
+        };
         let t = Thunk::new(14, AT + 14, &text(LEA_RIP), 0x6_1100, 0x6_0000).unwrap();
         let moved = [&MOVABS_RSI[..], &(AT + 12 - 2).to_le_bytes()].concat();
         assert_eq!((t.head, t.site_len(), t.behind()), (12, 14, 49));
@@ -469,6 +514,30 @@ mod tests {
         let t = Thunk::new(14, AT + 14, &text(LEA_RBX), 0x6_1100, 0x6_0000).unwrap();
         assert_eq!(t.bytes[..7], [0x48, 0x8d, 0xb3, 0xfe, 0xff, 0xff, 0xff]);
         assert_eq!(Thunk::new(14, AT + 14, &text([0x48, 0x8d, 0xb5]), 0x6_1100, 0x6_0000), None);
+    }
+
+    #[test]
+    fn arguments_may_be_loaded_between_number_and_call() {
+        // glibc's recvfrom: mov $0x2d,%eax; mov 0x10(%rsp),%rdx; mov 0x8(%rsp),%rsi... here with %edi for the second.
+        let loads = [0x48, 0x8b, 0x54, 0x24, 0x10, 0x8b, 0x7c, 0x24, 0x08];
+        let text = [&[MOV_EAX, 45, 0, 0, 0][..], &loads, &SYSCALL, &CMP_RAX_MORE].concat();
+        let t = Thunk::new(45, AT + 16, &text, 0x6_1100, 0x6_0000).unwrap();
+        assert_eq!((t.head, t.site_len(), t.behind()), (14, 16, 48));
+        assert_eq!((&t.bytes[..5], &t.bytes[5..14], t.bytes[14]), (&text[..5], &loads[..], MOV_ECX));
+        assert_eq!((&t.bytes[32..46], &t.bytes[46..48]), (&text[..14], &SYSCALL[..]));
+        assert_eq!([0, 5, 7, 14].map(|at| t.entry_at(at)), [None, Some(37), None, Some(46)]);
+        let len = |code: &[u8]| moved(code, AT).map(|moved| moved.code.len());
+        assert_eq!(len(&[0x48, 0x89, 0xfe, 0xbf, 0x9c, 0xff, 0xff, 0xff]), Some(8));
+        assert_eq!(
+            (len(&[0x44, 0x8b, 0x44, 0x24, 8]), len(&[0x44, 0x8b, 0x54, 0x24, 8]), len(&[])),
+            (Some(5), Some(5), Some(0))
+        );
+        // To eax; from elsewhere; cut off.
+        for code in
+            [&[0x8b, 0x44, 0x24, 8][..], &[0x48, 0x8b, 0x44, 0x24, 8], &[0x8b, 0x7d, 0x24, 8], &[0x8b, 0x7c, 0x24]]
+        {
+            assert_eq!(len(code), None);
+        }
     }
 
     #[test]

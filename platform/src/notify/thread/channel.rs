@@ -168,9 +168,10 @@ impl NotifyThread {
         let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
         let is_settled = if COPYING.contains(&regs.rip) {
             let request = channel.request();
-            let slow = request.done.wrapping_sub(local::SLOW_BEFORE_DONE);
-            self.site(request.done).is_some()
-                && self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, &channel.request().args))
+            let slow = self.host.space.local.lock().slow(request.done);
+            slow.is_some_and(|slow| {
+                self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, &request.args))
+            })
         } else {
             // Some of it may have been written: another thread took the memory away meanwhile.
             WAITING.contains(&regs.rip) && self.take_on(st, channel, &regs, EFAULT)

@@ -1,7 +1,7 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
-use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_sigmask};
 use super::super::attendant::Attention;
+use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_sigmask};
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
