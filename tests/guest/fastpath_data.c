@@ -236,6 +236,32 @@ static void taken(void)
 	check("memory that comes and goes", bad == 0);
 }
 
+/* As glibc's calls that can be cancelled: arguments are loaded between the number and the call. */
+static __attribute__((noinline)) ssize_t late_pread(char *to, size_t len, long at)
+{
+	register long r10 __asm__("r10") = at;
+	long ret;
+
+	__asm__ volatile("lea -160(%%rsp), %%rsp\n\tmov %2, 8(%%rsp)\n\tmov %3, 16(%%rsp)\n\txor %%edx, %%edx\n\t"
+			 "mov $17, %%eax\n\tmov 16(%%rsp), %%rsi\n\tmov 8(%%rsp), %%edx\n\tsyscall\n\t"
+			 "cmp $-4096, %%rax\n\tlea 160(%%rsp), %%rsp"
+			 : "=a"(ret) : "D"((long)file), "r"(len), "r"(to), "r"(r10) : "rdx", "rsi", "rcx", "r11", "memory", "cc");
+	return ret;
+}
+
+static void late(void)
+{
+	int bad = 0;
+
+	for (int i = 0; i < OFTEN; i++) {
+		memset(pages, 0x55, 20);
+		bad += late_pread(pages, 8, i) != 8 || pages[0] != right(i) || pages[7] != right(i + 7) || pages[8] != 0x55;
+		bad += late_pread(pages + 2 * PAGE, 8, i) != -EFAULT;
+		bad += late_pread(pages, 0, i) != 0;
+	}
+	check("arguments loaded late", bad == 0);
+}
+
 int main(void)
 {
 	char path[] = "/tmp/fastpath_data.XXXXXX";
@@ -257,5 +283,6 @@ int main(void)
 	events();
 	signals();
 	taken();
+	late();
 	return 0;
 }

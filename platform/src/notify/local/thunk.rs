@@ -38,9 +38,6 @@ const GAP: usize = 9;
 const LEA_RIP: [u8; 3] = [0x48, 0x8d, 0x35];
 const LEA_RBX: [u8; 3] = [0x48, 0x8d, 0xb3];
 const MOVABS_RSI: [u8; 2] = [0x48, 0xbe];
-/// `mov %rdi, %rsi` and `mov $imm32, %edi`.
-const MOV_RDI_RSI: [u8; 3] = [0x48, 0x89, 0xfe];
-const MOV_EDI: u8 = 0xbf;
 /// `mov $imm32, %ecx`, `jmp rel32`, a no-operation of three bytes.
 const MOV_ECX: u8 = 0xb9;
 const JMP: u8 = 0xe9;
@@ -391,20 +388,21 @@ fn moved(loads: &[u8], end: u64) -> Option<Moved> {
     Some(Moved { len: loads.len(), code })
 }
 
-/// Length of the instruction that `code` begins with, if it loads an argument and is known.
+/// Length of the instruction that `code` begins with, if it loads an argument and is known. It changes nothing that it
+/// or another one reads, for all of them may be done twice.
 fn load_len(code: &[u8]) -> Option<usize> {
-    // mov disp8(%rsp), with any prefix for its size and registers, but not to eax.
+    // mov disp8(%rsp) to rdx, rsi, rdi or r8 to r10, or their lower halves.
     let (prefix, mov) = match code.first()? {
-        0x44 | 0x48 | 0x4c => (1, code.get(1..)?),
+        prefix @ (0x44 | 0x48 | 0x4c) => (*prefix, code.get(1..)?),
         _ => (0, code),
     };
+    let is_high = prefix & 0x44 == 0x44;
     match mov {
-        [0x8b, register, 0x24, ..] if register & 0xc7 == 0x44 && (*register != 0x44 || code[0] & 0x44 == 0x44) => {
-            Some(prefix + 4)
+        [0x8b, to, 0x24, ..] if to & 0xc7 == 0x44 => {
+            let is_argument = matches!((is_high, to >> 3 & 7), (false, 2 | 6 | 7) | (true, 0..=2));
+            is_argument.then_some(4 + usize::from(prefix != 0))
         }
-        _ if code.starts_with(&MOV_RDI_RSI) => Some(MOV_RDI_RSI.len()),
-        _ if code.starts_with(&LEA_RIP) || code.starts_with(&LEA_RBX) => Some(LEA_RBX.len() + 4),
-        _ => (code[0] == MOV_EDI).then_some(5),
+        _ => (code.starts_with(&LEA_RIP) || code.starts_with(&LEA_RBX)).then_some(LEA_RBX.len() + 4),
     }
 }
 
@@ -527,15 +525,21 @@ mod tests {
         assert_eq!((&t.bytes[32..46], &t.bytes[46..48]), (&text[..14], &SYSCALL[..]));
         assert_eq!([0, 5, 7, 14].map(|at| t.entry_at(at)), [None, Some(37), None, Some(46)]);
         let len = |code: &[u8]| moved(code, AT).map(|moved| moved.code.len());
-        assert_eq!(len(&[0x48, 0x89, 0xfe, 0xbf, 0x9c, 0xff, 0xff, 0xff]), Some(8));
         assert_eq!(
             (len(&[0x44, 0x8b, 0x44, 0x24, 8]), len(&[0x44, 0x8b, 0x54, 0x24, 8]), len(&[])),
             (Some(5), Some(5), Some(0))
         );
-        // To eax; from elsewhere; cut off.
-        for code in
-            [&[0x8b, 0x44, 0x24, 8][..], &[0x48, 0x8b, 0x44, 0x24, 8], &[0x8b, 0x7d, 0x24, 8], &[0x8b, 0x7c, 0x24]]
-        {
+        // To eax; to rbx; to rsp; from elsewhere; cut off; what destroys an argument that is read.
+        let others: [&[u8]; 7] = [
+            &[0x8b, 0x44, 0x24, 8],
+            &[0x48, 0x8b, 0x44, 0x24, 8],
+            &[0x48, 0x8b, 0x5c, 0x24, 8],
+            &[0x48, 0x8b, 0x64, 0x24, 8],
+            &[0x8b, 0x7d, 0x24, 8],
+            &[0x8b, 0x7c, 0x24],
+            &[0x48, 0x89, 0xfe],
+        ];
+        for code in others {
             assert_eq!(len(code), None);
         }
     }
