@@ -5,7 +5,7 @@
 //! says which addresses are own, and the table of a rule where others are reached.
 
 use super::stack::link::{Device, IfAddress, Link, NAME_MAX};
-use super::stack::route::{Address, Hop, Query, Route, broadcast, contains, source};
+use super::stack::route::{Address, Hop, Query, Route, broadcast, contains, is_link_local, source};
 use super::stack::rule::{Action, Rule, defaults};
 use crate::errno::{Errno, SysResult};
 use std::collections::{HashMap, HashSet};
@@ -23,6 +23,17 @@ const METRIC6: u32 = 256;
 /// The tables that there are without anybody's doing.
 const LOCAL: u32 = libc::RT_TABLE_LOCAL as u32;
 const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
+
+/// What an interface has of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum V6 {
+    /// Nothing (`disable_ipv6`).
+    Off,
+    /// What is set (`addr_gen_mode` 1).
+    Bare,
+    /// An address that it gives itself too.
+    Full,
+}
 
 /// A layout.
 #[derive(Debug, Clone)]
@@ -232,8 +243,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Switches an interface. `v6`: there is IPv6 on it, which gives it addresses by itself.
-    pub fn set_up(&mut self, index: u32, up: bool, v6: bool) -> SysResult<()> {
+    /// Switches an interface.
+    pub fn set_up(&mut self, index: u32, up: bool, v6: V6) -> SysResult<()> {
         let link = self.link_mut(index)?;
         if link.up == up {
             return Ok(());
@@ -248,20 +259,34 @@ impl Layout {
             self.routes.retain(|route| route.interface != index || stays(route));
             return Ok(());
         }
-        let own: &[Address] = if link.is_loopback() {
-            &[(IpAddr::V4(Ipv4Addr::LOCALHOST), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)]
-        } else {
-            &[(link.link_local(), 64)]
-        };
-        let has_v4 = link.addresses.iter().any(|own| own.ip.is_ipv4());
-        let missing = own.iter().filter(|(ip, _)| if ip.is_ipv4() { !has_v4 } else { v6 && !link.has(*ip) });
-        let missing: Vec<_> = missing.map(|own| IfAddress::new(*own)).collect();
-        link.addresses.extend(missing);
+        if link.is_loopback() && !link.addresses.iter().any(|own| own.ip.is_ipv4()) {
+            link.addresses.push(IfAddress::new((Ipv4Addr::LOCALHOST.into(), 8)));
+        }
         let link = link.clone();
         for own in &link.addresses {
             self.add_routes_of(&link, own);
         }
-        if !link.is_loopback() && v6 {
+        self.set_v6(index, v6)
+    }
+
+    /// Gives an interface that is on what it has of IPv6 by itself, or takes all from it.
+    pub fn set_v6(&mut self, index: u32, v6: V6) -> SysResult<()> {
+        let link = self.link_mut(index)?;
+        if v6 == V6::Off {
+            link.addresses.retain(|own| own.ip.is_ipv4());
+            self.routes.retain(|route| route.interface != index || route.destination.is_ipv4());
+            return Ok(());
+        }
+        let (ip, prefix) = if link.is_loopback() { (Ipv6Addr::LOCALHOST.into(), 128) } else { (link.link_local(), 64) };
+        let has_own = link.addresses.iter().any(|own| own.ip.is_ipv6() && is_link_local(own.ip));
+        if link.up && !has_own && !link.has(ip) && (v6 == V6::Full || link.is_loopback()) {
+            link.addresses.push(IfAddress::new((ip, prefix)));
+        }
+        let link = link.clone();
+        for own in link.addresses.iter().filter(|own| own.ip == ip) {
+            self.add_routes_of(&link, own);
+        }
+        if !link.is_loopback() && link.up {
             let all = kernel_route(
                 LOCAL,
                 libc::RTN_MULTICAST,
@@ -287,38 +312,67 @@ impl Layout {
         }
         let is_v4 = own.ip.is_ipv4();
         own.secondary = is_v4 && link.addresses.iter().any(|old| old.network() == own.network());
-        // As they are listed: IPv4's primaries in their order, then the others; of IPv6 wider scopes and newer ones first.
-        let is_before = |old: &IfAddress| match is_v4 {
-            true => own.secondary || !old.secondary,
-            false => old.ip.is_ipv4() || old.scope < own.scope,
-        };
-        let at = link.addresses.iter().position(|old| !is_before(old)).unwrap_or(link.addresses.len());
-        link.addresses.insert(at, own.clone());
-        let link = link.clone();
+        self.insert_address(index, own.clone())?;
+        let link = link_of(&self.links, index)?;
         self.add_routes_of(&link, &own);
         Ok(())
     }
 
     /// Takes an address from an interface, and with it those that came behind it in its network.
-    pub fn remove_address(&mut self, index: u32, ip: IpAddr, prefix: Option<u8>) -> SysResult<Vec<IfAddress>> {
+    /// `promotes`: the first of those takes its place instead (`promote_secondaries`).
+    pub fn remove_address(&mut self, index: u32, ip: IpAddr, prefix: u8, promotes: bool) -> SysResult<()> {
         let link = self.link_mut(index)?;
-        let is_it = |own: &IfAddress| own.ip == ip && prefix.is_none_or(|prefix| prefix == own.prefix);
-        let at = link.addresses.iter().position(is_it).ok_or(Errno::ADDRNOTAVAIL)?;
-        let first = link.addresses.remove(at);
-        let goes_too = |own: &IfAddress| !first.secondary && own.secondary && own.network() == first.network();
-        let mut gone = vec![first.clone()];
-        gone.extend(link.addresses.extract_if(.., |own| goes_too(own)));
-        for own in &gone {
-            self.remove_routes_of(index, own);
+        let at = link.addresses.iter().position(|own| (own.ip, own.prefix) == (ip, prefix));
+        let first = link.addresses.remove(at.ok_or(Errno::ADDRNOTAVAIL)?);
+        let is_behind = |own: &IfAddress| !first.secondary && own.secondary && own.network() == first.network();
+        let mut behind: Vec<_> = link.addresses.extract_if(.., |own| is_behind(own)).collect();
+        behind.iter().chain([&first]).for_each(|own| self.remove_routes_of(index, own));
+        if let Some(heir) = behind.first_mut().filter(|_| promotes) {
+            heir.secondary = false;
+            for own in &behind {
+                self.insert_address(index, own.clone())?;
+            }
+            let link = link_of(&self.links, index)?;
+            behind.iter().for_each(|own| self.add_routes_of(&link, own));
         }
-        Ok(gone)
+        Ok(())
+    }
+
+    /// Puts an address where it is listed: IPv4's primaries in their order, then the others; of IPv6 wider scopes and newer
+    /// ones first.
+    fn insert_address(&mut self, index: u32, own: IfAddress) -> SysResult<()> {
+        let link = self.link_mut(index)?;
+        let is_before = |old: &IfAddress| match own.ip.is_ipv4() {
+            true => old.ip.is_ipv4() && (own.secondary || !old.secondary),
+            false => old.ip.is_ipv4() || old.scope < own.scope,
+        };
+        let at = link.addresses.iter().position(|old| !is_before(old)).unwrap_or(link.addresses.len());
+        link.addresses.insert(at, own);
+        Ok(())
+    }
+
+    /// Sets flags of an address that guests may (`IFA_F_NOPREFIXROUTE` and so on).
+    pub fn set_address_flags(&mut self, index: u32, ip: IpAddr, flags: u32) -> SysResult<()> {
+        let link = self.link_mut(index)?;
+        let own = link.addresses.iter_mut().find(|own| own.ip == ip).ok_or(Errno::ADDRNOTAVAIL)?;
+        let had = own.clone();
+        own.flags = flags;
+        let link = link.clone();
+        if had.is_without_route() != link.addresses.iter().any(|own| own.ip == ip && own.is_without_route()) {
+            self.remove_routes_of(index, &IfAddress { ip: had.network().0, ..had });
+            link.addresses.iter().filter(|own| own.ip.is_ipv6()).for_each(|own| self.add_routes_of(&link, own));
+        }
+        Ok(())
     }
 
     /// The routes that an address brings (`fib_add_ifaddr`, `addrconf_prefix_route`).
     fn add_routes_of(&mut self, link: &Link, own: &IfAddress) {
         let index = link.index;
         let longest = if own.ip.is_ipv4() { 32 } else { 128 };
-        let source = Some(own.ip).filter(IpAddr::is_ipv4);
+        // Who is behind another in its network is reached as that one.
+        let first = |other: &&IfAddress| own.secondary && !other.secondary && other.network() == own.network();
+        let first = link.addresses.iter().find(first).unwrap_or(own);
+        let source = Some(first.ip).filter(IpAddr::is_ipv4);
         let local = |to: Address| Route {
             scope: if to.0.is_ipv4() { libc::RT_SCOPE_HOST } else { 0 },
             ..kernel_route(LOCAL, libc::RTN_LOCAL, to, index, source)
@@ -330,7 +384,7 @@ impl Layout {
         let network = own.network();
         if own.ip.is_ipv6() {
             // The loopback address has no other in its network.
-            if !own.without_route && !own.ip.is_loopback() {
+            if !own.is_without_route() && !own.ip.is_loopback() {
                 let route = kernel_route(MAIN, libc::RTN_UNICAST, network, index, None);
                 self.put_route(Route { metric: METRIC6, ..route });
             }
@@ -340,16 +394,21 @@ impl Layout {
             scope: libc::RT_SCOPE_LINK,
             ..kernel_route(table, kind, to, index, source)
         };
-        let all = own.broadcast.filter(|ip| *ip != IpAddr::V4(Ipv4Addr::BROADCAST));
-        for ip in all.into_iter().chain(broadcast((network.0, own.prefix)).filter(|_| !own.secondary)) {
-            self.put_route(on_link((ip, 32), LOCAL, libc::RTN_BROADCAST));
+        let all = |ip: IpAddr| on_link((ip, 32), LOCAL, libc::RTN_BROADCAST);
+        if let Some(ip) = own.broadcast.filter(|ip| *ip != IpAddr::V4(Ipv4Addr::BROADCAST)) {
+            self.put_route(all(ip));
         }
-        let is_wide = network.0 != own.ip || own.prefix < 32;
-        if own.secondary || own.without_route || !is_wide {
+        if own.secondary {
             return;
         }
-        let route = if link.is_loopback() { local(network) } else { on_link(network, MAIN, libc::RTN_UNICAST) };
-        self.put_route(route);
+        let is_wide = network.0 != own.ip || own.prefix < 32;
+        if is_wide && !own.is_without_route() {
+            let route = if link.is_loopback() { local(network) } else { on_link(network, MAIN, libc::RTN_UNICAST) };
+            self.put_route(route);
+        }
+        if let Some(ip) = broadcast(network) {
+            self.put_route(all(ip));
+        }
     }
 
     /// Takes back what an address brought, as far as no other needs it, and routes that name it as their source.
@@ -396,6 +455,10 @@ impl Layout {
 fn kernel_route(table: u32, kind: u8, (destination, prefix): Address, interface: u32, source: Option<IpAddr>) -> Route {
     let (scope, protocol, gateway, metric) = (libc::RT_SCOPE_UNIVERSE, libc::RTPROT_KERNEL, None, 0);
     Route { table, destination, prefix, kind, scope, protocol, gateway, interface, source, metric }
+}
+
+fn link_of(links: &[Arc<Link>], index: u32) -> SysResult<Arc<Link>> {
+    links.iter().find(|link| link.index == index).cloned().ok_or(Errno::NODEV)
 }
 
 /// `EINVAL` for what cannot be an interface's name (`dev_valid_name`).

@@ -6,7 +6,7 @@
 //! knows it weakly, and goes with it.
 
 use super::counters::Counters;
-use super::layout::Layout;
+use super::layout::{Layout, V6};
 use super::netlink::Origin;
 use super::stack::link::{Device, Link};
 use super::stack::{Traffic, lifecycle, random};
@@ -66,7 +66,7 @@ impl Net {
     pub fn first() -> &'static Arc<Net> {
         static NET: LazyLock<Arc<Net>> = LazyLock::new(|| {
             let net = Net::with(FIRST, 1, true);
-            let _ = net.change(|layout| layout.set_up(Link::LOOPBACK, true, true));
+            let _ = net.change(|layout| layout.set_up(Link::LOOPBACK, true, V6::Full));
             net
         });
         &NET
@@ -124,7 +124,7 @@ impl Net {
 
     /// Changes interfaces or routes, wholly or, after an error, not at all.
     pub fn change<T>(&self, act: impl FnOnce(&mut Layout) -> SysResult<T>) -> SysResult<T> {
-        self.change_for((0, 0), act)
+        self.change_for(Origin::default(), act)
     }
 
     /// The same for a request that is to be told of to those who listen; errors may say more.

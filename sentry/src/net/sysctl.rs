@@ -1,6 +1,8 @@
 //! Parameters of `/proc/sys/net` of a network namespace that were changed: by guests, or in the first one by the
 //! configuration.
 
+use super::layout::V6;
+use super::namespace::Net;
 use crate::errno::{Errno, SysResult};
 use crate::fs::proc;
 use crate::sync::Mutex;
@@ -17,6 +19,23 @@ pub struct Sysctls {
     any: AtomicBool,
     /// What the configuration says holds here.
     is_first: bool,
+}
+
+/// Directories that have one for each interface, besides `all` and `default`.
+const OF_LINKS: [&str; 4] = ["net/ipv4/conf/", "net/ipv6/conf/", "net/ipv4/neigh/", "net/ipv6/neigh/"];
+/// Parameters that `all` sets for each interface.
+const FOR_ALL: [&str; 4] = [
+    "net/ipv4/conf/all/forwarding",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/all/disable_ipv6",
+    "net/ipv6/conf/all/addr_gen_mode",
+];
+
+/// The directory, the interface and the name of a parameter that interfaces have.
+pub fn of_link(path: &str) -> Option<(&'static str, &str, &str)> {
+    let within = OF_LINKS.into_iter().find(|within| path.starts_with(within))?;
+    let (link, name) = path.strip_prefix(within)?.split_once('/')?;
+    Some((within, link, name))
 }
 
 /// Longest value.
@@ -39,6 +58,7 @@ const RANGES: &[(&str, RangeInclusive<i64>)] = &[
     ("net/ipv4/tcp_tw_reuse", 0..=2),
     ("net/ipv4/tcp_rmem", 1..=i32::MAX as i64),
     ("net/ipv4/tcp_wmem", 1..=i32::MAX as i64),
+    ("net/ipv4/conf/all/forwarding", 0..=1),
     ("net/ipv6/bindv6only", 0..=1),
     ("net/unix/max_dgram_qlen", 0..=i32::MAX as i64),
 ];
@@ -56,7 +76,12 @@ impl Sysctls {
         {
             return Some(value.clone());
         }
-        if self.is_first { proc::given(path) } else { None }
+        let given = if self.is_first { proc::given(path) } else { None };
+        given.or_else(|| {
+            // An interface is as all are by default, unless that was changed since.
+            let (within, _, name) = of_link(path).filter(|(_, link, _)| !matches!(*link, "all" | "default"))?;
+            self.text(&format!("{within}default/{name}"))
+        })
     }
 
     /// A parameter that is a number.
@@ -87,17 +112,79 @@ impl Sysctls {
         if path == "net/ipv4/tcp_congestion_control" && !matches!(data, "cubic" | "reno") {
             return Err(Errno::NOENT);
         }
+        self.set(path, value);
+        Ok(())
+    }
+
+    fn set(&self, path: &str, value: String) {
+        self.written.lock().insert(path.to_owned(), value);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// An interface has another name, or none any more.
+    pub fn renamed(&self, old: &str, new: Option<&str>) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
         let mut written = self.written.lock();
-        if path == "net/ipv4/ip_forward" {
-            // One switch for all interfaces.
-            for link in ["all", "default", "lo"] {
-                written.insert(format!("net/ipv4/conf/{link}/forwarding"), value.clone());
+        let gone = written.extract_if(.., |path, _| of_link(path).is_some_and(|(_, link, _)| link == old));
+        let kept: Vec<_> = gone
+            .filter_map(|(path, value)| {
+                let (within, _, name) = of_link(&path)?;
+                Some((format!("{within}{}/{name}", new?), value))
+            })
+            .collect();
+        written.extend(kept);
+    }
+}
+
+impl Net {
+    /// A guest writes `data` to the parameter that is `present` now.
+    pub fn set_parameter(&self, path: &str, present: &str, data: &[u8]) -> SysResult<()> {
+        // One switch under two names.
+        let path = if path == "net/ipv4/ip_forward" { "net/ipv4/conf/all/forwarding" } else { path };
+        let layout = self.layout();
+        let links = || layout.links().iter().map(|link| &*link.name);
+        if let Some((within, "default", name)) = of_link(path) {
+            // What there is stays as it is.
+            for path in links().map(|link| format!("{within}{link}/{name}")) {
+                let old = self.sysctl.text(&path).unwrap_or_else(|| present.trim().to_owned());
+                self.sysctl.set(&path, old);
             }
         }
-        written.insert(path.to_owned(), value);
-        drop(written);
-        self.any.store(true, Ordering::Release);
+        self.sysctl.write(path, present, data)?;
+        let value = self.sysctl.text(path).unwrap_or_default();
+        if path == "net/ipv4/conf/all/forwarding" {
+            self.sysctl.set("net/ipv4/ip_forward", value.clone());
+        }
+        if let Some((within, _, name)) = of_link(path).filter(|_| FOR_ALL.contains(&path)) {
+            links()
+                .chain(["default"])
+                .for_each(|link| self.sysctl.set(&format!("{within}{link}/{name}"), value.clone()));
+        }
+        if path.ends_with("/disable_ipv6") || path.ends_with("/addr_gen_mode") {
+            self.change(|layout| {
+                let all: Vec<_> = layout.links().iter().map(|link| (link.index, self.v6(&link.name))).collect();
+                all.into_iter().try_for_each(|(index, v6)| layout.set_v6(index, v6))
+            })?;
+        }
         Ok(())
+    }
+
+    /// Whether an interface, or `all`, has a parameter that is a switch.
+    pub fn switch(&self, family: &str, link: &str, name: &str) -> bool {
+        self.sysctl.number(&format!("net/{family}/conf/{link}/{name}"), 0) != 0
+    }
+
+    /// What an interface has of IPv6.
+    pub fn v6(&self, link: &str) -> V6 {
+        /// `IN6_ADDR_GEN_MODE_NONE`.
+        const NONE: i64 = 1;
+        match self.sysctl.number(&format!("net/ipv6/conf/{link}/addr_gen_mode"), 0) {
+            _ if self.switch("ipv6", "all", "disable_ipv6") || self.switch("ipv6", link, "disable_ipv6") => V6::Off,
+            NONE => V6::Bare,
+            _ => V6::Full,
+        }
     }
 }
 

@@ -2,11 +2,15 @@
 
 use super::sysctl::ENTRIES;
 use crate::errno::{Errno, SysResult};
+use crate::fs::attr::FileKind;
 use crate::fs::inode::Inode;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Reader};
 use crate::kernel::container::Container;
+use crate::net::stack::link::Link;
+use crate::net::sysctl::of_link;
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Values by path below `/proc/sys`.
 pub type Given = BTreeMap<String, String>;
@@ -39,7 +43,8 @@ pub fn given(path: &str) -> Option<String> {
 
 fn exists(path: &str) -> bool {
     let mut entries = ENTRIES;
-    let mut names = path.split('/').peekable();
+    let as_default = of_link(path).map(|(within, _, name)| format!("{within}default/{name}"));
+    let mut names = as_default.as_deref().unwrap_or(path).split('/').peekable();
     while let Some(name) = names.next() {
         match entries.iter().find(|(known, _)| *known == name) {
             Some((_, Fixed::Dir(below))) => entries = below,
@@ -57,7 +62,25 @@ pub(super) struct SysctlDir {
     path: String,
 }
 
+/// Where interfaces are listed: behind what there always is.
+const LINKS_AT: u64 = 16;
+
+/// The number of an interface's directory; that by default is `ino`.
+fn of_interface(ino: u64, index: u32) -> u64 {
+    ino.wrapping_add(u64::from(index) << 40)
+}
+
 impl SysctlDir {
+    fn is_of_links(&self) -> bool {
+        of_link(&format!("{}default/x", self.path)).is_some()
+    }
+
+    /// The interface that an entry is named after.
+    fn link(&self, reader: &Reader, name: &[u8]) -> Option<Arc<Link>> {
+        let found = || reader.task.net().layout().link_named(name).cloned();
+        found().filter(|_| self.is_of_links() && !matches!(name, b"all" | b"default"))
+    }
+
     /// `/proc/sys`.
     pub(super) fn root(dev: u64, ino: u64) -> Box<dyn Directory> {
         Box::new(SysctlDir { fixed: FixedDir { dev, ino, entries: ENTRIES }, path: String::new() })
@@ -66,12 +89,14 @@ impl SysctlDir {
 
 impl Directory for SysctlDir {
     fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
-        let mut node = self.fixed.lookup(reader, name)?;
         let path = format!("{}{}", self.path, String::from_utf8_lossy(name));
+        let link = self.link(reader, name);
+        let mut node = self.fixed.lookup(reader, if link.is_some() { b"default" } else { name })?;
         if let Body::Dir(dir) = &node.body {
             if let Some(FixedDir { dev, ino, entries }) = dir.as_any().downcast_ref() {
-                let fixed = FixedDir { dev: *dev, ino: *ino, entries };
-                node.body = Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" }));
+                let ino = of_interface(*ino, link.map_or(0, |link| link.index));
+                let fixed = FixedDir { dev: *dev, ino, entries };
+                node = Node::new(*dev, ino, 0o555, Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" })));
             }
         } else if path.starts_with("net/") {
             let ino = node.ino();
@@ -84,7 +109,17 @@ impl Directory for SysctlDir {
     }
 
     fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {
-        self.fixed.list(reader)
+        let mut all = self.fixed.list(reader)?;
+        if self.is_of_links() {
+            let ino = self.fixed.lookup(reader, b"default")?.ino();
+            all.extend(reader.task.net().layout().links().iter().map(|link| Listed {
+                at: LINKS_AT + u64::from(link.index),
+                name: link.name.as_bytes().to_vec(),
+                kind: FileKind::Directory,
+                ino: of_interface(ino, link.index),
+            }));
+        }
+        Ok(all)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -127,7 +162,7 @@ impl Content for Parameter {
             return Err(Errno::PERM);
         }
         let present = self.read(reader)?;
-        reader.task.net().sysctl.write(&self.path, &String::from_utf8_lossy(&present), data)
+        reader.task.net().set_parameter(&self.path, &String::from_utf8_lossy(&present), data)
     }
 }
 

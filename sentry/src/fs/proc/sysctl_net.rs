@@ -117,13 +117,12 @@ const IPV6: &[(&str, Fixed)] = &[
     ("route", Fixed::Dir(ROUTE6)),
 ];
 
-const CONF4: &[(&str, Fixed)] =
-    &[("all", Fixed::Dir(CONF4_LINK)), ("default", Fixed::Dir(CONF4_LINK)), ("lo", Fixed::Dir(CONF4_LINK))];
+/// Interfaces have the same.
+const CONF4: &[(&str, Fixed)] = &[("all", Fixed::Dir(CONF4_LINK)), ("default", Fixed::Dir(CONF4_LINK))];
 
-const CONF6: &[(&str, Fixed)] =
-    &[("all", Fixed::Dir(CONF6_LINK)), ("default", Fixed::Dir(CONF6_LINK)), ("lo", Fixed::Dir(CONF6_LINK))];
+const CONF6: &[(&str, Fixed)] = &[("all", Fixed::Dir(CONF6_LINK)), ("default", Fixed::Dir(CONF6_LINK))];
 
-const NEIGH: &[(&str, Fixed)] = &[("default", Fixed::Dir(NEIGH_LINK)), ("lo", Fixed::Dir(NEIGH_LINK))];
+const NEIGH: &[(&str, Fixed)] = &[("default", Fixed::Dir(NEIGH_LINK))];
 
 const CONF4_LINK: &[(&str, Fixed)] = &[
     ("accept_local", Fixed::Text("0\n")),

@@ -176,7 +176,7 @@ pub(super) fn bind_scope(net: &Net, options: &Options, own: &mut SocketAddr) -> 
     if asked > 0 {
         options.bind_interface(asked);
     }
-    let index = Some(options.query(net).oif).filter(|index| *index > 0).ok_or(Errno::INVAL)?;
+    let index = Some(options.query().oif).filter(|index| *index > 0).ok_or(Errno::INVAL)?;
     let layout = net.layout();
     let link = layout.link(index).ok_or(Errno::NODEV)?;
     if !ip.is_multicast() && !link.addresses.iter().any(|own| own.ip == ip) {
@@ -188,11 +188,11 @@ pub(super) fn bind_scope(net: &Net, options: &Options, own: &mut SocketAddr) -> 
 
 /// Binds a socket to the interface that the address it is to be connected to is about: it must be the one that it is
 /// bound to already. Of a group's the socket's own choice, `out`, will do.
-pub(super) fn connect_scope(net: &Net, options: &Options, to: &mut SocketAddr, out: Option<u32>) -> SysResult<()> {
+pub(super) fn connect_scope(options: &Options, to: &mut SocketAddr, out: Option<u32>) -> SysResult<()> {
     if !scope::is_scoped(to.ip()) {
         return Ok(());
     }
-    let (asked, bound) = (scope::interface(to), options.query(net).oif);
+    let (asked, bound) = (scope::interface(to), options.query().oif);
     if asked > 0 && bound > 0 && asked != bound {
         return Err(Errno::INVAL);
     }

@@ -8,7 +8,7 @@ use crate::kernel::namespaces::Namespace;
 use crate::kernel::{Cap, Task};
 use crate::mm::Addr;
 use crate::net::host;
-use crate::net::layout::Layout;
+use crate::net::layout::{Layout, V6};
 use crate::net::namespace::Net;
 use crate::net::netlink::{set_mac, set_mtu};
 use crate::net::stack::link::{IfAddress, Link, flag};
@@ -112,9 +112,10 @@ pub fn ioctl(t: &Task, net: &Arc<Net>, cmd: u32, arg: Addr) -> SysResult {
         if !t.creds().has(Cap::NetAdmin) {
             return Err(Errno::PERM);
         }
+        let v6 = net.v6(&String::from_utf8_lossy(asked));
         net.change(|layout| {
             let link = layout.link_named(asked).ok_or(Errno::NODEV)?.clone();
-            set(layout, &link, cmd, &request.value)
+            set(layout, &link, cmd, &request.value, v6)
         })?;
         return Ok(0);
     }
@@ -142,12 +143,12 @@ fn v4(value: &[u8]) -> SysResult<Ipv4Addr> {
 }
 
 /// Changes an interface.
-fn set(layout: &mut Layout, link: &Link, cmd: u32, value: &[u8; 24]) -> SysResult<()> {
+fn set(layout: &mut Layout, link: &Link, cmd: u32, value: &[u8; 24], v6: V6) -> SysResult<()> {
     let number = value.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
     let index = link.index;
     let unsigned = u32::try_from(number).map_err(|_| Errno::INVAL);
     match cmd {
-        SIOCSIFFLAGS => layout.set_up(index, number.unsigned_abs() & flag::UP != 0, true),
+        SIOCSIFFLAGS => layout.set_up(index, number.unsigned_abs() & flag::UP != 0, v6),
         SIOCSIFMTU => set_mtu(layout.link_mut(index)?, unsigned?).map_err(Into::into),
         SIOCSIFTXQLEN => {
             layout.link_mut(index)?.txqlen = unsigned?;
@@ -158,7 +159,7 @@ fn set(layout: &mut Layout, link: &Link, cmd: u32, value: &[u8; 24]) -> SysResul
             let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
             layout.rename(index, std::str::from_utf8(name).map_err(|_| Errno::INVAL)?)
         }
-        SIOCSIFADDR => set_address(layout, link, v4(value)?),
+        SIOCSIFADDR => set_address(layout, link, v4(value)?, v6),
         SIOCSIFNETMASK | SIOCSIFBRDADDR => {
             let ip = v4(value)?;
             let old = first(link).ok_or(Errno::ADDRNOTAVAIL)?.clone();
@@ -173,7 +174,7 @@ fn set(layout: &mut Layout, link: &Link, cmd: u32, value: &[u8; 24]) -> SysResul
                 let broadcast = old.broadcast.and(route::broadcast((old.ip, prefix)));
                 IfAddress { prefix, broadcast, ..old.clone() }
             };
-            layout.remove_address(index, old.ip, Some(old.prefix))?;
+            layout.remove_address(index, old.ip, old.prefix, false)?;
             layout.add_address(index, new)
         }
         _ => Err(Errno::OPNOTSUPP),
@@ -181,12 +182,12 @@ fn set(layout: &mut Layout, link: &Link, cmd: u32, value: &[u8; 24]) -> SysResul
 }
 
 /// `SIOCSIFADDR`: replaces the first address; the class says how long the prefix is.
-fn set_address(layout: &mut Layout, link: &Link, ip: Ipv4Addr) -> SysResult<()> {
+fn set_address(layout: &mut Layout, link: &Link, ip: Ipv4Addr, v6: V6) -> SysResult<()> {
     if let Some(old) = first(link) {
         if old.ip == ip {
             return Ok(());
         }
-        layout.remove_address(link.index, old.ip, Some(old.prefix))?;
+        layout.remove_address(link.index, old.ip, old.prefix, false)?;
     }
     if ip.is_unspecified() {
         return Ok(());
@@ -201,7 +202,7 @@ fn set_address(layout: &mut Layout, link: &Link, ip: Ipv4Addr) -> SysResult<()> 
     let broadcast = route::broadcast((ip.into(), prefix)).filter(|_| !link.is_loopback());
     layout.add_address(link.index, IfAddress { broadcast, ..own })?;
     // Who gives an interface an address so wants it to be on.
-    layout.set_up(link.index, true, true)
+    layout.set_up(link.index, true, v6)
 }
 
 fn first(link: &Link) -> Option<&IfAddress> {

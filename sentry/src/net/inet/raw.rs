@@ -208,7 +208,7 @@ impl Ping {
             let state = self.state.lock();
             (state.local, state.has_header, state.checksum)
         };
-        let (net, mut query) = (&self.ints.net, self.options.query(&self.ints.net));
+        let (net, mut query) = (&self.ints.net, self.options.query());
         let (scope, to) = (scope::interface(&to), to.ip());
         if scope > 0 {
             query.oif = scope;
@@ -263,7 +263,7 @@ impl Ping {
     }
 
     fn route(&self, to: SocketAddr) -> SysResult<SocketAddr> {
-        addr::route(&self.ints.net, to, &self.options.query(&self.ints.net))
+        addr::route(&self.ints.net, to, &self.options.query())
     }
 
     fn take_id(&self) -> u16 {
@@ -335,7 +335,7 @@ struct PingSocket(Arc<Ping>);
 
 impl PingSocket {
     fn address(&self, ip: Option<IpAddr>, port: u16) -> SockAddr {
-        let bound = self.0.options.query(&self.0.ints.net).oif;
+        let bound = self.0.options.query().oif;
         addr::to_guest(self.0.family, scoped(ip.unwrap_or(addr::any(self.0.family)), port, bound))
     }
 
@@ -394,7 +394,7 @@ impl SocketOps for PingSocket {
             libc::AF_UNSPEC => None,
             _ => {
                 let mut to = addr::parse(self.0.family, address)?;
-                addr::connect_scope(&self.0.ints.net, &self.0.options, &mut to, None)?;
+                addr::connect_scope(&self.0.options, &mut to, None)?;
                 Some(self.0.route(to)?)
             }
         };

@@ -52,6 +52,12 @@ pub(in crate::net) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<
     })
 }
 
+/// Whether something that is no attribute follows those.
+pub(super) fn has_rest(payload: &[u8], fixed: usize) -> bool {
+    let all: usize = attributes(payload, fixed).map(|(_, content)| (4 + content.len()).next_multiple_of(4)).sum();
+    fixed.next_multiple_of(4) + all < payload.len()
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) struct Failure {
@@ -103,8 +109,14 @@ pub(super) fn attribute_bytes(kind: u16, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Number of a request, and address of who sent it.
-pub(in crate::net) type Origin = (u32, u32);
+/// What has led to a change: number of a request, and address of who sent it; nothing for what came by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::net) struct Origin {
+    pub(super) seq: u32,
+    pub(super) pid: u32,
+    /// What messages of routes say of how they came (`NLM_F_CREATE` and so on).
+    pub(super) flags: u16,
+}
 
 /// Answers to one request, put together.
 #[derive(Debug)]
@@ -150,15 +162,37 @@ impl Reply {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
-    /// Adds the end of a dump.
-    pub(super) fn done(&mut self) {
-        self.message(libc::NLMSG_DONE as u16, &0i32.to_ne_bytes(), |_| {});
+    /// Marks the messages that follow.
+    pub(super) fn mark(&mut self, flag: u16) {
+        self.flags |= flag;
+    }
+
+    /// Lets `write` add messages that are marked with more.
+    pub(super) fn marked(&mut self, flags: u16, write: impl FnOnce(&mut Reply)) {
+        let before = self.flags;
+        self.flags |= flags;
+        write(self);
+        self.flags = before;
+    }
+
+    /// Adds the end of a dump, and if it has failed, why.
+    pub(super) fn done(&mut self, failure: Option<Failure>, style: AckStyle) {
+        let code = failure.map_or(0, |failure| -failure.errno.raw());
+        let reason = failure.and_then(|failure| failure.reason).filter(|_| style.extended);
+        self.flags |= if reason.is_some() { ACK_TLVS } else { 0 };
+        self.message(libc::NLMSG_DONE as u16, &code.to_ne_bytes(), |reply| reply.reason(reason));
+    }
+
+    fn reason(&mut self, reason: Option<&str>) {
+        if let Some(reason) = reason {
+            self.attribute(ATTR_MSG, &[reason.as_bytes(), b"\0"].concat());
+        }
     }
 
     /// For a message to those who listen, about what a request changed: with its number and the address of its sender,
     /// both 0 if there was none.
-    pub(super) fn news((seq, pid): Origin) -> Reply {
-        Reply { seq, pid, flags: 0, bytes: Vec::new() }
+    pub(super) fn news(origin: Origin) -> Reply {
+        Reply { seq: origin.seq, pid: origin.pid, flags: origin.flags, bytes: Vec::new() }
     }
 
     /// Adds an acknowledgement, or an error with the request it is about.
@@ -170,11 +204,7 @@ impl Reply {
         let reason = failure.and_then(|failure| failure.reason).filter(|_| style.extended);
         let flags = if capped { CAPPED } else { 0 } | if reason.is_some() { ACK_TLVS } else { 0 };
         let before = std::mem::replace(&mut self.flags, flags);
-        self.message(libc::NLMSG_ERROR as u16, &payload, |reply| {
-            if let Some(reason) = reason {
-                reply.attribute(ATTR_MSG, &[reason.as_bytes(), b"\0"].concat());
-            }
-        });
+        self.message(libc::NLMSG_ERROR as u16, &payload, |reply| reply.reason(reason));
         self.flags = before;
     }
 
@@ -212,7 +242,7 @@ mod tests {
             reply.attribute(3, b"lo\0");
             reply.attribute(4, &65536u32.to_ne_bytes());
         });
-        reply.done();
+        reply.done(None, AckStyle::default());
         let bytes = reply.into_bytes();
         let messages: Vec<_> = requests(&bytes).collect();
         assert_eq!(messages.len(), 2);

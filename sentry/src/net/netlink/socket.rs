@@ -1,6 +1,6 @@
 //! The socket operations of `AF_NETLINK`. The other side is the sentry, which answers at once.
 
-use super::message::{AckStyle, Reply, Request, requests};
+use super::message::{AckStyle, Origin, Reply, Request, requests};
 use super::route::Asker;
 use super::{diag, route};
 use crate::errno::{Errno, SysResult};
@@ -32,6 +32,8 @@ const LISTEN_ALL_NSID: i32 = 8;
 const LIST_MEMBERSHIPS: i32 = 9;
 const CAP_ACK: i32 = 10;
 const EXT_ACK: i32 = 11;
+/// `NETLINK_GET_STRICT_CHK`.
+const STRICT: i32 = 12;
 /// Groups of a protocol that can be joined.
 const GROUPS: u32 = 32;
 
@@ -113,18 +115,24 @@ impl NetlinkSocket {
             libc::NETLINK_ROUTE => route::answer(
                 request,
                 dump,
-                &Asker { net: &self.net, task: t, origin: (request.header.seq, own) },
+                &Asker {
+                    net: &self.net,
+                    task: t,
+                    origin: Origin { seq: request.header.seq, pid: own, flags: 0 },
+                    strict: self.is_set(STRICT),
+                },
                 &mut reply,
             ),
             libc::NETLINK_SOCK_DIAG => diag::answer(&self.net, request, dump, &mut reply).map_err(Into::into),
             _ => Err(Errno::CONNREFUSED.into()),
         };
         match answered {
+            Err(failure) if dump && self.protocol == libc::NETLINK_ROUTE => reply.done(Some(failure), self.ack_style()),
             Err(failure) => {
                 reply = Reply::new(&request.header, own, false);
                 reply.error(request, Some(failure), self.ack_style());
             }
-            Ok(()) if dump => reply.done(),
+            Ok(()) if dump => reply.done(None, AckStyle::default()),
             Ok(()) if request.has(libc::NLM_F_ACK) => {
                 let mut ack = Reply::new(&request.header, own, false);
                 ack.error(request, None, self.ack_style());
@@ -145,10 +153,13 @@ impl NetlinkSocket {
         reply.into_parts()
     }
 
+    /// Whether an option is on.
+    fn is_set(&self, name: i32) -> bool {
+        self.state.lock().settings.get(&name).is_some_and(|value| *value != 0)
+    }
+
     fn ack_style(&self) -> AckStyle {
-        let state = self.state.lock();
-        let on = |name: i32| state.settings.get(&name).is_some_and(|value| *value != 0);
-        AckStyle { capped: on(CAP_ACK), extended: on(EXT_ACK) }
+        AckStyle { capped: self.is_set(CAP_ACK), extended: self.is_set(EXT_ACK) }
     }
 
     /// Puts a datagram into the inbox: `ENOBUFS` if there is no room.
@@ -192,7 +203,11 @@ pub(super) fn broadcast(net: &Net, group: u32, bytes: &[u8]) {
             continue;
         };
         let Some(member) = socket.ops.as_any().downcast_ref::<NetlinkSocket>() else { continue };
-        let is_member = member.protocol == libc::NETLINK_ROUTE && member.state.lock().groups & 1 << (group - 1) != 0;
+        let is_member = {
+            let state = member.state.lock();
+            // Without an address it hears nothing, as what has none has sent the message.
+            member.protocol == libc::NETLINK_ROUTE && state.id != 0 && state.groups & 1 << (group - 1) != 0
+        };
         if !is_member {
             continue;
         }

@@ -115,14 +115,8 @@ pub struct Options {
     pub filter: Filter,
     /// What was sent with `MSG_ZEROCOPY` and not yet told.
     completed: Mutex<Completed>,
-    /// Of [`NUMBERS`], and `SO_BINDTODEVICE`'s name.
-    rest: Mutex<Rest>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Rest {
-    numbers: BTreeMap<i32, i32>,
-    device: Vec<u8>,
+    /// Of [`NUMBERS`].
+    numbers: Mutex<BTreeMap<i32, i32>>,
 }
 
 /// Messages with `MSG_ZEROCOPY`, which are numbered from 0 on: since all are copied, each is done when its call returns.
@@ -156,7 +150,7 @@ impl Options {
             file: OnceLock::new(),
             filter: Filter::default(),
             completed: Mutex::default(),
-            rest: Mutex::default(),
+            numbers: Mutex::default(),
         }
     }
 
@@ -182,37 +176,30 @@ impl Options {
             file: OnceLock::new(),
             filter: self.filter.inherit(),
             completed: Mutex::default(),
-            rest: Mutex::new(self.rest.lock().clone()),
+            numbers: Mutex::new(self.numbers.lock().clone()),
         }
     }
 
     /// What they say of routes (`SO_BINDTODEVICE`, `SO_MARK`).
-    pub fn query(&self, net: &Net) -> Query {
-        let rest = self.rest.lock();
-        let name = rest.device.strip_suffix(&[0]).unwrap_or(&rest.device);
-        let oif = match rest.numbers.get(&libc::SO_BINDTOIFINDEX) {
-            Some(index) if *index > 0 => index.unsigned_abs(),
-            _ if name.is_empty() => 0,
-            // One that is gone leads nowhere.
-            _ => net.layout().link_named(name).map_or(u32::MAX, |link| link.index),
-        };
-        Query { oif, mark: self.mark.load(Ordering::Relaxed), ..Query::default() }
+    pub fn query(&self) -> Query {
+        Query { oif: self.interface(), mark: self.mark.load(Ordering::Relaxed), ..Query::default() }
+    }
+
+    /// The interface that packets leave over; 0 for any. One that is gone leads nowhere.
+    fn interface(&self) -> u32 {
+        self.numbers.lock().get(&libc::SO_BINDTOIFINDEX).map_or(0, |index| (*index).max(0).unsigned_abs())
     }
 
     /// Has packets leave over an interface; any if 0.
     pub fn bind_interface(&self, index: u32) {
-        let mut rest = self.rest.lock();
-        rest.device.clear();
-        rest.numbers.insert(libc::SO_BINDTOIFINDEX, i32::try_from(index).unwrap_or(i32::MAX));
+        self.numbers.lock().insert(libc::SO_BINDTOIFINDEX, i32::try_from(index).unwrap_or(i32::MAX));
     }
 
     /// The name of the interface that packets leave over, as guests are told.
-    fn device(&self, net: &Net) -> Value {
-        let rest = self.rest.lock();
-        let index = rest.numbers.get(&libc::SO_BINDTOIFINDEX).copied().unwrap_or(0).max(0).unsigned_abs();
-        match net.layout().link(index) {
-            Some(link) => [link.name.as_bytes(), &[0]].concat().into(),
-            None => rest.device.as_slice().into(),
+    fn device(&self, net: &Net) -> SysResult<Value> {
+        match self.interface() {
+            0 => Ok([].as_slice().into()),
+            index => Ok([net.layout().link(index).ok_or(Errno::NODEV)?.name.as_bytes(), &[0]].concat().into()),
         }
     }
 
@@ -326,7 +313,7 @@ impl Options {
 
     /// A message was sent with these flags; whether its sender is to be told when the data is free again.
     pub fn complete(&self, flags: i32) -> bool {
-        let counts = flags & libc::MSG_ZEROCOPY != 0 && self.rest.lock().numbers.get(&libc::SO_ZEROCOPY) == Some(&1);
+        let counts = flags & libc::MSG_ZEROCOPY != 0 && self.numbers.lock().get(&libc::SO_ZEROCOPY) == Some(&1);
         if counts {
             let mut completed = self.completed.lock();
             completed.next = completed.next.wrapping_add(1);
@@ -373,7 +360,7 @@ impl Options {
             SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
             _ if STAMPS.contains(&name) => i32::from(self.stamp.load(Ordering::Relaxed) == name),
             _ if let Some((_, default, ..)) = number_of(name) => {
-                self.rest.lock().numbers.get(&name).copied().unwrap_or(*default)
+                self.numbers.lock().get(&name).copied().unwrap_or(*default)
             }
             libc::SO_TIMESTAMPING => {
                 // With the clock of hardware, of which there is none.
@@ -389,7 +376,7 @@ impl Options {
                 return Ok(socket.ops.peer_creds().unwrap_or(Ucred::NONE).as_bytes().into());
             }
             libc::SO_PEERNAME => return Ok(socket.ops.peer_address()?.as_bytes().into()),
-            libc::SO_BINDTODEVICE => return Ok(self.device(&socket.net)),
+            libc::SO_BINDTODEVICE => return self.device(&socket.net),
             _ => return Err(Errno::NOPROTOOPT),
         };
         Ok(value.as_bytes().into())
@@ -404,10 +391,7 @@ impl Options {
     /// `setsockopt(2)` with `SOL_SOCKET`.
     pub fn set(&self, t: &Task, socket: &Socket, name: i32, value: &[u8]) -> SysResult<()> {
         if name == libc::SO_BINDTODEVICE {
-            let device = device_of(t, &socket.net, value)?;
-            let mut rest = self.rest.lock();
-            rest.device = device;
-            rest.numbers.remove(&libc::SO_BINDTOIFINDEX);
+            self.bind_interface(device_of(t, &socket.net, value)?);
             return Ok(());
         }
         if name == libc::SO_ATTACH_FILTER {
@@ -477,7 +461,7 @@ impl Options {
     }
 
     fn set_number(&self, name: i32, value: i32) {
-        self.rest.lock().numbers.insert(name, value);
+        self.numbers.lock().insert(name, value);
     }
 
     /// `IP_TOS` was set: it chooses the priority (`rt_tos2priority`).
@@ -565,21 +549,19 @@ fn refuse_passing(socket: &Socket, name: i32) -> SysResult<()> {
     if PASSES.contains(&name) && !may { Err(Errno::OPNOTSUPP) } else { Ok(()) }
 }
 
-/// The interface that `SO_BINDTODEVICE` names, as it is given back; nothing for an empty name.
-fn device_of(t: &Task, net: &Net, value: &[u8]) -> SysResult<Vec<u8>> {
+/// The interface that `SO_BINDTODEVICE` names; 0 for an empty name.
+fn device_of(t: &Task, net: &Net, value: &[u8]) -> SysResult<u32> {
     /// `IFNAMSIZ`, with the NUL.
     const NAME_MAX: usize = 16;
     let name = value.get(..value.len().min(NAME_MAX - 1)).unwrap_or_default();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     if name.is_empty() {
-        return Ok(Vec::new());
+        return Ok(0);
     }
-    if net.layout().link_named(name).is_none() {
-        return Err(Errno::NODEV);
-    }
+    let index = net.layout().link_named(name).ok_or(Errno::NODEV)?.index;
     // As of Linux 5.7 only who is bound already needs a privilege; to be safe, all do.
     if !t.creds().has(Cap::NetRaw) {
         return Err(Errno::PERM);
     }
-    Ok([name, &[0]].concat())
+    Ok(index)
 }

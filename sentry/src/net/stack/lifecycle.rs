@@ -37,6 +37,7 @@ pub fn relocate(from: &Net, index: u32, to: &Arc<Net>, name: Option<&str>) -> Sy
     let moved = Link {
         name: name.map_or_else(|| link.name.clone(), str::to_owned),
         up: false,
+        master: 0,
         addresses: Vec::new(),
         ..Link::clone(&link)
     };
@@ -67,7 +68,7 @@ fn return_home(link: &Arc<Link>) {
     let name = if is_taken { net.layout().free_name("dev") } else { link.name.clone() };
     link.device.set_up(false);
     link.device.set_home(net);
-    let moved = Link { name, up: false, addresses: Vec::new(), ..Link::clone(link) };
+    let moved = Link { name, up: false, master: 0, addresses: Vec::new(), ..Link::clone(link) };
     if let Err(error) = net.change(|layout| layout.add_link(moved)) {
         tracing::warn!("interface {} has no place to return to: {error}", link.name);
     }

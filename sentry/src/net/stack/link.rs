@@ -263,8 +263,8 @@ pub struct IfAddress {
     pub label: Option<String>,
     /// Another one brought the network's route (`IFA_F_SECONDARY`).
     pub secondary: bool,
-    /// It brings no route (`IFA_F_NOPREFIXROUTE`).
-    pub without_route: bool,
+    /// What guests have set of its flags (`IFA_F_NODAD` and so on).
+    pub flags: u32,
 }
 
 impl IfAddress {
@@ -276,7 +276,13 @@ impl IfAddress {
             _ => libc::RT_SCOPE_UNIVERSE,
         };
         let (peer, broadcast, label) = (None, None, None);
-        IfAddress { ip, prefix, peer, broadcast, scope, label, secondary: false, without_route: false }
+        IfAddress { ip, prefix, peer, broadcast, scope, label, secondary: false, flags: 0 }
+    }
+
+    /// Whether it brings no route (`IFA_F_NOPREFIXROUTE`).
+    pub fn is_without_route(&self) -> bool {
+        const NOPREFIXROUTE: u32 = 0x200;
+        self.flags & NOPREFIXROUTE != 0
     }
 
     /// The network it is in.
@@ -303,6 +309,8 @@ pub struct Link {
     pub txqlen: u32,
     /// Its group, which is only a number.
     pub group: u32,
+    /// The bridge that it is a port of: its index; 0 if none.
+    pub master: u32,
     /// What kind of network it is on: `BROADCAST`, `NOARP` and so on.
     pub flags: u32,
     /// What somebody notes of it.
@@ -333,6 +341,7 @@ impl Link {
             up: false,
             txqlen: TXQLEN,
             group: 0,
+            master: 0,
             flags: flag::BROADCAST | no_arp,
             alias: String::new(),
             addresses: Vec::new(),

@@ -27,6 +27,7 @@ use crate::boot::config::NetworkSpec;
 use crate::errno::{Errno, SysResult};
 use crate::executor;
 use crate::net::inet;
+use crate::net::layout::V6;
 use crate::net::namespace::Net;
 use crate::sync::Mutex;
 use cable::Cable;
@@ -74,7 +75,7 @@ pub fn start(spec: NetworkSpec) -> std::io::Result<()> {
     let given = net.change(|layout| {
         for link in links {
             let index = layout.add_link(link)?;
-            layout.set_up(index, true, false)?;
+            layout.set_up(index, true, V6::Bare)?;
         }
         spec.routes.into_iter().for_each(|route| layout.give_route(Route::given(route)));
         Ok(())

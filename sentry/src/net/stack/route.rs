@@ -99,6 +99,11 @@ impl Route {
         Route { table, destination, prefix, kind, scope, protocol, gateway, interface, source, metric }
     }
 
+    /// What no two routes of IPv4 have in common.
+    pub fn place(&self) -> (u32, IpAddr, u8, u32) {
+        (self.table, self.destination, self.prefix, self.metric)
+    }
+
     /// Whether it is for packets to `ip`.
     pub fn leads_to(&self, ip: IpAddr) -> bool {
         contains(self.destination, self.prefix, ip)

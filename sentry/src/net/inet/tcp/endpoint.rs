@@ -127,7 +127,7 @@ impl Tcp {
 
     /// What its options say of routes.
     pub(super) fn query(&self) -> Query {
-        self.options.query(self.net())
+        self.options.query()
     }
 
     /// Its connection over an interface.

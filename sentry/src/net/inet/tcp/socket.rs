@@ -157,7 +157,7 @@ impl SocketOps for TcpSocket {
         }
         let mut to = self.parse(address)?;
         if !to.ip().is_multicast() {
-            addr::connect_scope(self.end.net(), &self.end.options, &mut to, None)?;
+            addr::connect_scope(&self.end.options, &mut to, None)?;
         }
         let to = addr::route(self.end.net(), to, &self.end.query())?;
         if addr::is_group(self.end.net(), to.ip()) {

@@ -112,7 +112,7 @@ impl Udp {
 
     /// What its options say of routes.
     pub(super) fn query(&self) -> Query {
-        self.options.query(self.net())
+        self.options.query()
     }
 
     pub(super) fn is_v6only(&self) -> bool {

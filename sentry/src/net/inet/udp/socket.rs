@@ -172,7 +172,7 @@ impl SocketOps for UdpSocket {
         }
         let mut to = self.parse(address)?;
         let out = self.end.groups.out().map(|(interface, _)| interface).filter(|_| to.ip().is_multicast());
-        addr::connect_scope(self.end.net(), &self.end.options, &mut to, out)?;
+        addr::connect_scope(&self.end.options, &mut to, out)?;
         let to = addr::route(self.end.net(), to, &self.end.query())?;
         if addr::is_broadcast(self.end.net(), to.ip()) && !self.end.options.is_on(libc::SO_BROADCAST) {
             return Err(Errno::ACCES);

@@ -1,7 +1,8 @@
 //! Interfaces, as they are shown.
 
 use super::super::message::{Failure, Reply, Request, attribute_bytes, attributes};
-use super::{Answer, text};
+use super::strict::FILTERED;
+use super::{Answer, number, text};
 use crate::errno::{Errno, SysResult};
 use crate::net::layout::Layout;
 use crate::net::namespace::Net;
@@ -11,6 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const IFLA_CARRIER: u16 = 33;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_MASTER: u16 = 10;
 const IFLA_STATS: u16 = 7;
 const IFLA_STATS64: u16 = 23;
 const IFLA_LINK: u16 = 5;
@@ -22,6 +24,9 @@ const UNKNOWN: u8 = 0;
 const DOWN: u8 = 2;
 const LOWERLAYERDOWN: u8 = 3;
 const UP: u8 = 6;
+
+/// Kinds of interfaces that there are.
+const KINDS: [&str; 3] = ["bridge", "dummy", "veth"];
 
 /// `struct ifinfomsg`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -94,6 +99,9 @@ fn write_attributes(net: &Net, reply: &mut Reply, link: &Link, flags: u32) {
     reply.attribute(IFLA_STATS64, stats.as_bytes());
     reply.attribute(IFLA_STATS, stats.map(|value| value as u32).as_bytes());
     write_peer(net, reply, link);
+    if link.master != 0 {
+        reply.attribute(IFLA_MASTER, &link.master.to_ne_bytes());
+    }
     if let Some(kind) = link.device.kind.name() {
         reply.attribute(libc::IFLA_LINKINFO, &attribute_bytes(IFLA_INFO_KIND, &string(kind)));
     }
@@ -151,8 +159,13 @@ impl Asked<'_> {
 pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Reply) -> Answer {
     let layout = net.layout();
     if dump {
-        let kind = wanted_kind(request);
-        let is_asked = |link: &&Arc<Link>| kind.is_none_or(|kind| link.device.kind.name() == Some(kind));
+        let (kind, master) = (wanted_kind(request), wanted_master(request)?);
+        if kind.is_some() || master != 0 {
+            reply.mark(FILTERED);
+        }
+        let is_asked = |link: &&Arc<Link>| {
+            kind.is_none_or(|kind| link.device.kind.name() == Some(kind)) && (master == 0 || link.master == master)
+        };
         layout.links().iter().filter(is_asked).for_each(|link| write(net, libc::RTM_NEWLINK, reply, link));
         return Ok(());
     }
@@ -161,10 +174,16 @@ pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Repl
     Ok(())
 }
 
-/// The kind that a dump is to be of (`ip link show type veth`).
+/// The bridge whose ports a dump is to be of (`ip link show master br0`): 0 for all.
+fn wanted_master(request: &Request<'_>) -> SysResult<u32> {
+    let mut all = attributes(request.payload, size_of::<Ifinfomsg>());
+    all.find(|(kind, _)| *kind == IFLA_MASTER).map_or(Ok(0), |(_, index)| number(index))
+}
+
+/// The kind that a dump is to be of (`ip link show type veth`), if there is such a kind.
 fn wanted_kind<'a>(request: &Request<'a>) -> Option<&'a str> {
     let mut all = attributes(request.payload, size_of::<Ifinfomsg>());
     let (_, info) = all.find(|(kind, _)| *kind == libc::IFLA_LINKINFO)?;
     let (_, kind) = attributes(info, 0).find(|(kind, _)| *kind == IFLA_INFO_KIND)?;
-    text(kind).ok()
+    text(kind).ok().filter(|kind| KINDS.contains(kind))
 }

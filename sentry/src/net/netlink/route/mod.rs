@@ -10,6 +10,7 @@ mod nsid;
 pub(super) mod routes;
 mod rules;
 pub(super) mod set_link;
+mod strict;
 pub(super) mod tables;
 
 use super::message::{Failure, Origin, Reply, Request};
@@ -51,6 +52,8 @@ pub(super) struct Asker<'a> {
     pub(super) task: Option<&'a Task>,
     /// The request, as those who listen are told of it.
     pub(super) origin: Origin,
+    /// Requests that look at something have to be without mistakes.
+    pub(super) strict: bool,
 }
 
 impl Asker<'_> {
@@ -87,6 +90,19 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, asker: &Asker<'_>, reply
     if (BASE..=MAX).contains(&kind) && !asks && !asker.is_admin() {
         return Err(Errno::PERM.into());
     }
+    /// `RTM_DEL…` for many at once, which nothing here can.
+    const NLM_F_BULK: i32 = 0x200;
+    if kind % 4 == 1 && request.has(NLM_F_BULK) {
+        return Err(Failure::because(Errno::OPNOTSUPP, "Bulk delete is not supported"));
+    }
+    let family = i32::from(request.payload.first().copied().unwrap_or(0));
+    let has_families = matches!(kind, libc::RTM_NEWADDR..=libc::RTM_GETADDR | libc::RTM_NEWROUTE..=libc::RTM_GETROUTE);
+    if has_families && !dump && !matches!(family, libc::AF_INET | libc::AF_INET6) {
+        return Err(Errno::OPNOTSUPP.into());
+    }
+    if asker.strict {
+        strict::check(request, dump)?;
+    }
     if let Some(view) = crate::net::host::of(asker.net) {
         return host::answer(view, request, dump, reply);
     }
@@ -94,24 +110,20 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, asker: &Asker<'_>, reply
         libc::RTM_GETLINK => link::get(net, request, dump, reply),
         libc::RTM_NEWLINK | libc::RTM_SETLINK => set_link::change(asker, request),
         libc::RTM_DELLINK => set_link::delete(net, request),
-        libc::RTM_GETADDR => address::get(net, request, dump, reply),
+        libc::RTM_GETADDR => address::get(asker, request, dump, reply),
         libc::RTM_NEWADDR => address::add(asker, request),
         libc::RTM_DELADDR => address::delete(asker, request),
-        libc::RTM_GETROUTE => routes::get(net, request, dump, reply).map_err(Failure::from),
+        libc::RTM_GETROUTE if dump => routes::list(asker, request, reply),
+        libc::RTM_GETROUTE => routes::get(asker, request, reply),
         libc::RTM_NEWROUTE => routes::add(asker, request),
         libc::RTM_DELROUTE => routes::delete(asker, request),
-        RTM_NEWNEIGH => neighbours::add(net, request),
-        RTM_DELNEIGH => neighbours::delete(net, request),
-        RTM_GETRULE if dump => {
-            tables::rules(net, request, reply);
-            Ok(())
-        }
+        RTM_NEWNEIGH => neighbours::add(asker, request),
+        RTM_DELNEIGH => neighbours::delete(asker, request),
+        RTM_GETRULE if dump => tables::rules(net, request, reply),
         tables::RTM_NEWRULE => rules::add(asker, request),
         tables::RTM_DELRULE => rules::delete(asker, request),
-        RTM_GETNEIGH if dump => {
-            tables::neighbours(net, request, reply);
-            Ok(())
-        }
+        RTM_GETNEIGH if dump => tables::neighbours(net, request, reply),
+        RTM_GETNEIGH => neighbours::one(net, request, reply),
         RTM_NEWNSID => nsid::add(asker, request),
         RTM_GETNSID => nsid::get(asker, request, dump, reply),
         BASE..=MAX if asks && dump => Ok(()),
@@ -119,9 +131,9 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, asker: &Asker<'_>, reply
     }
 }
 
-/// A number that an attribute holds.
+/// A number that an attribute holds: `ERANGE` if it is too short.
 fn number(content: &[u8]) -> SysResult<u32> {
-    Ok(u32::from_ne_bytes(*content.first_chunk().ok_or(Errno::INVAL)?))
+    Ok(u32::from_ne_bytes(*content.first_chunk().ok_or(Errno::RANGE)?))
 }
 
 /// A text that an attribute holds, up to its NUL.

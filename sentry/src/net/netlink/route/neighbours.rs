@@ -1,9 +1,9 @@
 //! Neighbours are set and deleted.
 
 use super::super::announce;
-use super::super::message::{Failure, Request, attributes};
-use super::tables::{NDA_DST, NDA_LLADDR, Ndmsg, PERMANENT};
-use super::{Answer, RTM_DELNEIGH, RTM_NEWNEIGH, family_of, parse_ip};
+use super::super::message::{Failure, Reply, Request, attributes};
+use super::tables::{NDA_DST, NDA_LLADDR, Ndmsg, Neighbour, PERMANENT, write_neighbour};
+use super::{Answer, Asker, RTM_DELNEIGH, RTM_NEWNEIGH, family_of, parse_ip};
 use crate::errno::Errno;
 use crate::net::namespace::Net;
 use crate::net::stack::link::{Link, Mac};
@@ -34,11 +34,15 @@ fn neighbour(request: &Request<'_>) -> Result<(Ndmsg, IpAddr, Option<Mac>), Fail
 }
 
 fn link_of(net: &Net, message: &Ndmsg) -> Result<Arc<Link>, Failure> {
+    if message.index == 0 {
+        return Err(Failure::because(Errno::INVAL, "No device specified"));
+    }
     Ok(net.layout().link(message.index).cloned().ok_or(Errno::NODEV)?)
 }
 
 /// `RTM_NEWNEIGH`.
-pub(super) fn add(net: &Net, request: &Request<'_>) -> Answer {
+pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let net = asker.net;
     let (message, ip, mac) = neighbour(request)?;
     let link = link_of(net, &message)?;
     let mut neighbours = link.device.neighbours.lock();
@@ -55,12 +59,23 @@ pub(super) fn add(net: &Net, request: &Request<'_>) -> Answer {
     let waiting = neighbours.set(ip, mac, permanent)?;
     drop(neighbours);
     net.release(&link, ip, mac, waiting);
-    announce::neighbour(net, RTM_NEWNEIGH, link.index, (ip, mac, permanent));
+    announce::neighbour(net, RTM_NEWNEIGH, &Neighbour::new(link.index, (ip, mac, permanent)), asker.origin);
+    Ok(())
+}
+
+/// `ip neigh get`.
+pub(super) fn one(net: &Net, request: &Request<'_>, reply: &mut Reply) -> Answer {
+    let (message, ip, _) = neighbour(request)?;
+    let link = link_of(net, &message)?;
+    let known = link.device.neighbours.lock().list().into_iter().find(|(known, ..)| *known == ip);
+    let entry = known.ok_or(Failure::because(Errno::NOENT, "Neighbour entry not found"))?;
+    write_neighbour(RTM_NEWNEIGH, reply, &Neighbour::new(link.index, entry));
     Ok(())
 }
 
 /// `RTM_DELNEIGH`.
-pub(super) fn delete(net: &Net, request: &Request<'_>) -> Answer {
+pub(super) fn delete(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
+    let net = asker.net;
     let (message, ip, _) = neighbour(request)?;
     let link = link_of(net, &message)?;
     let mut neighbours = link.device.neighbours.lock();
@@ -69,8 +84,11 @@ pub(super) fn delete(net: &Net, request: &Request<'_>) -> Answer {
         return Err(Errno::NOENT.into());
     }
     drop(neighbours);
+    // It fails first, and then goes.
     if let Some(entry) = known {
-        announce::neighbour(net, RTM_DELNEIGH, link.index, entry);
+        let failed = Neighbour { mac: None, state: NUD_FAILED, ..Neighbour::new(link.index, entry) };
+        announce::neighbour(net, RTM_NEWNEIGH, &failed, asker.origin);
+        announce::neighbour(net, RTM_DELNEIGH, &failed, asker.origin);
     }
     Ok(())
 }

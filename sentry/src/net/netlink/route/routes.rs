@@ -1,13 +1,15 @@
 //! Routes: those that follow from addresses, those that the engine set, and those that guests set.
 
-use super::super::message::{Failure, Reply, Request, attributes};
+use super::super::announce;
+use super::super::message::{Failure, Origin, Reply, Request, attributes};
+use super::strict::FILTERED;
 use super::{Answer, Asker, family_of, number, octets, parse_ip};
-use crate::errno::{Errno, SysResult};
+use crate::errno::Errno;
 use crate::net::layout::Layout;
-use crate::net::namespace::Net;
 use crate::net::stack::link::Link;
 use crate::net::stack::route::{self as routing, Hop, Query, Route};
 use crate::net::stack::rule::defaults;
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,8 +23,17 @@ const RTA_PREF: u16 = 20;
 const ON_LINK: u32 = 4;
 /// `RTM_F_LOOKUP_TABLE`: whoever asks wants to know the table.
 const LOOKUP_TABLE: u32 = 0x1000;
+/// `RTM_F_CLONED`: what the routes say of one destination.
+const CLONED: u32 = 0x200;
+/// `RTM_F_PREFIX`: that of an address's network.
+const PREFIX: u32 = 0x800;
+/// `RTN_MAX`.
+const RTN_MAX: u8 = 11;
 /// `RT_TABLE_COMPAT`: the table's number does not fit into a byte.
 const COMPAT: u8 = 252;
+
+/// Tables are found by so much of their numbers.
+const TABLE_MASK: u32 = 0xff;
 
 /// `struct rtmsg`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -39,23 +50,98 @@ struct Rtmsg {
     flags: u32,
 }
 
-pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Reply) -> SysResult<()> {
-    let (asked, _) = Rtmsg::read_from_prefix(request.payload).unwrap_or((Rtmsg::default(), &[]));
-    let layout = net.layout();
-    if dump {
-        let is_asked = |route: &&Route| asked.family == 0 || asked.family == family_of(route.destination);
-        // `ip` leaves out the tables that it was not asked for.
-        let mut routes: Vec<&Route> = layout.routes().iter().filter(is_asked).collect();
-        let place = |route: &Route| (route.destination, route.prefix, route.metric);
-        // Those of IPv4 are found in the order of their destinations.
-        let order = |route: &&Route| {
-            let is_local = route.table == u32::from(libc::RT_TABLE_LOCAL);
-            (route.destination.is_ipv6(), !is_local, route.table, route.destination.is_ipv4().then(|| place(route)))
-        };
-        routes.sort_by_key(order);
-        routes.into_iter().for_each(|route| write(libc::RTM_NEWROUTE, reply, route));
-        return Ok(());
+/// Which routes a dump is to hold.
+#[derive(Debug, Default)]
+struct Filter {
+    message: Rtmsg,
+    table: u32,
+    interface: u32,
+}
+
+impl Filter {
+    /// What a request says of it, if its socket wants such things to be minded.
+    fn new(asker: &Asker<'_>, request: &Request<'_>) -> Result<Filter, Failure> {
+        if !asker.strict {
+            let family = request.payload.first().copied().unwrap_or(0);
+            return Ok(Filter { message: Rtmsg { family, ..Rtmsg::default() }, ..Filter::default() });
+        }
+        let (message, _) = Rtmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
+        if message.flags & !(CLONED | PREFIX) != 0 {
+            return Err(Failure::because(Errno::INVAL, "Invalid flags for FIB dump request"));
+        }
+        let (mut table, mut interface) = (u32::from(message.table), 0);
+        for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
+            match kind {
+                libc::RTA_TABLE => table = number(content)?,
+                libc::RTA_OIF => interface = number(content)?,
+                _ => {}
+            }
+        }
+        let layout = asker.net.layout();
+        if interface > 0 {
+            layout.link(interface).ok_or(Errno::NODEV)?;
+        }
+        let is_there = |route: &Route| route.table == table && message.family == family_of(route.destination);
+        if table > 0 && message.family != 0 && !layout.routes().iter().any(is_there) {
+            return Err(Failure::because(Errno::NOENT, "FIB table does not exist"));
+        }
+        Ok(Filter { message, table, interface })
     }
+
+    /// Whether it leaves out anything: routes that are learnt, of which there are none, always for IPv4.
+    fn is_set(&self, v4: bool) -> bool {
+        let said = (self.message.flags, self.message.protocol, self.message.kind, self.table, self.interface);
+        said != (0, 0, 0, 0, 0) || v4
+    }
+
+    fn takes(&self, route: &Route) -> bool {
+        let Rtmsg { family, protocol, kind, flags, .. } = self.message;
+        flags & CLONED == 0
+            && (flags & PREFIX == 0 || route.destination.is_ipv6() && route.gateway.is_none())
+            && (family == 0 || family == family_of(route.destination))
+            && (protocol == 0 || protocol == route.protocol)
+            && (kind == 0 || kind == route.kind)
+            && (self.table == 0 || self.table == route.table)
+            && (self.interface == 0 || self.interface == route.interface)
+    }
+}
+
+/// The last address that a route is for.
+fn last(route: &Route) -> IpAddr {
+    match route.destination {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            Ipv6Addr::from(u128::from(ip) | u128::MAX.checked_shr(route.prefix.into()).unwrap_or(0)).into()
+        }
+    }
+}
+
+/// A dump.
+pub(super) fn list(asker: &Asker<'_>, request: &Request<'_>, reply: &mut Reply) -> Answer {
+    let filter = Filter::new(asker, request)?;
+    let layout = asker.net.layout();
+    // `ip` leaves out the tables that it was not asked for.
+    let mut routes: Vec<&Route> = layout.routes().iter().filter(|route| filter.takes(route)).collect();
+    // Those of IPv4 are found in the order of their destinations.
+    let place = |route: &Route| (route.destination, Reverse(route.prefix), route.metric);
+    // Those of IPv6 in a tree, behind all that is within them.
+    let end = |route: &Route| (last(route), Reverse(route.prefix), route.metric);
+    let order = |route: &&Route| {
+        let v6 = route.destination.is_ipv6();
+        (v6, route.table & TABLE_MASK, Reverse(route.table), (!v6).then(|| place(route)), v6.then(|| end(route)))
+    };
+    routes.sort_by_key(order);
+    for route in routes {
+        let flags = if asker.strict && filter.is_set(route.destination.is_ipv4()) { FILTERED } else { 0 };
+        reply.marked(flags, |reply| write(libc::RTM_NEWROUTE, reply, route));
+    }
+    Ok(())
+}
+
+/// `ip route get`.
+pub(super) fn get(asker: &Asker<'_>, request: &Request<'_>, reply: &mut Reply) -> Answer {
+    let (asked, _) = Rtmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
+    let layout = asker.net.layout();
     let (mut to, mut query) = (None, Query::default());
     for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
         match kind {
@@ -68,6 +154,11 @@ pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Repl
         }
     }
     let to = to.ok_or(Errno::INVAL)?;
+    let longest = if to.is_ipv4() { 32 } else { 128 };
+    let lengths = [(asked.dst_len, true), (asked.src_len, query.from.is_some())];
+    if asker.strict && lengths.iter().any(|(len, is_there)| *len != if *is_there { longest } else { 0 }) {
+        return Err(Failure::because(Errno::INVAL, "rtm_src_len and rtm_dst_len must be those of an address"));
+    }
     if query.oif != 0 {
         layout.link(query.oif).ok_or(Errno::NODEV)?;
     }
@@ -89,8 +180,7 @@ pub(super) fn get(net: &Net, request: &Request<'_>, dump: bool, reply: &mut Repl
 
 /// The way to one address.
 fn found(reply: &mut Reply, to: IpAddr, (kind, table): (u8, u32), hop: &Hop, query: &Query) {
-    /// `RTM_F_CLONED`: what the routes say of one destination; and `RTCF_LOCAL`.
-    const CLONED: u32 = 0x200;
+    /// `RTCF_LOCAL`.
     const LOCAL: u32 = 0x8000_0000;
     let local = if kind == libc::RTN_LOCAL && to.is_ipv4() { LOCAL } else { 0 };
     let dst_len = if to.is_ipv4() { 32 } else { 128 };
@@ -269,6 +359,9 @@ impl Wish {
 pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
     let wish = parse(request)?;
     let (destination, prefix) = wish.destination()?;
+    if wish.kind() > RTN_MAX {
+        return Err(Failure::because(Errno::INVAL, "Invalid route type"));
+    }
     if !wish.refuses() && !matches!(wish.kind(), libc::RTN_UNICAST | libc::RTN_LOCAL | libc::RTN_BROADCAST) {
         return Err(Errno::OPNOTSUPP.into());
     }
@@ -280,7 +373,14 @@ pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
     let (metric, kind, scope, table) = (wish.metric(destination), wish.kind(), wish.scope(destination), wish.table);
     let (gateway, source, protocol) = (wish.gateway, wish.source, wish.message.protocol);
     let route = Route { table, destination, prefix, kind, scope, protocol, gateway, interface, source, metric };
-    asker.change(|layout| {
+    // Those who listen hear whether it has taken another's place, or stands behind one.
+    let mut flags = request.header.flags & libc::NLM_F_REPLACE as u16;
+    if layout.routes().iter().any(|old| old.place() == route.place()) {
+        flags |= request.header.flags & libc::NLM_F_APPEND as u16;
+    }
+    let origin = Origin { flags, ..asker.origin };
+    let replaces_itself = request.has(libc::NLM_F_REPLACE) && layout.routes().contains(&route);
+    asker.net.change_for(origin, |layout| {
         let (routes, is_full) = layout.routes_mut();
         let same =
             |old: &Route| (old.table, old.destination, old.prefix, old.metric) == (table, destination, prefix, metric);
@@ -302,6 +402,9 @@ pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
         }
         Ok(())
     })?;
+    if replaces_itself && destination.is_ipv6() {
+        announce::replaced(asker.net, &route, origin);
+    }
     Ok(())
 }
 
@@ -313,7 +416,7 @@ pub(super) fn delete(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
         let (routes, _) = layout.routes_mut();
         let message = wish.message;
         let v4 = to.0.is_ipv4();
-        let at = routes.iter().position(|route| {
+        let is_meant = |route: &Route| {
             (route.destination, route.prefix, route.table) == (to.0, to.1, wish.table)
                 && wish.gateway.is_none_or(|gateway| route.gateway == Some(gateway))
                 && wish.interface.is_none_or(|index| route.interface == index)
@@ -322,8 +425,10 @@ pub(super) fn delete(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
                 && (message.kind == 0 || !v4 || route.kind == message.kind)
                 && (message.protocol == 0 || route.protocol == message.protocol)
                 && (!v4 || message.scope == libc::RT_SCOPE_NOWHERE || route.scope == message.scope)
-        });
-        routes.remove(at.ok_or(Errno::SRCH)?);
+        };
+        let found = routes.iter().enumerate().filter(|(_, route)| is_meant(route));
+        let (at, _) = found.min_by_key(|(_, route)| route.metric).ok_or(Errno::SRCH)?;
+        routes.remove(at);
         Ok(())
     })?;
     Ok(())

@@ -1,10 +1,10 @@
 //! Interfaces are added, changed, moved and deleted.
 
-use super::super::message::{Failure, Request, attributes};
-use super::link::{Asked, IFLA_IFALIAS, IFLA_INFO_KIND, Ifinfomsg, name_of, parse};
+use super::super::message::{Failure, Origin, Request, attributes};
+use super::link::{Asked, IFLA_IFALIAS, IFLA_INFO_KIND, IFLA_MASTER, Ifinfomsg, name_of, parse};
 use super::{Answer, Asker, nsid, number, text};
 use crate::errno::{Errno, SysResult};
-use crate::net::layout::Layout;
+use crate::net::layout::{Layout, V6};
 use crate::net::namespace::Net;
 use crate::net::stack::lifecycle;
 use crate::net::stack::link::{Device, Kind, Link, Mac, flag};
@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_MASTER: u16 = 10;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 /// Longest `IFLA_IFALIAS`.
@@ -64,8 +63,8 @@ pub(super) fn change(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
         index = lifecycle::relocate(&net, index, &other, name)?;
         net = other;
     }
-    let v6 = has_v6(&net);
-    net.change_for((0, 0), |layout| {
+    let v6 = net.v6(&found.name);
+    net.change_for(Origin::default(), |layout| {
         for (kind, content) in all() {
             set(layout, index, kind, content, renames)?;
         }
@@ -73,13 +72,7 @@ pub(super) fn change(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
     })
 }
 
-/// Whether interfaces get addresses of IPv6 by themselves.
-fn has_v6(net: &Net) -> bool {
-    let is_off = |of: &str| net.sysctl.number(&format!("net/ipv6/conf/{of}/disable_ipv6"), 0) != 0;
-    !is_off("all") && !is_off("default")
-}
-
-fn set_flags(layout: &mut Layout, index: u32, info: Ifinfomsg, v6: bool) -> SysResult<()> {
+fn set_flags(layout: &mut Layout, index: u32, info: Ifinfomsg, v6: V6) -> SysResult<()> {
     if info.flags == 0 && info.change == 0 {
         return Ok(());
     }
@@ -156,6 +149,8 @@ struct Plan<'a> {
     group: u32,
     index: u32,
     flags: u32,
+    /// Its name is none, which pairs mind.
+    is_unnamed: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -163,7 +158,10 @@ impl<'a> Plan<'a> {
         let mut plan = Plan { index: info.index.max(0).unsigned_abs(), flags: info.flags, ..Plan::default() };
         for (kind, content) in all {
             match kind {
-                libc::IFLA_IFNAME => plan.name = Some(name_of(content, true)?).filter(|name| !name.is_empty()),
+                libc::IFLA_IFNAME => {
+                    plan.name = Some(name_of(content, true)?).filter(|name| !name.is_empty());
+                    plan.is_unnamed = plan.name.is_none();
+                }
                 libc::IFLA_ADDRESS => plan.mac = Some(content),
                 libc::IFLA_MTU => plan.mtu = Some(number(content)?),
                 libc::IFLA_TXQLEN => plan.txqlen = Some(number(content)?),
@@ -175,8 +173,8 @@ impl<'a> Plan<'a> {
     }
 
     fn build(&self, net: &Net, stem: &str, device: Arc<Device>) -> Result<u32, Failure> {
-        let v6 = has_v6(net);
-        net.change_for((0, 0), |layout| {
+        let v6 = net.v6("default");
+        net.change_for(Origin::default(), |layout| {
             // `%d` stands for a number that makes the name new.
             let name = match self.name {
                 Some(name) if name.matches('%').count() == 1 && name.ends_with("%d") => {
@@ -213,6 +211,7 @@ fn add(asker: &Asker<'_>, request: &Request<'_>, asked: &Asked<'_>) -> Answer {
     let plan = Plan::new(asked.info, all())?;
     match text(kind)? {
         "dummy" => plan.build(&net, "dummy", Device::dummy(&net.weak())?).map(|_| ()),
+        "veth" if plan.is_unnamed => Err(Errno::INVAL.into()),
         "veth" => add_pair(asker, &net, &plan, part(IFLA_INFO_DATA).unwrap_or_default()),
         _ => Err(unknown),
     }
@@ -231,6 +230,9 @@ fn add_pair(asker: &Asker<'_>, net: &Arc<Net>, plan: &Plan<'_>, data: &[u8]) -> 
             (target(asker, all())?.unwrap_or_else(|| net.clone()), Plan::new(info, all())?)
         }
     };
+    if peer.is_unnamed {
+        return Err(Errno::INVAL.into());
+    }
     let (device, other) = Device::pair(&net.weak(), &others.weak())?;
     let index = peer.build(&others, "veth", other)?;
     plan.build(net, "veth", device).map(|_| ()).inspect_err(|_| {

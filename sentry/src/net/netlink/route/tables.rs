@@ -1,13 +1,15 @@
 //! Rules and neighbours, as they are shown.
 
-use super::super::message::{Reply, Request};
-use super::{family_of, octets};
+use super::super::message::{Reply, Request, attributes};
+use super::strict::FILTERED;
+use super::{Answer, family_of, number, octets};
 use crate::errno::Errno;
 use crate::net::namespace::Net;
-use crate::net::stack::link::Mac;
+use crate::net::stack::link::{Link, Mac};
 use crate::net::stack::route::Address;
 use crate::net::stack::rule::{Action, Rule};
 use std::net::IpAddr;
+use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub(in super::super) const RTM_NEWRULE: u16 = 32;
@@ -43,6 +45,8 @@ pub(super) const INVERT: u32 = 2;
 const COMPAT: u8 = 252;
 pub(super) const NDA_DST: u16 = 1;
 pub(super) const NDA_LLADDR: u16 = 2;
+const NDA_IFINDEX: u16 = 8;
+const NDA_MASTER: u16 = 9;
 /// `NUD_REACHABLE`, `NUD_PERMANENT`.
 const REACHABLE: u16 = 2;
 pub(super) const PERMANENT: u16 = 0x80;
@@ -62,13 +66,17 @@ pub(super) struct RuleHeader {
 }
 
 /// `ip rule`.
-pub(super) fn rules(net: &Net, request: &Request<'_>, reply: &mut Reply) {
+pub(super) fn rules(net: &Net, request: &Request<'_>, reply: &mut Reply) -> Answer {
     let asked = i32::from(request.payload.first().copied().unwrap_or(0));
+    if !matches!(asked, libc::AF_UNSPEC | libc::AF_INET | libc::AF_INET6) {
+        return Err(Errno::AFNOSUPPORT.into());
+    }
     let layout = net.layout();
     for (family, v4) in [(libc::AF_INET, true), (libc::AF_INET6, false)] {
         let all = layout.rules().iter().filter(|rule| rule.v4 == v4 && (asked == 0 || asked == family));
         all.for_each(|rule| write_rule(RTM_NEWRULE, reply, rule));
     }
+    Ok(())
 }
 
 /// Writes a message about a rule.
@@ -129,27 +137,54 @@ pub(super) struct Ndmsg {
 }
 
 /// `ip neigh`.
-pub(super) fn neighbours(net: &Net, request: &Request<'_>, reply: &mut Reply) {
+pub(super) fn neighbours(net: &Net, request: &Request<'_>, reply: &mut Reply) -> Answer {
     let asked = request.payload.first().copied().unwrap_or(0);
-    for link in net.layout().links() {
+    let (mut index, mut master) = (0, 0);
+    for (kind, content) in attributes(request.payload, size_of::<Ndmsg>()) {
+        match kind {
+            NDA_IFINDEX => index = number(content)?,
+            NDA_MASTER => master = number(content)?,
+            _ => {}
+        }
+    }
+    if (index, master) != (0, 0) {
+        reply.mark(FILTERED);
+    }
+    let is_asked = |link: &&Arc<Link>| (index == 0 || link.index == index) && (master == 0 || link.master == master);
+    for link in net.layout().links().iter().filter(is_asked) {
         let known = link.device.neighbours.lock().list();
         for entry in known.into_iter().filter(|(ip, _, _)| asked == 0 || asked == family_of(*ip)) {
-            write_neighbour(RTM_NEWNEIGH, reply, link.index, entry);
+            write_neighbour(RTM_NEWNEIGH, reply, &Neighbour::new(link.index, entry));
         }
+    }
+    Ok(())
+}
+
+/// A neighbour, as it is told of.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Neighbour {
+    pub(super) index: u32,
+    pub(super) ip: IpAddr,
+    pub(super) mac: Option<Mac>,
+    /// `NUD_…`.
+    pub(super) state: u16,
+}
+
+impl Neighbour {
+    /// Of its address, its hardware address, and whether it stays.
+    pub(super) fn new(index: u32, (ip, mac, permanent): (IpAddr, Mac, bool)) -> Neighbour {
+        Neighbour { index, ip, mac: Some(mac), state: if permanent { PERMANENT } else { REACHABLE } }
     }
 }
 
-/// Writes a message about a neighbour: address, hardware address, whether it stays.
-pub(in super::super) fn write_neighbour(
-    kind: u16,
-    reply: &mut Reply,
-    index: u32,
-    (ip, mac, permanent): (IpAddr, Mac, bool),
-) {
-    let state = if permanent { PERMANENT } else { REACHABLE };
+/// Writes a message about a neighbour.
+pub(in super::super) fn write_neighbour(kind: u16, reply: &mut Reply, neighbour: &Neighbour) {
+    let Neighbour { index, ip, mac, state } = *neighbour;
     let fixed = Ndmsg { family: family_of(ip), pad: [0; 3], index, state, flags: 0, kind: libc::RTN_UNICAST };
     reply.message(kind, fixed.as_bytes(), |reply| {
         reply.attribute(NDA_DST, &octets(ip));
-        reply.attribute(NDA_LLADDR, &mac);
+        if let Some(mac) = mac {
+            reply.attribute(NDA_LLADDR, &mac);
+        }
     });
 }

@@ -1,6 +1,6 @@
 //! Requests and their answers.
 
-use super::super::message::{AckStyle, Header, Reply, attributes, requests};
+use super::super::message::{AckStyle, Header, Origin, Reply, attributes, requests};
 use super::{Asker, answer};
 use crate::net::namespace::Net;
 use zerocopy::IntoBytes;
@@ -12,9 +12,14 @@ fn ask(kind: u16, flags: i32, payload: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let request = requests(&bytes).next().unwrap();
     let dump = request.has(libc::NLM_F_DUMP);
     let mut reply = Reply::new(&request.header, 9, dump);
-    match answer(&request, dump, &Asker { net: Net::first(), task: None, origin: (0, 0) }, &mut reply) {
+    match answer(
+        &request,
+        dump,
+        &Asker { net: Net::first(), task: None, origin: Origin::default(), strict: false },
+        &mut reply,
+    ) {
         Err(failure) => reply.error(&request, Some(failure), AckStyle::default()),
-        Ok(()) if dump => reply.done(),
+        Ok(()) if dump => reply.done(None, AckStyle::default()),
         Ok(()) => {}
     }
     requests(&reply.into_bytes()).map(|m| (m.header.kind, m.payload.to_vec())).collect()
@@ -56,7 +61,7 @@ fn requests_of_all_kinds_are_survived() {
         state
     };
     let net = Net::create().unwrap();
-    let asker = Asker { net: &net, task: None, origin: (0, 0) };
+    let asker = Asker { net: &net, task: None, origin: Origin::default(), strict: true };
     for _ in 0..50_000 {
         let len = 16 + next() as usize % 120;
         let mut bytes: Vec<u8> = (0..len).map(|_| if next() % 3 == 0 { next() as u8 } else { 0 }).collect();
