@@ -4,7 +4,7 @@
 //! and packets go by the one that they have found. Routes follow addresses and switches as on Linux: the local table
 //! says which addresses are own, and the table of a rule where others are reached.
 
-use super::stack::link::{Device, IfAddress, Link, NAME_MAX};
+use super::stack::link::{Device, IfAddress, Kind, Link, NAME_MAX};
 use super::stack::route::{Address, Hop, Query, Route, broadcast, contains, is_link_local, source};
 use super::stack::rule::{Action, Rule, defaults};
 use crate::errno::{Errno, SysResult};
@@ -18,6 +18,8 @@ const LINKS_MAX: usize = 256;
 const ADDRESSES_MAX: usize = 512;
 /// Most routes that guests may set: each packet's way is looked for in all.
 const ROUTES_MAX: usize = 1024;
+/// Longest packet of a bridge without ports.
+const MTU: usize = 1500;
 /// Metric of routes that follow from addresses of IPv6 (`IP6_RT_PRIO_ADDRCONF`).
 const METRIC6: u32 = 256;
 /// The tables that there are without anybody's doing.
@@ -64,6 +66,7 @@ impl Layout {
 
     /// Makes what is found at once agree with the local table.
     pub(super) fn index(&mut self) {
+        self.follow_ports();
         let longest = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
         let local = self.routes.iter().filter(|route| route.kind == libc::RTN_LOCAL && route.table == LOCAL);
         let (single, wide): (Vec<&Route>, Vec<&Route>) =
@@ -73,6 +76,48 @@ impl Layout {
             wide.into_iter().map(|route| ((route.destination, route.prefix), route.interface)).collect();
         let all = self.routes.iter().filter(|route| route.kind == libc::RTN_BROADCAST);
         self.broadcasts = all.map(|route| route.destination).collect();
+    }
+
+    /// A bridge has the lowest hardware address of its ports, and carries what all of them do, unless it was told otherwise.
+    fn follow_ports(&mut self) {
+        let is_bridge = |link: &&Arc<Link>| matches!(link.device.kind, Kind::Bridge(_));
+        let bridges: Vec<Arc<Link>> = self.links.iter().filter(is_bridge).cloned().collect();
+        for bridge in bridges {
+            let Kind::Bridge(known) = &bridge.device.kind else { continue };
+            let ports = || self.links.iter().filter(|link| link.master == bridge.index);
+            if ports().next().is_some() {
+                known.use_it();
+            }
+            let (mac, mtu) = (ports().map(|link| link.mac).min(), ports().map(|link| link.mtu).min());
+            let mac = mac.unwrap_or(if known.was_used() { [0; 6] } else { bridge.mac });
+            let mac = if bridge.has_set_mac { bridge.mac } else { mac };
+            let mtu = if bridge.has_set_mtu { bridge.mtu } else { mtu.unwrap_or(MTU) };
+            if (mac, mtu) != (bridge.mac, bridge.mtu)
+                && let Ok(bridge) = self.link_mut(bridge.index)
+            {
+                (bridge.mac, bridge.mtu) = (mac, mtu);
+            }
+        }
+    }
+
+    /// Makes an interface a port of a bridge, or of none if that is 0.
+    pub fn set_master(&mut self, index: u32, master: u32) -> SysResult<()> {
+        let link = self.link(index).ok_or(Errno::NODEV)?;
+        if master > 0 && link.master != master {
+            let bridge = self.link(master).ok_or(Errno::INVAL)?;
+            let is_bridge = |link: &Link| matches!(link.device.kind, Kind::Bridge(_));
+            if !is_bridge(bridge) {
+                return Err(Errno::OPNOTSUPP);
+            }
+            if link.is_loopback() {
+                return Err(Errno::INVAL);
+            }
+            if is_bridge(link) {
+                return Err(Errno::LOOP);
+            }
+        }
+        self.link_mut(index)?.master = master;
+        Ok(())
     }
 
     /// All interfaces.
@@ -212,6 +257,9 @@ impl Layout {
     pub fn remove_link(&mut self, index: u32) -> SysResult<Arc<Link>> {
         let at = self.links.iter().position(|link| link.index == index).ok_or(Errno::NODEV)?;
         self.routes.retain(|route| route.interface != index);
+        for port in self.links.iter_mut().filter(|link| link.master == index) {
+            Arc::make_mut(port).master = 0;
+        }
         Ok(self.links.remove(at))
     }
 

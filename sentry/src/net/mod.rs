@@ -4,9 +4,13 @@
 //! [`unix`], [`inet`] (over the [`stack`] where the sandbox has a network), [`netlink`] and `packet`.
 
 pub mod address;
+mod bridge;
 pub mod counters;
 pub mod diag;
 pub mod filter;
+mod forward;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod inet;
 pub mod layout;

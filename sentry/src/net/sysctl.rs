@@ -78,6 +78,9 @@ impl Sysctls {
         }
         let given = if self.is_first { proc::given(path) } else { None };
         given.or_else(|| {
+            if path == "net/ipv4/conf/default/forwarding" {
+                return self.text("net/ipv4/ip_forward");
+            }
             // An interface is as all are by default, unless that was changed since.
             let (within, _, name) = of_link(path).filter(|(_, link, _)| !matches!(*link, "all" | "default"))?;
             self.text(&format!("{within}default/{name}"))

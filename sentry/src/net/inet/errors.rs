@@ -13,6 +13,8 @@ const BYTES_MAX: usize = 64 << 10;
 /// What one is charged beyond its data.
 const OVERHEAD: usize = 512;
 
+/// `SO_EE_ORIGIN_LOCAL`.
+const ORIGIN_LOCAL: u8 = 1;
 /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
 const ORIGIN_ICMP: u8 = 2;
 const ORIGIN_ICMP6: u8 = 3;
@@ -71,6 +73,8 @@ pub(super) struct Failed {
     pub(super) to: SocketAddr,
     /// Who sent the message.
     pub(super) from: IpAddr,
+    /// The number that the message holds.
+    pub(super) info: u32,
     /// What is known of the datagram's data.
     pub(super) data: Vec<u8>,
 }
@@ -129,9 +133,14 @@ impl Failed {
         let (kind, code) = self.icmp;
         let origin = if v4 { ORIGIN_ICMP } else { ORIGIN_ICMP6 };
         let mut data = (self.errno.raw() as u32).as_bytes().to_vec();
-        data.extend([origin, kind, code, 0]);
-        data.extend([0; 8]);
-        data.extend_from_slice(addr::to_guest(family, SocketAddr::new(self.from, 0)).as_bytes());
+        // No message has a type of 0: it was this host that found it.
+        data.extend([if self.icmp == (0, 0) { ORIGIN_LOCAL } else { origin }, kind, code, 0]);
+        data.extend_from_slice([self.info, 0].as_bytes());
+        if self.icmp == (0, 0) {
+            data.resize(data.len() + if family == libc::AF_INET { 16 } else { 28 }, 0);
+        } else {
+            data.extend_from_slice(addr::to_guest(family, SocketAddr::new(self.from, 0)).as_bytes());
+        }
         told(family, data)
     }
 }

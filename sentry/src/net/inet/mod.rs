@@ -10,6 +10,7 @@ pub(super) mod errors;
 pub(super) mod ethtool;
 pub(super) mod multicast;
 mod options;
+mod paths;
 mod ports;
 pub(super) mod raw;
 pub(super) mod tcp;
@@ -32,6 +33,7 @@ pub(super) struct Tables {
     udp: udp::Table,
     raw: raw::Table,
     groups: multicast::Table,
+    pub(super) paths: paths::Paths,
 }
 
 /// `IPPROTO_MAX`.
@@ -101,7 +103,11 @@ pub(super) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
 
 /// A packet that a socket sent was longer than a link on its way carries.
 pub(super) fn too_big(net: &Net, quoted: &Quoted<'_>, mtu: usize) {
-    if quoted.protocol == packet::TCP {
-        tcp::too_big(net, quoted, mtu);
+    match quoted.protocol {
+        packet::TCP => tcp::too_big(net, quoted, mtu),
+        packet::UDP if udp::too_big(net, quoted, mtu) => net.inet.paths.learn(quoted.dst, mtu),
+        // Of echoes nobody keeps account.
+        packet::ICMP | packet::ICMPV6 if net.layout().is_own(quoted.src) => net.inet.paths.learn(quoted.dst, mtu),
+        _ => {}
     }
 }

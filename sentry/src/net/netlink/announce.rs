@@ -70,7 +70,7 @@ fn gone<'a>(had: &'a [IfAddress], left: &[IfAddress]) -> Vec<&'a IfAddress> {
 
 /// Whether two states of an interface differ in nothing but addresses.
 fn is_same(a: &Link, b: &Link) -> bool {
-    let of = |link: &Link| (link.index, link.mac, link.mtu, link.up, link.txqlen, link.group, link.flags);
+    let of = |link: &Link| (link.index, link.mac, link.mtu, link.up, link.txqlen, link.group, link.flags, link.master);
     of(a) == of(b) && a.name == b.name && a.alias == b.alias
 }
 
@@ -132,7 +132,7 @@ fn tell_routes(net: &Net, old: &Layout, new: &Layout, origin: Origin) {
 /// A route has taken its own place, which those who listen for IPv6 hear.
 pub(super) fn replaced(net: &Net, route: &Route, origin: Origin) {
     tell(net, group::IPV6_ROUTE, Origin { flags: REPLACE, ..origin }, |news| {
-        routes::write(libc::RTM_NEWROUTE, news, route)
+        routes::write(libc::RTM_NEWROUTE, news, route);
     });
 }
 

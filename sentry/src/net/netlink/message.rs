@@ -42,14 +42,23 @@ pub(in crate::net) fn requests(mut data: &[u8]) -> impl Iterator<Item = Request<
 }
 
 /// The attributes behind the fixed part of a payload: type and content.
-pub(in crate::net) fn attributes(payload: &[u8], fixed: usize) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = payload.get(fixed.next_multiple_of(4)..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let [len, kind] = <[u16; 2]>::read_from_prefix(rest).ok()?.0;
-        let content = rest.get(4..usize::from(len))?;
-        rest = rest.get(usize::from(len).next_multiple_of(4)..).unwrap_or_default();
+pub(in crate::net) fn attributes(payload: &[u8], fixed: usize) -> Attributes<'_> {
+    Attributes(payload.get(fixed.next_multiple_of(4)..).unwrap_or_default())
+}
+
+/// Those.
+#[derive(Debug, Clone)]
+pub(in crate::net) struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        let [len, kind] = <[u16; 2]>::read_from_prefix(self.0).ok()?.0;
+        let content = self.0.get(4..usize::from(len))?;
+        self.0 = self.0.get(usize::from(len).next_multiple_of(4)..).unwrap_or_default();
         Some((kind & 0x3fff, content))
-    })
+    }
 }
 
 /// Whether something that is no attribute follows those.

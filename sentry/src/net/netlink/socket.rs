@@ -118,6 +118,7 @@ impl NetlinkSocket {
                 &Asker {
                     net: &self.net,
                     task: t,
+                    admin: t.is_some_and(|t| t.creds().has(Cap::NetAdmin)),
                     origin: Origin { seq: request.header.seq, pid: own, flags: 0 },
                     strict: self.is_set(STRICT),
                 },

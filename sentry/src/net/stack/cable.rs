@@ -104,9 +104,28 @@ pub(super) fn parse(frame: &[u8], own: Mac) -> Option<Received<'_>> {
     Some(Received {
         kind: u16_at(ethernet, 12)?,
         payload,
+        is_group,
+        vnet: *vnet,
         checksum_done: flags & (NEEDS_CSUM | DATA_VALID) != 0,
         datagrams: Some(size).filter(|size| gso & 0x7f == GSO_UDP_L4 && *size > 0),
     })
+}
+
+/// What is left to do for a frame that goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest {
+    /// Only the pseudo-header is under the checksum.
+    pub needs_checksum: bool,
+    /// Segments of TCP in one, with so many bytes each.
+    pub segment: Option<u16>,
+}
+
+/// What is left to do for a frame that was received.
+pub fn rest(received: &Received<'_>) -> Rest {
+    let [flags, gso, _, _, size_low, size_high, ..] = received.vnet;
+    let size = u16::from_ne_bytes([size_low, size_high]);
+    let is_tcp = matches!(gso & 0x7f, GSO_TCPV4 | GSO_TCPV6);
+    Rest { needs_checksum: flags & NEEDS_CSUM != 0, segment: Some(size).filter(|size| is_tcp && *size > 0) }
 }
 
 #[cfg(test)]

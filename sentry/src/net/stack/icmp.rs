@@ -174,14 +174,65 @@ fn echo_reply(net: &Net, packet: &Packet<'_>, _: u8) {
 
 /// Tells the sender of `packet` that nobody has the port it is for.
 pub(super) fn port_unreachable(net: &Net, packet: &Packet<'_>) {
-    if !net.layout().is_own(packet.dst) || !may_send_error() {
+    if net.layout().is_own(packet.dst) {
+        let code = if packet.dst.is_ipv4() { 3 } else { 4 };
+        complain(net, packet, packet.dst, Refusal::Unreachable(code));
+    }
+}
+
+/// Why a router does not pass on a packet.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal {
+    /// There is no way, for the reason that this code gives.
+    Unreachable(u8),
+    /// It has come from too far.
+    TimeExceeded,
+    /// The next link carries no more than so many bytes.
+    TooBig(usize),
+    /// Its source means nothing elsewhere.
+    BeyondScope,
+}
+
+impl Refusal {
+    /// Type and code of the message, and the number in it.
+    fn message(self, v4: bool) -> (u8, u8, u32) {
+        match self {
+            Refusal::Unreachable(code) => (if v4 { UNREACHABLE } else { UNREACHABLE6 }, code, 0),
+            Refusal::TimeExceeded => (if v4 { TIME_EXCEEDED } else { TIME_EXCEEDED6 }, 0, 0),
+            Refusal::TooBig(mtu) if v4 => (UNREACHABLE, TOO_BIG, u32::try_from(mtu).unwrap_or(0) & 0xffff),
+            Refusal::TooBig(mtu) => (TOO_BIG6, 0, u32::try_from(mtu).unwrap_or(u32::MAX)),
+            Refusal::BeyondScope => (UNREACHABLE6, 2, 0),
+        }
+    }
+}
+
+/// Tells the sender of a packet that was to be passed on that it was not.
+pub fn refuse(net: &Net, packet: &Packet<'_>, refusal: Refusal) {
+    // Nothing is said of parts but the first, nor of what is said of others.
+    let is_part = packet.fragment.is_some_and(|fragment| fragment.offset > 0);
+    let is_error = match (packet.protocol, packet.payload().first()) {
+        (ICMP, Some(kind)) => matches!(*kind, UNREACHABLE | 4 | 5 | TIME_EXCEEDED | PARAMETER_PROBLEM),
+        (ICMPV6, Some(kind)) => *kind < ECHO6,
+        _ => false,
+    };
+    if is_part || is_error {
+        return;
+    }
+    if let Ok(hop) = net.layout().hop(packet.src, &packet.back()) {
+        complain(net, packet, hop.source, refusal);
+    }
+}
+
+fn complain(net: &Net, packet: &Packet<'_>, from: IpAddr, refusal: Refusal) {
+    if !may_send_error() {
         return;
     }
     let v4 = packet.dst.is_ipv4();
-    let (protocol, kind, code, quote) =
-        if v4 { (ICMP, UNREACHABLE, 3, QUOTE4) } else { (ICMPV6, UNREACHABLE6, 4, QUOTE6) };
-    let head = Head { src: packet.dst, dst: packet.src, protocol, hops: 64, class: 0 };
-    let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
+    let (kind, code, number) = refusal.message(v4);
+    let (protocol, quote) = if v4 { (ICMP, QUOTE4) } else { (ICMPV6, QUOTE6) };
+    let head = Head { src: from, dst: packet.src, protocol, hops: 64, class: 0 };
+    let mut message = vec![kind, code, 0, 0];
+    message.extend(number.to_be_bytes());
     message.extend_from_slice(packet.bytes.get(..quote.min(packet.bytes.len())).unwrap_or_default());
     put_checksum(&head, &mut message, 2);
     let _ = net.send_by(&head, &message, &packet.back());

@@ -31,7 +31,7 @@ pub fn remove(net: &Net, index: u32) -> SysResult<()> {
 /// addresses.
 pub fn relocate(from: &Net, index: u32, to: &Arc<Net>, name: Option<&str>) -> SysResult<u32> {
     let link = from.layout().link(index).ok_or(Errno::NODEV)?.clone();
-    if link.is_loopback() {
+    if link.is_loopback() || matches!(link.device.kind, Kind::Bridge(_)) {
         return Err(Errno::INVAL);
     }
     let moved = Link {
@@ -57,7 +57,7 @@ pub fn orphaned(link: &Arc<Link>) {
     match &link.device.kind {
         Kind::Host(_) => return_home(link),
         Kind::Veth(_) => link.device.peer().iter().for_each(vanish),
-        Kind::Loopback | Kind::Dummy => {}
+        Kind::Loopback | Kind::Dummy | Kind::Bridge(_) => {}
     }
 }
 

@@ -7,6 +7,7 @@ use super::route::Address;
 use super::{random, veth};
 use crate::boot::config::InterfaceSpec;
 use crate::errno::{Errno, SysResult};
+use crate::net::bridge::{self, Bridge};
 use crate::net::namespace::Net;
 use crate::net::packet;
 use crate::sync::{Mutex, RwLock};
@@ -70,6 +71,10 @@ pub struct Received<'a> {
     pub payload: &'a [u8],
     /// Nobody need look at checksums of transport protocols.
     pub checksum_done: bool,
+    /// It was sent to all of the link, or to several.
+    pub is_group: bool,
+    /// What somebody else was to do for it: the start of a `virtio_net_hdr`.
+    pub vnet: [u8; VNET_LEN],
     /// Several datagrams in one: each has so many bytes, the last may have fewer.
     pub datagrams: Option<usize>,
 }
@@ -114,6 +119,8 @@ pub enum Kind {
     Host(Cable),
     /// Another interface.
     Veth(veth::End),
+    /// The interfaces that are its ports.
+    Bridge(Bridge),
 }
 
 impl Kind {
@@ -122,6 +129,7 @@ impl Kind {
         match self {
             Kind::Dummy => Some("dummy"),
             Kind::Veth(_) => Some("veth"),
+            Kind::Bridge(_) => Some("bridge"),
             Kind::Loopback | Kind::Host(_) => None,
         }
     }
@@ -174,6 +182,11 @@ impl Device {
         Device::added(Kind::Dummy, home)
     }
 
+    /// One that has others as its ports.
+    pub fn bridge(home: &Weak<Net>) -> SysResult<Arc<Device>> {
+        Device::added(Kind::Bridge(Bridge::default()), home)
+    }
+
     /// Two that are joined.
     pub fn pair(home: &Weak<Net>, others: &Weak<Net>) -> SysResult<(Arc<Device>, Arc<Device>)> {
         let a = Device::added(Kind::Veth(Default::default()), home)?;
@@ -218,7 +231,7 @@ impl Device {
         match &self.kind {
             Kind::Loopback | Kind::Dummy => (0, i32::MAX as usize),
             Kind::Host(cable) => (MTU_MIN, cable.mtu),
-            Kind::Veth(_) => (68, PACKET_MAX),
+            Kind::Veth(_) | Kind::Bridge(_) => (68, PACKET_MAX),
         }
     }
 
@@ -230,10 +243,18 @@ impl Device {
         }
     }
 
+    /// Whether frames would arrive over a port of a bridge.
+    fn has_working_port(&self) -> bool {
+        let Some((net, bridge)) = self.place() else { return false };
+        let layout = net.layout();
+        layout.links().iter().any(|link| link.master == bridge.index && link.up && link.device.has_carrier())
+    }
+
     /// Whether frames would arrive: both ends are on.
     pub fn has_carrier(&self) -> bool {
         let on = self.up.load(Ordering::Acquire);
         match &self.kind {
+            Kind::Bridge(bridge) => on && (!bridge.was_used() || self.has_working_port()),
             Kind::Veth(end) => on && end.peer().is_some_and(|peer| peer.up.load(Ordering::Acquire)),
             _ => on,
         }
@@ -301,8 +322,12 @@ pub struct Link {
     pub index: u32,
     /// Its hardware address; zeros for the loopback.
     pub mac: Mac,
+    /// Somebody has set that: it does not follow from ports any more.
+    pub has_set_mac: bool,
     /// Longest packet.
     pub mtu: usize,
+    /// Somebody has set that.
+    pub has_set_mtu: bool,
     /// Whether it is on.
     pub up: bool,
     /// Length of its queue, which is only a number.
@@ -337,7 +362,9 @@ impl Link {
             name,
             index: 0,
             mac,
+            has_set_mac: false,
             mtu: 1500,
+            has_set_mtu: false,
             up: false,
             txqlen: TXQLEN,
             group: 0,
@@ -423,7 +450,8 @@ impl Link {
         self.put(net, [[0; VNET_LEN].as_slice(), frame].concat());
     }
 
-    fn put(&self, net: &Net, frame: Vec<u8>) {
+    /// The same with what is left to do for it before that.
+    pub(in crate::net) fn put(&self, net: &Net, frame: Vec<u8>) {
         let bytes = frame.len().saturating_sub(VNET_LEN) as u64;
         packet::passed(net, self, frame.get(VNET_LEN..).unwrap_or_default(), true);
         let counters = &self.device.counters;
@@ -431,6 +459,7 @@ impl Link {
             && match &self.device.kind {
                 Kind::Loopback => false,
                 Kind::Dummy => true,
+                Kind::Bridge(bridge) => bridge::output(net, self, bridge, &frame),
                 Kind::Host(cable) => cable.put(&frame),
                 Kind::Veth(end) => end.peer().is_some_and(|peer| self.device.has_carrier() && veth::push(&peer, frame)),
             };

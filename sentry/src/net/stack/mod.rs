@@ -21,6 +21,7 @@ pub mod tcp;
 mod veth;
 
 pub use arp::multicast_mac;
+pub use cable::rest;
 pub use neighbour::Outgoing;
 
 use crate::boot::config::NetworkSpec;
@@ -29,6 +30,7 @@ use crate::executor;
 use crate::net::inet;
 use crate::net::layout::V6;
 use crate::net::namespace::Net;
+use crate::net::{bridge, forward};
 use crate::sync::Mutex;
 use cable::Cable;
 use fragment::Fragments;
@@ -149,14 +151,25 @@ impl Net {
         self.traffic.resolver.get()
     }
 
+    /// The longest packets of the link towards `to`.
+    pub fn mtu(&self, to: IpAddr, query: &Query) -> usize {
+        let layout = self.layout();
+        let link = layout.hop(to, query).ok().and_then(|hop| layout.link(hop.interface).cloned());
+        link.map_or(packet::PACKET_MAX, |link| link.mtu)
+    }
+
     /// The step towards `to`.
     pub fn route(&self, to: IpAddr) -> SysResult<Hop> {
         self.layout().hop(to, &Query::default())
     }
 
     /// Takes in a frame that came over an interface.
-    fn receive(&self, link: &Link, frame: &[u8], batch: &mut inet::Batch) {
-        let Some(received) = link.take(self, frame) else { return };
+    pub(in crate::net) fn receive(&self, link: &Link, frame: &[u8], batch: &mut inet::Batch) {
+        let received = link.take(self, frame);
+        if link.master != 0 && link.up {
+            return bridge::input(self, link, frame, batch);
+        }
+        let Some(received) = received else { return };
         match i32::from(received.kind) {
             libc::ETH_P_ARP => {
                 arp::input(self, link, received.payload);
@@ -176,8 +189,11 @@ impl Net {
         // Nobody else's packets come from here, nor from many at once.
         let loops = packet.src.is_loopback() || packet.dst.is_loopback();
         let forged = loops || packet.src.is_multicast() || layout.is_own(packet.src);
-        if !for_us || forged {
+        if forged {
             return;
+        }
+        if !for_us {
+            return forward::input(self, link, packet, received);
         }
         let Some(fragment) = packet.fragment else {
             return self.whole(link, packet, received, batch);
@@ -227,6 +243,7 @@ impl Net {
         let hop = layout.hop(head.dst, &Query { from: Some(head.src), ..*query })?;
         let link = layout.link(hop.interface).ok_or(Errno::NETUNREACH)?;
         let mtu = link.mtu.max(if head.dst.is_ipv4() { MTU_MIN.0 } else { MTU_MIN.1 });
+        let mtu = self.inet.paths.longest(head.dst, mtu);
         if head.header_len() + payload.len() <= mtu {
             self.transmit(&hop, Outgoing { frame: head.frame(payload, None), offload: Offload::None });
             return Ok(());
@@ -280,8 +297,11 @@ impl Net {
         let Some(packet) = packet.frame.get(HEADROOM..) else { return };
         let v4 = packet.first().is_some_and(|first| first >> 4 == 4);
         let complaint = icmp::Complaint::host_unreachable(v4, link.index);
-        if let Some(quoted) = icmp::Quoted::parse(packet, complaint) {
+        let Some(quoted) = icmp::Quoted::parse(packet, complaint) else { return };
+        if self.layout().is_own(quoted.src) {
             inet::failed(self, &quoted, Errno::HOSTUNREACH, true);
+        } else if let Some(packet) = Packet::parse(packet) {
+            icmp::refuse(self, &packet, icmp::Refusal::Unreachable(if v4 { 1 } else { 3 }));
         }
     }
 }

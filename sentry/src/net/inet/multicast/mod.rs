@@ -48,7 +48,7 @@ struct State {
 
 /// What a socket has to do with groups.
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(in crate::net) struct Groups {
     /// Its number among all.
     id: u64,
     state: Mutex<State>,
@@ -109,7 +109,7 @@ impl Groups {
     }
 
     /// `setsockopt(2)`.
-    pub(super) fn set(&self, net: &Net, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+    pub(in crate::net) fn set(&self, net: &Net, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         let before = self.members();
         self.change(net, level, name, value)?;
         self.announce(net, before);
@@ -379,6 +379,7 @@ fn socket_address(level: i32, value: &[u8], at: usize) -> SysResult<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::fuzz;
 
     #[test]
     fn members_hear_whom_they_want() {
@@ -403,20 +404,14 @@ mod tests {
     #[test]
     fn values_of_all_kinds_are_survived() {
         let groups = Groups::default();
-        let mut state = u64::from(crate::net::stack::random()) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        for _ in 0..100_000 {
+        fuzz::keep_on("values of options", |random| {
+            let mut next = || random.next();
             let level = if next() % 2 == 0 { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
             let bytes: Vec<u8> = (0..next() % 300).map(|_| if next() % 2 == 0 { 0xef } else { next() as u8 }).collect();
             let _ = groups.set(Net::first(), level, (next() % 60) as i32, &bytes);
             let _ = groups.get(level, (next() % 60) as i32, bytes.len());
             let ints = super::super::options::IntOptions::new(Net::first());
             let _ = ints.set(level, (next() % 90) as i32, &bytes);
-        }
+        });
     }
 }

@@ -173,6 +173,6 @@ pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno) {
     if let Some((flow, sequence)) = quoted_flow(net, quoted).zip(u32_at(quoted.payload, 4)) {
         let Complaint { kind, from, .. } = quoted.complaint;
         let (to, from, data) = (flow.key.remote, from.unwrap_or(quoted.src), quoted.payload.to_vec());
-        flow.failed(sequence, Failed { errno, icmp: kind, to, from, data });
+        flow.failed(sequence, Failed { errno, icmp: kind, to, from, info: 0, data });
     }
 }

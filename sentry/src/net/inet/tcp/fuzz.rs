@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::boot::config::{InterfaceSpec, NetworkSpec};
+use crate::net::fuzz::{Random, number};
 use crate::net::stack;
 use crate::net::stack::packet::{
     ETHERNET_LEN, Fragment, HEADROOM, Head, ICMP, ICMPV6, TCP, UDP, VNET_LEN, put_checksum,
@@ -17,25 +18,6 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const PORT: u16 = 80;
 static PANICS: AtomicUsize = AtomicUsize::new(0);
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-}
-
-fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -150,8 +132,8 @@ fn drain(wire: &OwnedFd) -> bool {
 
 #[test]
 fn frames_of_all_kinds_are_survived() {
-    let seconds = from_env("FUZZ_SECONDS").unwrap_or(2);
-    let seed = from_env("FUZZ_SEED").unwrap_or_else(|| u64::from(stack::random()) | 1);
+    let seconds = number("FUZZ_SECONDS").unwrap_or(2);
+    let seed = number("FUZZ_SEED").unwrap_or_else(|| u64::from(stack::random()) | 1);
     std::panic::set_hook(Box::new(|info| {
         eprintln!("{info}");
         PANICS.fetch_add(1, Ordering::Relaxed);
@@ -161,7 +143,7 @@ fn frames_of_all_kinds_are_survived() {
     let listener = Tcp::new(libc::AF_INET, 0, options, IntOptions::new(crate::net::namespace::Net::first()));
     listener.bind(SocketAddr::new(ip("10.0.0.1"), PORT)).unwrap();
     listener.listen(16).unwrap();
-    let (mut random, seeds) = (Random(seed), seeds());
+    let (mut random, seeds) = (Random::new(seed), seeds());
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut count = 0u64;
     while Instant::now() < end {
@@ -181,6 +163,7 @@ fn frames_of_all_kinds_are_survived() {
         std::thread::sleep(Duration::from_millis(10));
         drain(&wire)
     });
+    println!("frames: {count} in {seconds} s, seed {seed}");
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "seed {seed}, after {count} frames");
     assert!(alive, "no answer any more, seed {seed}, after {count} frames");
 }

@@ -14,7 +14,7 @@ use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Udp;
 pub(in crate::net::inet) use remote::datagram;
-pub(in crate::net) use remote::{failed, input};
+pub(in crate::net) use remote::{failed, input, too_big};
 use socket::UdpSocket;
 use std::sync::Arc;
 

@@ -4,15 +4,20 @@ use super::super::addr;
 use super::super::errors::Failed;
 use super::endpoint::{Envelope, Marks, Udp, receivers};
 use crate::errno::{Errno, SysResult};
+use crate::executor::Events;
 use crate::net::namespace::Net;
 use crate::net::stack::icmp::{Complaint, Quoted};
 use crate::net::stack::packet::{Head, Packet, UDP, put_checksum, u16_at};
 use crate::net::stack::resolver::Asker;
 use crate::net::stack::route::Query;
 use crate::net::stack::scope::scoped;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+/// `IP_PMTUDISC_DONT`, `IP_PMTUDISC_DO` and `IP_PMTUDISC_PROBE`, which minds the first link alone.
+const DONT: i32 = 0;
+const DO: i32 = 2;
+const PROBE: i32 = 3;
 /// Length of UDP's header.
 const HEADER: usize = 8;
 /// Time to live of datagrams to groups.
@@ -37,7 +42,43 @@ impl Udp {
         let hops = if to.ip().is_multicast() { self.group_hops(to) } else { marks.hops };
         let head = Head { src: from.ip(), dst: to.ip(), protocol: UDP, hops, class: marks.class };
         let datagram = datagram(&head, from.port(), to.port(), data);
+        let mtu = self.net().mtu(to.ip(), &Query { from: Some(from.ip()), ..query });
+        let discovery = self.discovery(to.is_ipv4());
+        let longest = if discovery == DO { self.net().inet.paths.longest(to.ip(), mtu) } else { mtu };
+        if matches!(discovery, DO | PROBE) && head.header_len() + datagram.len() > longest {
+            self.refuse(to, longest as u32, data);
+            return Err(Errno::MSGSIZE);
+        }
         self.net().send_by(&head, &datagram, &query).map(|()| data.len())
+    }
+
+    /// A datagram is too long for where it is to go, and may not be cut.
+    fn refuse(&self, to: SocketAddr, info: u32, data: &[u8]) {
+        let (level, name, from) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        if self.ints.is_on(level, name) {
+            let failed = Failed { errno: Errno::MSGSIZE, icmp: (0, 0), to, from, info, data: data.to_vec() };
+            self.state.lock().errors.push(failed);
+            self.queue.notify(Events::ERR);
+        }
+    }
+
+    /// The longest packets that get to where it is connected to.
+    pub(super) fn mtu(&self) -> i32 {
+        const LOOPBACK: i32 = 65536;
+        let remote = self.state.lock().remote.map(|to| to.ip());
+        let Some(ip) = remote.filter(|ip| !addr::is_local(self.net(), *ip)) else { return LOOPBACK };
+        self.net().inet.paths.longest(ip, self.net().mtu(ip, &self.query())) as i32
+    }
+
+    /// Whether longer packets than links carry are cut, or refused (`IP_MTU_DISCOVER`).
+    fn discovery(&self, v4: bool) -> i32 {
+        match v4 {
+            true => self.ints.value(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+            false => self.ints.value(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        }
     }
 
     fn group_hops(&self, to: SocketAddr) -> u8 {
@@ -120,7 +161,19 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, datagrams: Option<us
 
 /// A datagram did not arrive: only a socket that is connected to where it went hears of it.
 pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard: bool) {
-    let Some((local, remote)) = quoted.ports() else { return };
+    tell(net, quoted, (errno, 0), |_| hard);
+}
+
+/// A datagram was too long; whether anybody can have sent it.
+pub(in crate::net) fn too_big(net: &Net, quoted: &Quoted<'_>, mtu: usize) -> bool {
+    let info = u32::try_from(mtu).unwrap_or(u32::MAX);
+    tell(net, quoted, (Errno::MSGSIZE, info), |end| end.discovery(quoted.dst.is_ipv4()) != DONT).is_some()
+}
+
+/// Tells the socket that sent a datagram what became of it.
+fn tell(net: &Net, quoted: &Quoted<'_>, what: (Errno, u32), hard: impl FnOnce(&Udp) -> bool) -> Option<()> {
+    let (errno, info) = what;
+    let (local, remote) = quoted.ports()?;
     let remote = scoped(quoted.dst, remote, quoted.complaint.interface);
     // The one that is connected there, or else the one that has the port.
     let own = scoped(quoted.src, local, quoted.complaint.interface);
@@ -129,9 +182,12 @@ pub(in crate::net) fn failed(net: &Net, quoted: &Quoted<'_>, errno: Errno, hard:
         Some(_) => None,
         None => Some(0),
     });
-    let Some(end) = found else { return };
+    let end = found?;
     let is_peer = end.state.lock().remote == Some(remote);
     let data = quoted.payload.get(HEADER..).unwrap_or_default().to_vec();
     let Complaint { kind, from, .. } = quoted.complaint;
-    end.heard(Failed { errno, icmp: kind, to: remote, from: from.unwrap_or(quoted.src), data }, is_peer, hard);
+    let from = from.unwrap_or(quoted.src);
+    let hard = hard(&end);
+    end.heard(Failed { errno, icmp: kind, to: remote, from, info, data }, is_peer, hard);
+    Some(())
 }

@@ -193,7 +193,7 @@ impl Udp {
         count(&self.net().counters.udp_no_port, to.is_ipv4());
         let [v4, v6] = UNREACHABLE;
         let icmp = if to.is_ipv4() { v4 } else { v6 };
-        let failed = Failed { errno: Errno::CONNREFUSED, icmp, to, from: to.ip(), data: data.to_vec() };
+        let failed = Failed { errno: Errno::CONNREFUSED, icmp, to, from: to.ip(), info: 0, data: data.to_vec() };
         self.heard(failed, is_peer, true);
     }
 }

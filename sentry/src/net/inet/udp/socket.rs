@@ -233,10 +233,10 @@ impl SocketOps for UdpSocket {
         let connected = self.end.state.lock().remote.is_some();
         match (level, name) {
             (libc::IPPROTO_IP, libc::IP_MTU) if !connected => Err(Errno::NOTCONN),
-            (libc::IPPROTO_IP, libc::IP_MTU) => Ok(65536i32.as_bytes().into()),
+            (libc::IPPROTO_IP, libc::IP_MTU) => Ok(self.end.mtu().as_bytes().into()),
             _ if !fits(self.end.family, level) => Err(Errno::OPNOTSUPP),
             (libc::IPPROTO_IPV6, libc::IPV6_MTU) if !connected => Err(Errno::NOTCONN),
-            (libc::IPPROTO_IPV6, libc::IPV6_MTU) => Ok(65536i32.as_bytes().into()),
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU) => Ok(self.end.mtu().as_bytes().into()),
             (libc::IPPROTO_UDP, UDP_CORK) => Ok(self.end.ints.value(level, name).as_bytes().into()),
             (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
             _ if options::may_get(level, name).is_err() => Err(Errno::INVAL),

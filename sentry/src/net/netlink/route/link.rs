@@ -12,6 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const IFLA_CARRIER: u16 = 33;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(super) const IFLA_MASTER: u16 = 10;
 const IFLA_STATS: u16 = 7;
 const IFLA_STATS64: u16 = 23;
@@ -24,6 +26,45 @@ const UNKNOWN: u8 = 0;
 const DOWN: u8 = 2;
 const LOWERLAYERDOWN: u8 = 3;
 const UP: u8 = 6;
+
+/// `IFLA_BR_…`.
+pub(super) mod br {
+    use super::attribute_bytes;
+    use crate::net::bridge::Bridge;
+    use crate::net::stack::link::Link;
+
+    pub(in super::super) const FORWARD_DELAY: u16 = 1;
+    pub(in super::super) const HELLO_TIME: u16 = 2;
+    pub(in super::super) const MAX_AGE: u16 = 3;
+    pub(in super::super) const AGEING_TIME: u16 = 4;
+    const STP_STATE: u16 = 5;
+    pub(in super::super) const PRIORITY: u16 = 6;
+    const VLAN_FILTERING: u16 = 7;
+    pub(in super::super) const VLAN_PROTOCOL: u16 = 8;
+    const ROOT_ID: u16 = 10;
+    const BRIDGE_ID: u16 = 11;
+    const ROOT_PORT: u16 = 12;
+    const ROOT_PATH_COST: u16 = 13;
+    pub(in super::super) const MCAST_SNOOPING: u16 = 23;
+    pub(in super::super) const VLAN_DEFAULT_PVID: u16 = 39;
+    /// What there would be with a spanning tree, in hundredths of seconds; and a priority that says nothing.
+    const TIMES: [(u16, u32); 3] = [(FORWARD_DELAY, 1500), (HELLO_TIME, 200), (MAX_AGE, 2000)];
+    const USUAL: u16 = 0x8000;
+
+    /// What is told of a bridge.
+    pub(super) fn told(bridge: &Bridge, link: &Link) -> Vec<u8> {
+        let ageing = (bridge.ageing().as_millis() / 10) as u32;
+        let mac = if bridge.was_used() { link.mac } else { [0; 6] };
+        let id = [USUAL.to_be_bytes().as_slice(), &mac].concat();
+        let numbers = TIMES.into_iter().chain([(AGEING_TIME, ageing), (STP_STATE, 0), (ROOT_PATH_COST, 0)]);
+        let mut told: Vec<u8> = numbers.flat_map(|(kind, value)| attribute_bytes(kind, &value.to_ne_bytes())).collect();
+        let short = [(PRIORITY, USUAL), (VLAN_PROTOCOL, (libc::ETH_P_8021Q as u16).to_be()), (ROOT_PORT, 0)];
+        told.extend(short.into_iter().flat_map(|(kind, value)| attribute_bytes(kind, &value.to_ne_bytes())));
+        told.extend([ROOT_ID, BRIDGE_ID].into_iter().flat_map(|kind| attribute_bytes(kind, &id)));
+        told.extend([VLAN_FILTERING, MCAST_SNOOPING].into_iter().flat_map(|kind| attribute_bytes(kind, &[0])));
+        told
+    }
+}
 
 /// Kinds of interfaces that there are.
 const KINDS: [&str; 3] = ["bridge", "dummy", "veth"];
@@ -48,6 +89,7 @@ fn state(net: &Net, link: &Link) -> u8 {
     match &link.device.kind {
         _ if !link.up => DOWN,
         Kind::Loopback | Kind::Dummy => UNKNOWN,
+        Kind::Bridge(bridge) if !bridge.was_used() => UNKNOWN,
         _ if link.device.has_carrier() => UP,
         _ if net.layout().link(lower()).is_some_and(is_others) => LOWERLAYERDOWN,
         _ => DOWN,
@@ -102,8 +144,15 @@ fn write_attributes(net: &Net, reply: &mut Reply, link: &Link, flags: u32) {
     if link.master != 0 {
         reply.attribute(IFLA_MASTER, &link.master.to_ne_bytes());
     }
-    if let Some(kind) = link.device.kind.name() {
-        reply.attribute(libc::IFLA_LINKINFO, &attribute_bytes(IFLA_INFO_KIND, &string(kind)));
+    let mut info = link.device.kind.name().map_or(Vec::new(), |kind| attribute_bytes(IFLA_INFO_KIND, &string(kind)));
+    if let Kind::Bridge(bridge) = &link.device.kind {
+        info.extend(attribute_bytes(IFLA_INFO_DATA, &br::told(bridge, link)));
+    }
+    if link.master != 0 {
+        info.extend(attribute_bytes(IFLA_INFO_SLAVE_KIND, b"bridge\0"));
+    }
+    if !info.is_empty() {
+        reply.attribute(libc::IFLA_LINKINFO, &info);
     }
 }
 

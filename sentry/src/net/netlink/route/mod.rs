@@ -15,7 +15,7 @@ pub(super) mod tables;
 
 use super::message::{Failure, Origin, Reply, Request};
 use crate::errno::{Errno, SysResult};
-use crate::kernel::{Cap, Task};
+use crate::kernel::Task;
 use crate::net::layout::Layout;
 use crate::net::namespace::Net;
 use std::net::IpAddr;
@@ -50,6 +50,8 @@ pub(super) struct Asker<'a> {
     pub(super) net: &'a Arc<Net>,
     /// None if it was written to as a file.
     pub(super) task: Option<&'a Task>,
+    /// It may change the namespace.
+    pub(super) admin: bool,
     /// The request, as those who listen are told of it.
     pub(super) origin: Origin,
     /// Requests that look at something have to be without mistakes.
@@ -60,10 +62,6 @@ impl Asker<'_> {
     /// Changes the namespace.
     fn change<T>(&self, act: impl FnOnce(&mut Layout) -> SysResult<T>) -> SysResult<T> {
         self.net.change_for(self.origin, act)
-    }
-
-    fn is_admin(&self) -> bool {
-        self.task.is_some_and(|t| t.creds().has(Cap::NetAdmin))
     }
 }
 
@@ -87,7 +85,7 @@ pub(super) fn answer(request: &Request<'_>, dump: bool, asker: &Asker<'_>, reply
         // Not even a family: Linux says nothing to it.
         return Ok(());
     }
-    if (BASE..=MAX).contains(&kind) && !asks && !asker.is_admin() {
+    if (BASE..=MAX).contains(&kind) && !asks && !asker.admin {
         return Err(Errno::PERM.into());
     }
     /// `RTM_DEL…` for many at once, which nothing here can.

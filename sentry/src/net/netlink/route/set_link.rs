@@ -1,18 +1,19 @@
 //! Interfaces are added, changed, moved and deleted.
 
-use super::super::message::{Failure, Origin, Request, attributes};
-use super::link::{Asked, IFLA_IFALIAS, IFLA_INFO_KIND, IFLA_MASTER, Ifinfomsg, name_of, parse};
+use super::super::message::{Attributes, Failure, Origin, Request, attributes};
+use super::link::{Asked, IFLA_IFALIAS, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_MASTER, Ifinfomsg, br, name_of, parse};
 use super::{Answer, Asker, nsid, number, text};
 use crate::errno::{Errno, SysResult};
+use crate::net::bridge::Bridge;
 use crate::net::layout::{Layout, V6};
 use crate::net::namespace::Net;
 use crate::net::stack::lifecycle;
 use crate::net::stack::link::{Device, Kind, Link, Mac, flag};
 use std::sync::Arc;
+use std::time::Duration;
 
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 /// Longest `IFLA_IFALIAS`.
 const ALIAS_MAX: usize = 255;
@@ -65,6 +66,7 @@ pub(super) fn change(asker: &Asker<'_>, request: &Request<'_>) -> Answer {
     }
     let v6 = net.v6(&found.name);
     net.change_for(Origin::default(), |layout| {
+        set_info(layout, index, &all)?;
         for (kind, content) in all() {
             set(layout, index, kind, content, renames)?;
         }
@@ -101,12 +103,39 @@ fn set(layout: &mut Layout, index: u32, kind: u16, content: &[u8], renames: bool
             }
             alias.clone_into(&mut layout.link_mut(index)?.alias);
         }
-        // There are no interfaces that have others.
-        IFLA_MASTER if number(content)? != 0 => {
-            layout.link(number(content)?).ok_or(Errno::INVAL)?;
-            return Err(Errno::OPNOTSUPP.into());
-        }
+        IFLA_MASTER => layout.set_master(index, number(content)?)?,
         _ => {}
+    }
+    Ok(())
+}
+
+/// What a request says of things that interfaces of a kind alone have.
+fn info<'a>(all: &impl Fn() -> Attributes<'a>) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let info = all().find(|(kind, _)| *kind == libc::IFLA_LINKINFO).map_or([].as_slice(), |(_, info)| info);
+    let part = |wanted: u16| attributes(info, 0).find(|(kind, _)| *kind == wanted).map(|(_, content)| content);
+    (part(IFLA_INFO_KIND), part(IFLA_INFO_DATA))
+}
+
+fn set_info<'a>(layout: &Layout, index: u32, all: &impl Fn() -> Attributes<'a>) -> Answer {
+    let (Some(kind), Some(data)) = info(all) else { return Ok(()) };
+    match &layout.link(index).ok_or(Errno::NODEV)?.device.kind {
+        Kind::Bridge(bridge) if text(kind)? == "bridge" => set_bridge(bridge, data),
+        _ => Err(Errno::OPNOTSUPP.into()),
+    }
+}
+
+/// What is told of a bridge can be set to what it is; of the rest how long it remembers addresses.
+fn set_bridge(bridge: &Bridge, data: &[u8]) -> Answer {
+    for (kind, content) in attributes(data, 0) {
+        let said = content.iter().rev().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
+        match kind {
+            br::AGEING_TIME => bridge.set_ageing(Duration::from_millis(u64::from(number(content)?) * 10)),
+            // Without a spanning tree nothing waits, and nobody is chosen. What is snooped is flooded too.
+            br::FORWARD_DELAY | br::HELLO_TIME | br::MAX_AGE | br::PRIORITY | br::MCAST_SNOOPING => {}
+            br::VLAN_PROTOCOL | br::VLAN_DEFAULT_PVID => {}
+            _ if said == 0 => {}
+            _ => return Err(Errno::OPNOTSUPP.into()),
+        }
     }
     Ok(())
 }
@@ -121,7 +150,7 @@ pub(in crate::net) fn set_mtu(link: &mut Link, mtu: u32) -> Result<(), Failure> 
     if mtu > most {
         return Err(Failure::because(Errno::INVAL, "mtu greater than device maximum"));
     }
-    link.mtu = mtu;
+    (link.mtu, link.has_set_mtu) = (mtu, true);
     Ok(())
 }
 
@@ -135,7 +164,7 @@ pub(in crate::net) fn set_mac(link: &mut Link, content: &[u8]) -> SysResult<()> 
     if mac == [0; 6] || first & 1 != 0 {
         return Err(Errno::ADDRNOTAVAIL);
     }
-    link.mac = mac;
+    (link.mac, link.has_set_mac) = (mac, true);
     Ok(())
 }
 
@@ -149,6 +178,7 @@ struct Plan<'a> {
     group: u32,
     index: u32,
     flags: u32,
+    master: u32,
     /// Its name is none, which pairs mind.
     is_unnamed: bool,
 }
@@ -166,6 +196,7 @@ impl<'a> Plan<'a> {
                 libc::IFLA_MTU => plan.mtu = Some(number(content)?),
                 libc::IFLA_TXQLEN => plan.txqlen = Some(number(content)?),
                 libc::IFLA_GROUP => plan.group = number(content)?,
+                IFLA_MASTER => plan.master = number(content)?,
                 _ => {}
             }
         }
@@ -193,6 +224,7 @@ impl<'a> Plan<'a> {
                 return Err(Errno::BUSY.into());
             }
             let index = layout.add_link(link)?;
+            layout.set_master(index, self.master)?;
             layout.set_up(index, self.flags & flag::UP != 0, v6)?;
             Ok(index)
         })
@@ -201,18 +233,24 @@ impl<'a> Plan<'a> {
 
 fn add(asker: &Asker<'_>, request: &Request<'_>, asked: &Asked<'_>) -> Answer {
     let all = || attributes(request.payload, size_of::<Ifinfomsg>());
-    let info = all().find(|(kind, _)| *kind == libc::IFLA_LINKINFO).map_or([].as_slice(), |(_, info)| info);
-    let part = |wanted: u16| attributes(info, 0).find(|(kind, _)| *kind == wanted).map(|(_, content)| content);
+    let (kind, data) = info(&all);
     let unknown = Failure::because(Errno::OPNOTSUPP, "Unknown device type");
-    let Some(kind) = part(IFLA_INFO_KIND) else {
+    let Some(kind) = kind else {
         return Err(if asked.info.index > 0 { Errno::NODEV.into() } else { unknown });
     };
     let net = target(asker, all())?.unwrap_or_else(|| asker.net.clone());
     let plan = Plan::new(asked.info, all())?;
     match text(kind)? {
         "dummy" => plan.build(&net, "dummy", Device::dummy(&net.weak())?).map(|_| ()),
+        "bridge" => {
+            let device = Device::bridge(&net.weak())?;
+            if let (Kind::Bridge(bridge), Some(data)) = (&device.kind, data) {
+                set_bridge(bridge, data)?;
+            }
+            plan.build(&net, "bridge", device).map(|_| ())
+        }
         "veth" if plan.is_unnamed => Err(Errno::INVAL.into()),
-        "veth" => add_pair(asker, &net, &plan, part(IFLA_INFO_DATA).unwrap_or_default()),
+        "veth" => add_pair(asker, &net, &plan, data.unwrap_or_default()),
         _ => Err(unknown),
     }
 }
@@ -222,7 +260,7 @@ fn add_pair(asker: &Asker<'_>, net: &Arc<Net>, plan: &Plan<'_>, data: &[u8]) -> 
     use zerocopy::FromBytes;
     let told = attributes(data, 0).find(|(kind, _)| *kind == VETH_INFO_PEER).map(|(_, peer)| peer);
     let (others, peer) = match told {
-        None => (net.clone(), Plan { name: None, mac: None, index: 0, ..*plan }),
+        None => (net.clone(), Plan { name: None, mac: None, index: 0, master: 0, ..*plan }),
         Some(peer) => {
             let (info, _) = Ifinfomsg::read_from_prefix(peer).map_err(|_| Errno::INVAL)?;
             let all = || attributes(peer, size_of::<Ifinfomsg>());

@@ -3,7 +3,6 @@
 use super::super::message::{Failure, Request, attributes, has_rest};
 use super::{Answer, RTM_GETNEIGH, RTM_GETNSID, RTM_GETRULE};
 use crate::errno::Errno;
-use std::ops::Range;
 
 /// Marks dumps that do not hold all (`NLM_F_DUMP_FILTERED`).
 pub(super) const FILTERED: u16 = 0x20;
@@ -12,8 +11,8 @@ pub(super) const FILTERED: u16 = 0x20;
 struct Shape {
     /// Length of the fixed part.
     fixed: usize,
-    /// Bytes of it that say nothing.
-    unused: &'static [Range<usize>],
+    /// Bytes of it that say nothing: from, to.
+    unused: &'static [(usize, usize)],
     /// Attributes that it may have.
     attributes: &'static [u16],
 }
@@ -34,21 +33,21 @@ const RTA_DPORT: u16 = 29;
 
 const LINKS: Shape = Shape {
     fixed: 16,
-    unused: &[1..16],
+    unused: &[(1, 16)],
     attributes: &[IFLA_TARGET_NETNSID, IFLA_EXT_MASK, IFLA_MASTER, libc::IFLA_LINKINFO],
 };
 const LINK: Shape = Shape {
     fixed: 16,
-    unused: &[1..4, 8..16],
+    unused: &[(1, 4), (8, 16)],
     attributes: &[libc::IFLA_IFNAME, IFLA_ALT_IFNAME, IFLA_EXT_MASK, IFLA_TARGET_NETNSID],
 };
-const ADDRESSES: Shape = Shape { fixed: 8, unused: &[1..4], attributes: &[IFA_TARGET_NETNSID] };
+const ADDRESSES: Shape = Shape { fixed: 8, unused: &[(1, 4)], attributes: &[IFA_TARGET_NETNSID] };
 const ADDRESS: Shape =
-    Shape { fixed: 8, unused: &[1..4], attributes: &[IFA_TARGET_NETNSID, libc::IFA_ADDRESS, libc::IFA_LOCAL] };
-const ROUTES: Shape = Shape { fixed: 12, unused: &[1..4, 6..7], attributes: &[libc::RTA_TABLE, libc::RTA_OIF] };
+    Shape { fixed: 8, unused: &[(1, 4)], attributes: &[IFA_TARGET_NETNSID, libc::IFA_ADDRESS, libc::IFA_LOCAL] };
+const ROUTES: Shape = Shape { fixed: 12, unused: &[(1, 4), (6, 7)], attributes: &[libc::RTA_TABLE, libc::RTA_OIF] };
 const WAY: Shape = Shape {
     fixed: 12,
-    unused: &[4..8],
+    unused: &[(4, 8)],
     attributes: &[
         libc::RTA_IIF,
         libc::RTA_OIF,
@@ -61,9 +60,9 @@ const WAY: Shape = Shape {
         RTA_DPORT,
     ],
 };
-const NEIGHBOURS: Shape = Shape { fixed: 12, unused: &[1..10, 11..12], attributes: &[NDA_IFINDEX, NDA_MASTER] };
-const NEIGHBOUR: Shape = Shape { fixed: 12, unused: &[1..4, 8..10, 11..12], attributes: &[NDA_DST] };
-const RULES: Shape = Shape { fixed: 12, unused: &[1..12], attributes: &[] };
+const NEIGHBOURS: Shape = Shape { fixed: 12, unused: &[(1, 10), (11, 12)], attributes: &[NDA_IFINDEX, NDA_MASTER] };
+const NEIGHBOUR: Shape = Shape { fixed: 12, unused: &[(1, 4), (8, 10), (11, 12)], attributes: &[NDA_DST] };
+const RULES: Shape = Shape { fixed: 12, unused: &[(1, 12)], attributes: &[] };
 /// `NETNSA_NSID`, `_PID`, `_FD`, `_TARGET_NSID`.
 const NAMESPACE: Shape = Shape { fixed: 1, unused: &[], attributes: &[1, 2, 3, 4] };
 const NAMESPACES: Shape = Shape { fixed: 1, unused: &[], attributes: &[4] };
@@ -89,7 +88,7 @@ pub(super) fn check(request: &Request<'_>, dump: bool) -> Answer {
         return invalid("Invalid header length");
     }
     let is_set =
-        |range: &Range<usize>| request.payload.get(range.clone()).is_some_and(|part| part != vec![0; part.len()]);
+        |(from, to): &(usize, usize)| request.payload.get(*from..*to).is_some_and(|part| part != vec![0; part.len()]);
     if shape.unused.iter().any(is_set) {
         return invalid("Invalid values in header for request");
     }

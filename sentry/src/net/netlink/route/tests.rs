@@ -2,6 +2,7 @@
 
 use super::super::message::{AckStyle, Header, Origin, Reply, attributes, requests};
 use super::{Asker, answer};
+use crate::net::fuzz;
 use crate::net::namespace::Net;
 use zerocopy::IntoBytes;
 
@@ -15,7 +16,7 @@ fn ask(kind: u16, flags: i32, payload: &[u8]) -> Vec<(u16, Vec<u8>)> {
     match answer(
         &request,
         dump,
-        &Asker { net: Net::first(), task: None, origin: Origin::default(), strict: false },
+        &Asker { net: Net::first(), task: None, admin: false, origin: Origin::default(), strict: false },
         &mut reply,
     ) {
         Err(failure) => reply.error(&request, Some(failure), AckStyle::default()),
@@ -53,16 +54,10 @@ fn changes_are_refused_and_unknown_things_are_unknown() {
 
 #[test]
 fn requests_of_all_kinds_are_survived() {
-    let mut state = u64::from(crate::net::stack::random()) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
     let net = Net::create().unwrap();
-    let asker = Asker { net: &net, task: None, origin: Origin::default(), strict: true };
-    for _ in 0..50_000 {
+    let asker = Asker { net: &net, task: None, admin: true, origin: Origin::default(), strict: true };
+    fuzz::keep_on("requests", |random| {
+        let mut next = || random.next();
         let len = 16 + next() as usize % 120;
         let mut bytes: Vec<u8> = (0..len).map(|_| if next() % 3 == 0 { next() as u8 } else { 0 }).collect();
         // Attributes of plausible lengths and types behind a plausible header.
@@ -78,5 +73,5 @@ fn requests_of_all_kinds_are_survived() {
             let _ = crate::net::netlink::diag::answer(&net, &request, true, &mut reply);
             let _ = reply.into_parts();
         }
-    }
+    });
 }
