@@ -443,7 +443,7 @@ pub struct FixedDir {
 }
 
 /// Entries of a fixed directory are few; their numbers are made of the directory's and their places.
-const FIXED_MAX: u64 = 128;
+const FIXED_MAX: u64 = 256;
 
 impl FixedDir {
     fn child_ino(&self, at: usize) -> u64 {

@@ -34,6 +34,19 @@ pub enum Diag {
     Packet(u16, u32, usize),
 }
 
+impl Diag {
+    /// Bytes that wait to be read.
+    pub fn waiting(&self) -> usize {
+        match self {
+            Diag::Nothing => 0,
+            Diag::Inet(InetDiag { state: state::LISTEN, .. }) | Diag::Unix(UnixDiag { state: state::LISTEN, .. }) => 0,
+            Diag::Inet(inet) => inet.received,
+            Diag::Unix(unix) => unix.received,
+            Diag::Netlink(.., bytes) | Diag::Packet(.., bytes) => *bytes,
+        }
+    }
+}
+
 /// Of an internet socket.
 #[derive(Debug, Clone)]
 pub struct InetDiag {

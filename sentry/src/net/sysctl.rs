@@ -31,11 +31,16 @@ const FOR_ALL: [&str; 4] = [
     "net/ipv6/conf/all/addr_gen_mode",
 ];
 
+/// Whether a directory, named with a slash behind it, has one for each interface.
+pub fn has_links(path: &str) -> bool {
+    OF_LINKS.contains(&path)
+}
+
 /// The directory, the interface and the name of a parameter that interfaces have.
 pub fn of_link(path: &str) -> Option<(&'static str, &str, &str)> {
     let within = OF_LINKS.into_iter().find(|within| path.starts_with(within))?;
     let (link, name) = path.strip_prefix(within)?.split_once('/')?;
-    Some((within, link, name))
+    Some((within, link, name)).filter(|_| !name.contains('/'))
 }
 
 /// Longest value.

@@ -7,7 +7,7 @@ use crate::fs::inode::Inode;
 use crate::fs::pseudo::{Body, Content, Directory, Fixed, FixedDir, Listed, Node, Reader};
 use crate::kernel::container::Container;
 use crate::net::stack::link::Link;
-use crate::net::sysctl::of_link;
+use crate::net::sysctl::{has_links, of_link};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn of_interface(ino: u64, index: u32) -> u64 {
 
 impl SysctlDir {
     fn is_of_links(&self) -> bool {
-        of_link(&format!("{}default/x", self.path)).is_some()
+        has_links(&self.path)
     }
 
     /// The interface that an entry is named after.
@@ -120,6 +120,15 @@ impl Directory for SysctlDir {
             }));
         }
         Ok(all)
+    }
+
+    fn is_current(&self, reader: &Reader, name: &[u8], child: &Node) -> bool {
+        // Another reader may see another interface of the name, or none.
+        if !self.is_of_links() || matches!(name, b"all" | b"default") {
+            return true;
+        }
+        let default = self.fixed.lookup(reader, b"default").map_or(0, |node| node.ino());
+        self.link(reader, name).is_some_and(|link| of_interface(default, link.index) == child.ino())
     }
 
     fn as_any(&self) -> &dyn Any {

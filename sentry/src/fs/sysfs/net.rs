@@ -61,7 +61,9 @@ fn files(link: &Link) -> Vec<(&'static str, String)> {
     };
     let number = |value: u64| value.to_string();
     let peer = link.device.peer().and_then(|peer| peer.place()).map_or(link.index, |(_, peer)| peer.index);
-    vec![
+    let has_wire = link.up && matches!(link.device.kind, Kind::Veth(_) | Kind::Host(_));
+    let of_wire = OF_WIRES.map(|(name, told)| (name, if has_wire { told.to_owned() } else { String::new() }));
+    let mut files = vec![
         ("addr_assign_type", number(0)),
         ("addr_len", number(6)),
         ("address", mac(link.mac)),
@@ -77,13 +79,38 @@ fn files(link: &Link) -> Vec<(&'static str, String)> {
         ("iflink", number(peer.into())),
         ("link_mode", number(0)),
         ("mtu", number(link.mtu as u64)),
+        ("name_assign_type", number(if link.is_loopback() { 2 } else { 3 })),
         ("netdev_group", number(link.group.into())),
         ("operstate", state.into()),
+        ("proto_down", number(0)),
         ("tx_queue_len", number(link.txqlen.into())),
         ("type", number(if link.is_loopback() { 772 } else { 1 })),
         ("uevent", format!("INTERFACE={}\nIFINDEX={}", link.name, link.index)),
-    ]
+    ];
+    files.extend(of_wire);
+    files
 }
+
+/// What is counted of wires, and of what is compressed.
+const NEVER: [&str; 14] = [
+    "rx_compressed",
+    "rx_crc_errors",
+    "rx_fifo_errors",
+    "rx_frame_errors",
+    "rx_length_errors",
+    "rx_missed_errors",
+    "rx_nohandler",
+    "rx_over_errors",
+    "tx_aborted_errors",
+    "tx_carrier_errors",
+    "tx_compressed",
+    "tx_fifo_errors",
+    "tx_heartbeat_errors",
+    "tx_window_errors",
+];
+
+/// What only interfaces that are on and have a wire tell, if in name alone: others refuse to be read.
+const OF_WIRES: [(&str, &str); 2] = [("duplex", "full"), ("speed", "10000")];
 
 fn statistics(link: &Link, net: &Net) -> Vec<(&'static str, String)> {
     let passed = link.passed(net);
@@ -99,7 +126,9 @@ fn statistics(link: &Link, net: &Net) -> Vec<(&'static str, String)> {
         ("tx_errors", 0),
         ("tx_packets", passed.tx_packets),
     ];
-    rows.map(|(name, value)| (name, value.to_string())).into()
+    // Nothing of the kind happens to frames here.
+    let none = NEVER.iter().map(|name| (*name, 0));
+    rows.into_iter().chain(none).map(|(name, value)| (name, value.to_string())).collect()
 }
 
 /// The directory of all interfaces; `links`: of links to their directories.
@@ -192,7 +221,11 @@ impl Directory for InterfaceDir {
             _ => {
                 let rows = self.rows(reader)?;
                 let found = rows.into_iter().enumerate().find(|(_, (known, _))| known.as_bytes() == name);
-                let (at, (_, content)) = found.ok_or(Errno::NOENT)?;
+                let (at, (known, content)) = found.ok_or(Errno::NOENT)?;
+                if content.is_empty() && OF_WIRES.iter().any(|(name, _)| *name == known) {
+                    let body = Body::File(Box::new(|_: &Reader| Err(Errno::INVAL)));
+                    return Ok(Node::new(self.dev, (self.ino << 7) + at as u64, 0o444, body));
+                }
                 Ok(text(self.dev, (self.ino << 7) + at as u64, content + "\n"))
             }
         }

@@ -26,6 +26,14 @@ enum Form {
     Retries,
     /// As `TCP_LINGER2`: none if negative, the default if 0.
     Linger,
+    /// Two ports, of which the first is not above the second unless one is 0.
+    Ports,
+    /// The index of an interface, in the network's order; 0 for none.
+    Interface,
+    /// At least so much, or 0 for no bound.
+    AtLeast(i32),
+    /// The same as [`Form::Range`], and 0.
+    OrNone(i32, i32),
     /// 0 or 1, neither of which means anything any more.
     Forgotten,
     /// It can be read only.
@@ -67,6 +75,12 @@ const fn tcp(name: i32, default: i32, form: Form) -> IntOption {
     IntOption { level: TCP, name, default, form, least: 4 }
 }
 
+/// Over which interface single packets go.
+pub(super) const IP_UNICAST_IF: i32 = 50;
+/// Between which ports one is chosen.
+pub(super) const IP_LOCAL_PORT_RANGE: i32 = 51;
+/// `SOCK_MIN_RCVBUF / 2`.
+const CLAMP_MIN: i32 = 1152;
 const IP: i32 = libc::IPPROTO_IP;
 const V6: i32 = libc::IPPROTO_IPV6;
 const TCP: i32 = libc::IPPROTO_TCP;
@@ -74,7 +88,10 @@ const TCP: i32 = libc::IPPROTO_TCP;
 const KEEP_MAX: i32 = 32767;
 /// Longest `TCP_LINGER2` (`TCP_FIN_TIMEOUT_MAX`).
 const LINGER_MAX: i32 = 120;
-use Form::{Byte, Forgotten, Linger, OrDefault, Plain, Range, ReadOnly, Refused, Retries, Switch};
+use Form::{
+    AtLeast, Byte, Forgotten, Interface, Linger, OrDefault, OrNone, Plain, Ports, Range, ReadOnly, Refused, Retries,
+    Switch,
+};
 
 /// All of them.
 static TABLE: &[IntOption] = &[
@@ -102,6 +119,8 @@ static TABLE: &[IntOption] = &[
     ip1(libc::IP_MULTICAST_TTL, 1, OrDefault(0, 255)),
     ip1(libc::IP_MULTICAST_LOOP, 1, Switch),
     ip1(libc::IP_MULTICAST_ALL, 1, Range(0, 1)),
+    IntOption { level: IP, name: IP_UNICAST_IF, default: 0, form: Interface, least: 4 },
+    IntOption { level: IP, name: IP_LOCAL_PORT_RANGE, default: 0, form: Ports, least: 4 },
     v6(2, 0, Switch), // IPV6_2292PKTINFO and its kin, up to IPV6_2292HOPLIMIT.
     v6(3, 0, Switch),
     v6(4, 0, Switch),
@@ -135,7 +154,7 @@ static TABLE: &[IntOption] = &[
     v6(libc::IPV6_FREEBIND, 0, Switch),
     IntOption { level: libc::IPPROTO_UDP, name: 1, default: 0, form: Switch, least: 4 }, // UDP_CORK
     tcp(libc::TCP_NODELAY, 0, Switch),
-    tcp(libc::TCP_MAXSEG, 0, Range(88, 32767)),
+    tcp(libc::TCP_MAXSEG, 0, OrNone(88, 32767)),
     tcp(libc::TCP_CORK, 0, Switch),
     tcp(libc::TCP_KEEPIDLE, 7200, Range(1, KEEP_MAX)),
     tcp(libc::TCP_KEEPINTVL, 75, Range(1, KEEP_MAX)),
@@ -143,13 +162,13 @@ static TABLE: &[IntOption] = &[
     tcp(libc::TCP_SYNCNT, 6, Range(1, 127)),
     tcp(libc::TCP_LINGER2, 60, Linger),
     tcp(libc::TCP_DEFER_ACCEPT, 0, Retries),
-    tcp(libc::TCP_WINDOW_CLAMP, 0, Range(0, i32::MAX)),
+    tcp(libc::TCP_WINDOW_CLAMP, 0, AtLeast(CLAMP_MIN)),
     tcp(libc::TCP_QUICKACK, 1, Switch),
     tcp(libc::TCP_THIN_LINEAR_TIMEOUTS, 0, Range(0, 1)),
     tcp(libc::TCP_THIN_DUPACK, 0, Forgotten),
     tcp(libc::TCP_USER_TIMEOUT, 0, Range(0, i32::MAX)),
     tcp(libc::TCP_FASTOPEN, 0, Range(0, i32::MAX)),
-    tcp(libc::TCP_FASTOPEN_CONNECT, 0, Switch),
+    tcp(libc::TCP_FASTOPEN_CONNECT, 0, Range(0, 1)),
     tcp(libc::TCP_TIMESTAMP, 0, Plain),
     tcp(libc::TCP_NOTSENT_LOWAT, 0, Plain),
     tcp(libc::TCP_INQ, 0, Range(0, 1)),
@@ -178,6 +197,21 @@ impl IntOptions {
     /// The defaults of a namespace.
     pub(super) fn new(net: &Arc<Net>) -> IntOptions {
         IntOptions { net: net.clone(), set: Mutex::default() }
+    }
+
+    /// The same for a socket of `family`: of groups of IPv4 one of IPv6 hears what it has joined alone.
+    pub(super) fn of(net: &Arc<Net>, family: i32) -> IntOptions {
+        let options = IntOptions::new(net);
+        if family == libc::AF_INET6 {
+            options.set.lock().insert((IP, libc::IP_MULTICAST_ALL), 0);
+        }
+        options
+    }
+
+    /// Between which ports one is to be chosen (`IP_LOCAL_PORT_RANGE`); 0 for where all are.
+    pub(super) fn port_range(&self) -> (u16, u16) {
+        let value = self.value(IP, IP_LOCAL_PORT_RANGE);
+        (value as u16, (value >> 16) as u16)
     }
 
     /// A copy, for an accepted socket.
@@ -305,6 +339,18 @@ impl IntOption {
             Linger if int < 0 => Ok(-1),
             Linger if int == 0 => Ok(default_of(net, self)),
             Linger => Ok(int.min(LINGER_MAX)),
+            Ports => {
+                let (low, high) = (int & 0xffff, int >> 16 & 0xffff);
+                if low > high && high != 0 { Err(Errno::INVAL) } else { Ok(int) }
+            }
+            Interface => {
+                let index = i32::from_be(int).cast_unsigned();
+                let is_there = index == 0 || net.layout().link(index).is_some();
+                if is_there { Ok(int) } else { Err(Errno::ADDRNOTAVAIL) }
+            }
+            AtLeast(least) => Ok(if int == 0 { 0 } else { int.max(least) }),
+            OrNone(first, last) if int == 0 || (first..=last).contains(&int) => Ok(int),
+            OrNone(..) => Err(Errno::INVAL),
             Forgotten if (0..=1).contains(&int) => Ok(0),
             Forgotten | Refused => Err(Errno::INVAL),
             ReadOnly => Err(Errno::NOPROTOOPT),

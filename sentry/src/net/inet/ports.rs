@@ -38,6 +38,8 @@ pub(super) struct Claim {
     /// `SO_REUSEPORT`.
     pub(super) reuse_port: bool,
     pub(super) uid: u32,
+    /// Between which ports one is chosen, as far as those of the namespace go; 0 for no bound.
+    pub(super) range: (u16, u16),
 }
 
 impl Claim {
@@ -125,7 +127,9 @@ impl<T: Holder> Ports<T> {
 
     fn free_port(&self, sysctl: &Sysctls, claim: &Claim) -> SysResult<u16> {
         // Who could guess the next one could speak in another's name.
-        let range = ephemeral(sysctl);
+        let all = ephemeral(sysctl);
+        let within = |port: u16, end: u16| if all.contains(&port) { port } else { end };
+        let range = within(claim.range.0, *all.start())..=within(claim.range.1, *all.end());
         let first = *range.start() + (random() % range.len().max(1) as u32) as u16;
         let reserved = sysctl.text("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
         for port in (first..=*range.end()).chain(*range.start()..first) {
@@ -206,7 +210,7 @@ mod tests {
     }
 
     fn claim(ip: &str) -> Claim {
-        Claim { ip: ip.parse().unwrap(), v6only: false, reuse_addr: false, reuse_port: false, uid: 0 }
+        Claim { ip: ip.parse().unwrap(), v6only: false, reuse_addr: false, reuse_port: false, uid: 0, range: (0, 0) }
     }
 
     fn both(a: Claim, b: Claim, listens: bool) -> SysResult<u16> {

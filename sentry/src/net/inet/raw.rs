@@ -70,7 +70,7 @@ pub(super) fn create(t: &Task, family: i32, kind: i32, protocol: i32) -> SysResu
         // Beyond a byte there is no protocol: nothing comes, and headers are the guest's.
         protocol: u8::try_from(protocol).unwrap_or(libc::IPPROTO_RAW as u8),
         options: options.clone(),
-        ints: IntOptions::new(&net),
+        ints: IntOptions::of(&net, family),
         queue: WaitQueue::new(),
         state: Mutex::default(),
     });

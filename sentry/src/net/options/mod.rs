@@ -51,6 +51,7 @@ const SWITCHES: &[i32] = &[
     libc::SO_NOFCS,
     libc::SO_SELECT_ERR_QUEUE,
     libc::SO_LOCK_FILTER,
+    libc::SO_WIFI_STATUS,
     SO_PASSPIDFD,
 ];
 
@@ -73,6 +74,11 @@ const SO_RCVMARK: i32 = 75;
 /// `SO_PASSPIDFD`.
 pub const SO_PASSPIDFD: i32 = 76;
 const SO_DETACH_REUSEPORT_BPF: i32 = 68;
+const SO_CNX_ADVICE: i32 = 53;
+const SO_MEMINFO: i32 = 55;
+const SO_BUSY_POLL_BUDGET: i32 = 70;
+const SO_RESERVE_MEM: i32 = 73;
+const SO_PEERPIDFD: i32 = 77;
 /// Only sockets that can carry credentials know these.
 const PASSES: [i32; 3] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD];
 /// `SO_BPF_EXTENSIONS`: how far classic BPF reaches (`SKF_AD_MAX`).
@@ -356,6 +362,7 @@ impl Options {
             libc::SO_ACCEPTCONN => i32::from(socket.ops.is_listening()),
             libc::SO_BSDCOMPAT | SO_INCOMING_NAPI_ID => 0,
             SO_BPF_EXTENSIONS => BPF_EXTENSIONS,
+            libc::SO_PEEK_OFF if !may_peek_at(socket) => return Err(Errno::OPNOTSUPP),
             libc::SO_PEEK_OFF => self.peek_off.load(Ordering::Relaxed),
             SO_TXREHASH if socket.protocol != libc::IPPROTO_TCP => return Err(Errno::OPNOTSUPP),
             _ if STAMPS.contains(&name) => i32::from(self.stamp.load(Ordering::Relaxed) == name),
@@ -368,7 +375,11 @@ impl Options {
             }
             SO_NETNS_COOKIE => return Ok(socket.net.cookie.as_bytes().into()),
             SO_COOKIE => return Ok(socket.ino().as_bytes().into()),
-            SO_PEERGROUPS => return Err(Errno::from_raw(libc::ENODATA)),
+            // No memory is set aside for any.
+            SO_RESERVE_MEM => 0,
+            SO_MEMINFO => return Ok(self.memory(socket)),
+            libc::SO_MAX_PACING_RATE => return Ok(self.pacing_rate().as_bytes().into()),
+            SO_PEERGROUPS | SO_PEERPIDFD => return Err(Errno::from_raw(libc::ENODATA)),
             libc::SO_LINGER => return Ok(self.get_linger()),
             libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => return Ok(timeout_value(self.rcvtimeo())),
             libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => return Ok(timeout_value(self.sndtimeo())),
@@ -380,6 +391,18 @@ impl Options {
             _ => return Err(Errno::NOPROTOOPT),
         };
         Ok(value.as_bytes().into())
+    }
+
+    /// `SK_MEMINFO_…`: what is received, its limit, what is sent, its limit, and what a kernel of Linux would count besides.
+    fn memory(&self, socket: &Socket) -> Value {
+        let waiting = socket.ops.diag().waiting() as u32;
+        [waiting, self.rcvbuf(), 0, self.sndbuf(), 0, 0, 0, 0, 0].as_bytes().into()
+    }
+
+    /// Bytes in a second; as many as there may be unless somebody has set less.
+    fn pacing_rate(&self) -> u64 {
+        let rate = self.numbers.lock().get(&libc::SO_MAX_PACING_RATE).copied().unwrap_or(-1);
+        if rate == -1 { u64::MAX } else { rate.cast_unsigned().into() }
     }
 
     fn get_linger(&self) -> Value {
@@ -413,6 +436,12 @@ impl Options {
             libc::SO_DETACH_FILTER if self.is_on(libc::SO_LOCK_FILTER) => return Err(Errno::PERM),
             libc::SO_DETACH_FILTER => self.filter.detach()?,
             SO_DETACH_REUSEPORT_BPF => return Err(Errno::INVAL),
+            // Each packet's way is looked for anew.
+            SO_CNX_ADVICE => {}
+            // Nothing is polled.
+            SO_BUSY_POLL_BUDGET if u16::try_from(int).is_err() => return Err(Errno::INVAL),
+            SO_BUSY_POLL_BUDGET => {}
+            SO_RESERVE_MEM => return Err(if int < 0 { Errno::INVAL } else { Errno::OPNOTSUPP }),
             libc::SO_SELECT_ERR_QUEUE | libc::SO_NOFCS | libc::SO_LOCK_FILTER => self.switch(name, int != 0),
             _ if STAMPS.contains(&name) => self.set_stamp(name, int != 0),
             libc::SO_TIMESTAMPING => self.set_stamping(socket, int)?,
@@ -543,7 +572,7 @@ fn is_inet(socket: &Socket) -> bool {
 /// `EOPNOTSUPP` for options about credentials on sockets that carry none.
 fn refuse_passing(socket: &Socket, name: i32) -> SysResult<()> {
     let may = match name {
-        libc::SO_PASSCRED => matches!(socket.family, libc::AF_UNIX | libc::AF_NETLINK),
+        libc::SO_PASSCRED | libc::SO_PASSSEC => matches!(socket.family, libc::AF_UNIX | libc::AF_NETLINK),
         _ => socket.family == libc::AF_UNIX,
     };
     if PASSES.contains(&name) && !may { Err(Errno::OPNOTSUPP) } else { Ok(()) }

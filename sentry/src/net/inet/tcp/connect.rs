@@ -20,6 +20,7 @@ impl Tcp {
             v6only: self.ints.is_on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
             reuse_addr: self.options.is_on(libc::SO_REUSEADDR),
             reuse_port: self.options.is_on(libc::SO_REUSEPORT),
+            range: self.ints.port_range(),
             uid: self.uid,
         }
     }

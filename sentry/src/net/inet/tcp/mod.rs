@@ -44,7 +44,7 @@ pub(super) struct Table {
 /// A new socket of user `uid`.
 pub(super) fn create(net: &Arc<Net>, family: i32, uid: u32) -> Socket {
     let options = Arc::new(Options::new(SNDBUF_DEFAULT, RCVBUF_DEFAULT));
-    wrap(Tcp::new(family, uid, options, IntOptions::new(net)))
+    wrap(Tcp::new(family, uid, options, IntOptions::of(net, family)))
 }
 
 fn wrap(end: Arc<Tcp>) -> Socket {

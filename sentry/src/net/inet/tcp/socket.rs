@@ -27,6 +27,8 @@ const MSS_DEFAULT: i32 = 536;
 /// The one congestion control there is to speak of.
 const CONGESTION: &[u8; 16] = b"cubic\0\0\0\0\0\0\0\0\0\0\0";
 const LOOPBACK_MTU: i32 = 65536;
+/// `TCP_IS_MPTCP`.
+const TCP_IS_MPTCP: i32 = 43;
 const SIOCATMARK: u32 = 0x8905;
 
 /// A TCP socket: closes its endpoint when it goes.
@@ -214,6 +216,9 @@ impl SocketOps for TcpSocket {
         match (level, name) {
             (libc::IPPROTO_TCP, libc::TCP_INFO) => Ok(self.info()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Ok(CONGESTION.as_slice().into()),
+            // CUBIC has nothing to tell, and nothing stands above.
+            (libc::IPPROTO_TCP, libc::TCP_CC_INFO | libc::TCP_ULP) => Ok(Value::new()),
+            (libc::IPPROTO_TCP, TCP_IS_MPTCP) => Ok(0i32.as_bytes().into()),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) if self.end.ints.value(level, name) == 0 => {
                 Ok(self.mss().as_bytes().into())
             }
@@ -240,6 +245,12 @@ impl SocketOps for TcpSocket {
         let value = without_ecn.as_ref().map_or(value, <[u8; 4]>::as_slice);
         match (level, name) {
             (libc::IPPROTO_UDP, _) => Err(Errno::NOPROTOOPT),
+            // Who may set the clock may repair, which nobody may.
+            (libc::IPPROTO_TCP, libc::TCP_TIMESTAMP) if value.len() >= 4 => Err(Errno::PERM),
+            // No protocol is there to stand above.
+            (libc::IPPROTO_TCP, libc::TCP_CONGESTION | libc::TCP_ULP) if value.is_empty() => Err(Errno::INVAL),
+            (libc::IPPROTO_TCP, libc::TCP_ULP) => Err(Errno::NOENT),
+            (libc::IPPROTO_TCP, TCP_IS_MPTCP) if value.len() >= 4 => Err(Errno::NOPROTOOPT),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => match value.split(|b| *b == 0).next() {
                 Some(b"cubic" | b"reno") => Ok(()),
                 _ => Err(Errno::NOENT),

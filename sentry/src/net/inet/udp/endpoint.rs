@@ -3,7 +3,7 @@
 use super::super::addr;
 use super::super::errors::{Errors, Failed};
 use super::super::multicast::Groups;
-use super::super::options::IntOptions;
+use super::super::options::{IP_UNICAST_IF, IntOptions};
 use super::super::ports::{Claim, Holder};
 use super::send::Pending;
 use crate::errno::{Errno, SysResult};
@@ -98,7 +98,7 @@ impl Udp {
             family,
             uid,
             options,
-            ints: IntOptions::new(net),
+            ints: IntOptions::of(net, family),
             groups: Groups::default(),
             queue: WaitQueue::new(),
             state: Mutex::default(),
@@ -112,7 +112,9 @@ impl Udp {
 
     /// What its options say of routes.
     pub(super) fn query(&self) -> Query {
-        self.options.query()
+        let query = self.options.query();
+        let named = i32::from_be(self.ints.value(libc::IPPROTO_IP, IP_UNICAST_IF)).cast_unsigned();
+        Query { oif: if query.oif == 0 { named } else { query.oif }, ..query }
     }
 
     pub(super) fn is_v6only(&self) -> bool {
@@ -132,6 +134,7 @@ impl Udp {
             v6only: self.is_v6only(),
             reuse_addr: self.options.is_on(libc::SO_REUSEADDR),
             reuse_port: self.options.is_on(libc::SO_REUSEPORT),
+            range: self.ints.port_range(),
             uid: self.uid,
         };
         let mut ports = self.net().inet.udp.ports.lock();
