@@ -81,6 +81,7 @@ impl Cable {
             ip(&["-n", space, "link", "set", link, "up"])?;
             ip(&["-n", space, "addr", "add", &format!("10.77.0.{end}/24"), "dev", link])?;
             ip(&["-n", space, "addr", "add", &format!("fd77::{end}/64"), "dev", link, "nodad"])?;
+            ip(&["-n", space, "addr", "add", &format!("fe80::77:{end}/64"), "dev", link, "nodad"])?;
         }
         ip(&["-n", &self.container, "route", "add", "default", "via", "10.77.0.1"])
     }

@@ -305,6 +305,17 @@ fn packets_are_captured() -> Result<()> {
 }
 
 #[test]
+fn addresses_of_the_link_alone_are_reached_both_ways() -> Result<()> {
+    if !can_run(&["ping"]) {
+        return Ok(());
+    }
+    let script = "echo ready; until ping -6 -c 1 -W 1 fe80::77:1%eth0; do sleep 0.2; done; echo reached; sleep 30";
+    let container = Container::start("link-local", &[], script)?;
+    container.outside("ping -6 -c 2 -i 0.2 -W 2 fe80::77:2%out0")?;
+    eventually("it has reached the other end", || Ok(container.said("reached"))).with_context(|| container.words())
+}
+
+#[test]
 fn packages_are_fetched_by_apt() -> Result<()> {
     if !can_run(&["apt-get", "dpkg-scanpackages"]) {
         return Ok(());

@@ -76,7 +76,9 @@ const fn tcp(name: i32, default: i32, form: Form) -> IntOption {
 }
 
 /// Over which interface single packets go.
-pub(super) const IP_UNICAST_IF: i32 = 50;
+const IP_UNICAST_IF: i32 = 50;
+/// The same for IPv6.
+const IPV6_UNICAST_IF: i32 = 76;
 /// Between which ports one is chosen.
 pub(super) const IP_LOCAL_PORT_RANGE: i32 = 51;
 /// `SOCK_MIN_RCVBUF / 2`.
@@ -120,6 +122,7 @@ static TABLE: &[IntOption] = &[
     ip1(libc::IP_MULTICAST_LOOP, 1, Switch),
     ip1(libc::IP_MULTICAST_ALL, 1, Range(0, 1)),
     IntOption { level: IP, name: IP_UNICAST_IF, default: 0, form: Interface, least: 4 },
+    IntOption { level: V6, name: IPV6_UNICAST_IF, default: 0, form: Interface, least: 4 },
     IntOption { level: IP, name: IP_LOCAL_PORT_RANGE, default: 0, form: Ports, least: 4 },
     v6(2, 0, Switch), // IPV6_2292PKTINFO and its kin, up to IPV6_2292HOPLIMIT.
     v6(3, 0, Switch),
@@ -206,6 +209,12 @@ impl IntOptions {
             options.set.lock().insert((IP, libc::IP_MULTICAST_ALL), 0);
         }
         options
+    }
+
+    /// The interface over which packets to single hosts go (`IP_UNICAST_IF`); 0 for any.
+    pub(super) fn unicast_interface(&self, v4: bool) -> u32 {
+        let (level, name) = if v4 { (IP, IP_UNICAST_IF) } else { (V6, IPV6_UNICAST_IF) };
+        i32::from_be(self.value(level, name)).cast_unsigned()
     }
 
     /// Between which ports one is to be chosen (`IP_LOCAL_PORT_RANGE`); 0 for where all are.

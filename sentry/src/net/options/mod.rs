@@ -361,6 +361,7 @@ impl Options {
             },
             libc::SO_ACCEPTCONN => i32::from(socket.ops.is_listening()),
             libc::SO_BSDCOMPAT | SO_INCOMING_NAPI_ID => 0,
+            libc::SO_MAX_PACING_RATE => return Ok(self.pacing_rate().as_bytes().into()),
             SO_BPF_EXTENSIONS => BPF_EXTENSIONS,
             libc::SO_PEEK_OFF if !may_peek_at(socket) => return Err(Errno::OPNOTSUPP),
             libc::SO_PEEK_OFF => self.peek_off.load(Ordering::Relaxed),
@@ -378,7 +379,6 @@ impl Options {
             // No memory is set aside for any.
             SO_RESERVE_MEM => 0,
             SO_MEMINFO => return Ok(self.memory(socket)),
-            libc::SO_MAX_PACING_RATE => return Ok(self.pacing_rate().as_bytes().into()),
             SO_PEERGROUPS | SO_PEERPIDFD => return Err(Errno::from_raw(libc::ENODATA)),
             libc::SO_LINGER => return Ok(self.get_linger()),
             libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => return Ok(timeout_value(self.rcvtimeo())),

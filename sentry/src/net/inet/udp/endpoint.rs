@@ -3,7 +3,7 @@
 use super::super::addr;
 use super::super::errors::{Errors, Failed};
 use super::super::multicast::Groups;
-use super::super::options::{IP_UNICAST_IF, IntOptions};
+use super::super::options::IntOptions;
 use super::super::ports::{Claim, Holder};
 use super::send::Pending;
 use crate::errno::{Errno, SysResult};
@@ -113,7 +113,7 @@ impl Udp {
     /// What its options say of routes.
     pub(super) fn query(&self) -> Query {
         let query = self.options.query();
-        let named = i32::from_be(self.ints.value(libc::IPPROTO_IP, IP_UNICAST_IF)).cast_unsigned();
+        let named = self.ints.unicast_interface(self.family == libc::AF_INET);
         Query { oif: if query.oif == 0 { named } else { query.oif }, ..query }
     }
 
