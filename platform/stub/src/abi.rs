@@ -69,7 +69,7 @@ pub mod sigmask {
     pub const STOP: u32 = 18;
 }
 
-/// Which memory a call reads and writes, so that its thread can copy it: fields of a word of ten bits.
+/// Which memory a call reads and writes, so that its thread can copy it: fields of a word of eleven bits.
 pub mod shape {
     /// The code of a site begins at a multiple of 256; so far into it does the code begin that makes the call the slow way.
     pub const SLOW: u32 = 32;
@@ -83,7 +83,7 @@ pub mod shape {
     pub const OUT_LEN: u32 = 3;
     /// The argument that points to what is read, in three bits, likewise.
     pub const IN_ARG: u32 = 5;
-    /// Its length: [`NEXT`], [`EVENT`], [`PATH`] or [`NEXT_VECTORS`].
+    /// Its length, in three bits: [`NEXT`], [`EVENT`], [`PATH`], [`NEXT_VECTORS`] or [`NEXT_GATHERED`].
     pub const IN_LEN: u32 = 8;
     /// No such argument.
     pub const NONE: u32 = 7;
@@ -103,6 +103,8 @@ pub mod shape {
     pub const PATH: u32 = 2;
     /// The next argument is the number of `iovec`s.
     pub const NEXT_VECTORS: u32 = 3;
+    /// The same, and what they name follows on them, as many in a row as there is room for.
+    pub const NEXT_GATHERED: u32 = 4;
     /// Size of an `epoll_event`,
     pub const EVENT_SIZE: u32 = 12;
     /// of a `stat`,

@@ -25,7 +25,8 @@ pub(super) fn shape_of(nr: u32) -> u32 {
         libc::SYS_fstat => writes(1, shape::STAT),
         libc::SYS_epoll_wait | libc::SYS_epoll_pwait => writes(1, shape::NEXT_EVENTS),
         libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_sendto => reads(1, shape::NEXT),
-        libc::SYS_readv | libc::SYS_writev | libc::SYS_preadv2 | libc::SYS_pwritev2 => reads(1, shape::NEXT_VECTORS),
+        libc::SYS_readv | libc::SYS_preadv2 => reads(1, shape::NEXT_VECTORS),
+        libc::SYS_writev | libc::SYS_pwritev2 => reads(1, shape::NEXT_GATHERED),
         libc::SYS_epoll_ctl => reads(3, shape::EVENT),
         libc::SYS_open | libc::SYS_access | libc::SYS_mkdir | libc::SYS_rmdir | libc::SYS_unlink | libc::SYS_chmod => {
             path(0)
@@ -66,6 +67,8 @@ pub(in super::super) struct Window {
     input: Option<Span>,
     /// A string may be asked for by more than its length.
     is_path: bool,
+    /// The input is vectors, and what they name follows on it.
+    is_gathered: bool,
     output: Option<Span>,
     /// How much of the output has been written.
     written: u64,
@@ -81,8 +84,10 @@ impl Window {
         let field = |at, bits: u32| word >> at & ((1 << bits) - 1);
         let arg = |n: u32| call.args.get(n as usize).copied().unwrap_or(0);
         let (input, output) = (field(shape::IN_ARG, 3), field(shape::OUT_ARG, 3));
-        let is_path = input != shape::NONE && field(shape::IN_LEN, 2) == shape::PATH;
-        let read = match field(shape::IN_LEN, 2) {
+        let kind = field(shape::IN_LEN, 3);
+        let is_path = input != shape::NONE && kind == shape::PATH;
+        let is_gathered = input != shape::NONE && kind == shape::NEXT_GATHERED;
+        let read = match kind {
             shape::NEXT => arg(input + 1),
             shape::EVENT => shape::EVENT_SIZE.into(),
             shape::PATH => path().min(channel::MOST),
@@ -97,6 +102,7 @@ impl Window {
         Window {
             input: Span::new(arg(input), read).filter(|span| span.len <= channel::MOST),
             is_path,
+            is_gathered,
             output: Span::new(arg(output), written.min(channel::MOST)),
             written: 0,
         }
@@ -108,6 +114,25 @@ impl Window {
         let offset = input.offset(addr)?;
         let left = input.len - offset;
         (len <= left || self.is_path).then_some((channel::IN + offset, len.min(left)))
+    }
+
+    /// The same for what vectors name, each of which `vector` reads from where it is in the channel: an address and a
+    /// length. What the guest makes of them meanwhile is its own affair, as long as it stays within the channel.
+    pub(in super::super) fn find(&self, addr: u64, len: u64, vector: impl Fn(u64) -> (u64, u64)) -> Option<(u64, u64)> {
+        let vectors = self.input.filter(|_| self.is_gathered)?.len;
+        let mut at = vectors;
+        for n in 0..vectors / 16 {
+            let (base, named) = vector(channel::IN + 16 * n);
+            if named > channel::MOST - at {
+                return None;
+            }
+            let offset = addr.checked_sub(base).filter(|offset| *offset < named && len <= named - offset);
+            if let Some(offset) = offset {
+                return Some((channel::IN + at + offset, len));
+            }
+            at += named;
+        }
+        None
     }
 
     /// Where in the channel `len` bytes for `addr` are to be left: at the end of what is there, or in it.
@@ -147,6 +172,20 @@ mod tests {
         assert_eq!(window(libc::SYS_writev, [1, 0x1000, u64::MAX, 0, 0, 0], 0).input, None);
         assert_eq!(window(libc::SYS_epoll_ctl, [1, 1, 1, 0, 0, 0], 0).input, None);
         assert_eq!(window(libc::SYS_lseek, [1, 2, 3, 4, 5, 6], 7), Window::default());
+    }
+
+    #[test]
+    fn what_vectors_name_is_found_behind_them() {
+        let vectors = [(0x1000, 10), (0x9000, 0), (0x2000, 900), (0x3000, 67), (0x1000, 1)];
+        let w = window(libc::SYS_writev, [1, 0x8000, 5, 0, 0, 0], 0);
+        let vector = |at| vectors[((at - channel::IN) / 16) as usize];
+        let find = |addr, len| w.find(addr, len, vector).map(|(at, len)| (at - channel::IN, len));
+        assert_eq!(w.read(0x8000, 80), Some((channel::IN, 80)));
+        assert_eq!([find(0x1000, 10), find(0x1009, 1), find(0x1009, 2)], [Some((80, 10)), Some((89, 1)), None]);
+        assert_eq!([find(0x2000, 900), find(0x9000, 1), find(0x3000, 67)], [Some((90, 900)), None, None]);
+        assert_eq!(w.find(0x1000, 1, |_| (0x1000, u64::MAX)), None);
+        assert_eq!(window(libc::SYS_readv, [1, 0x8000, 5, 0, 0, 0], 0).find(0x1000, 10, vector), None);
+        assert_eq!(window(libc::SYS_writev, [1, 0x8000, 65, 0, 0, 0], 0).find(0x1000, 10, vector), None);
     }
 
     #[test]

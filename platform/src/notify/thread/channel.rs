@@ -194,9 +194,16 @@ impl NotifyThread {
         if st.window.has_left(addr, dst.len() as u64) {
             self.close_window(&mut st);
         }
-        let (at, len) = st.window.read(addr, dst.len() as u64)?;
+        let (channel, len) = (st.channel.as_ref()?, dst.len() as u64);
+        let vector = |at| {
+            let mut halves = [0; 16];
+            channel.read(at, &mut halves);
+            let whole = u128::from_ne_bytes(halves);
+            (whole as u64, (whole >> 64) as u64)
+        };
+        let (at, len) = st.window.read(addr, len).or_else(|| st.window.find(addr, len, vector))?;
         let dst = dst.get_mut(..len as usize)?;
-        st.channel.as_ref()?.read(at, dst);
+        channel.read(at, dst);
         Some(dst.len())
     }
 
