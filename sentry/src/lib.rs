@@ -21,6 +21,7 @@ pub mod loader;
 pub mod mm;
 pub mod net;
 pub mod seccomp;
+pub mod spare;
 pub mod stats;
 pub mod strace;
 pub mod sync;

@@ -120,21 +120,21 @@ pub(super) fn input(net: &Net, port: &Link, frame: &[u8], batch: &mut Batch) {
         |mac: Mac| mac == bridge.mac || layout.links().iter().any(|own| own.master == bridge.index && own.mac == mac);
     known.learn(from, port.index, || is_own(from));
     if to == bridge.mac {
-        return net.receive(bridge, frame, batch);
+        return net.receive(bridge, frame, None, batch);
     }
     if to[0] & 1 != 0 {
         let [.., last] = to;
         if !to.starts_with(&KEPT) || last & 0xf0 != 0 || last == 0 {
             flood(net, &layout, bridge.index, Some(port.index), frame);
         }
-        return net.receive(bridge, frame, batch);
+        return net.receive(bridge, frame, None, batch);
     }
     let behind =
         known.find(to).and_then(|index| layout.link(index)).filter(|link| link.master == bridge.index && link.up);
     match behind {
         Some(link) if link.index == port.index => {}
         Some(link) => pass(net, link, frame),
-        None if is_own(to) => net.receive(bridge, &readdressed(frame, bridge.mac), batch),
+        None if is_own(to) => net.receive(bridge, &readdressed(frame, bridge.mac), None, batch),
         None => flood(net, &layout, bridge.index, Some(port.index), frame),
     }
 }
@@ -170,7 +170,7 @@ fn pass(net: &Net, port: &Link, frame: &[u8]) {
     // One that is still to be cut into segments is as long as those.
     let is_whole = frame.get(1).is_some_and(|gso| *gso == 0);
     if port.up && (!is_whole || frame.len() <= HEADROOM + port.mtu + TAG) {
-        port.put(net, frame.to_vec());
+        port.put_frame(net, frame.to_vec());
     }
 }
 

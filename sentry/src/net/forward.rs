@@ -83,14 +83,14 @@ fn pass(net: &Net, layout: &Layout, packet: &Packet<'_>, received: &Received<'_>
     }
     let may_be_cut = packet.dst.is_ipv4() && u16_at(packet.bytes, 6).is_some_and(|flags| flags & DONT_FRAGMENT == 0);
     if may_be_cut && passed.offload == Offload::None {
-        cut(&passed.frame, out.mtu, |frame| net.transmit(hop, Outgoing { frame, offload: Offload::None }));
+        cut(&passed.frame, out.mtu, |frame| net.transmit(hop, Outgoing::whole(frame)));
     } else {
         refuse(net, packet, Some(Refusal::TooBig(out.mtu)));
     }
 }
 
 /// The packet with one hop less, with what is left to do for it.
-fn on_its_way(packet: &Packet<'_>, received: &Received<'_>) -> Option<Outgoing> {
+fn on_its_way(packet: &Packet<'_>, received: &Received<'_>) -> Option<Outgoing<'static>> {
     let mut frame = vec![0; HEADROOM];
     frame.extend_from_slice(packet.bytes);
     let ip = frame.get_mut(HEADROOM..)?;
@@ -105,7 +105,7 @@ fn on_its_way(packet: &Packet<'_>, received: &Received<'_>) -> Option<Outgoing> 
     }
     let rest = rest(received);
     if !rest.needs_checksum && rest.segment.is_none() {
-        return Some(Outgoing { frame, offload: Offload::None });
+        return Some(Outgoing::whole(frame));
     }
     if packet.protocol != TCP {
         // The sum of the pseudo-header is in place.
@@ -116,13 +116,13 @@ fn on_its_way(packet: &Packet<'_>, received: &Received<'_>) -> Option<Outgoing> 
             checksum => checksum,
         };
         frame.get_mut(place..)?.first_chunk_mut::<2>()?.copy_from_slice(&checksum.to_be_bytes());
-        return Some(Outgoing { frame, offload: Offload::None });
+        return Some(Outgoing::whole(frame));
     }
     let tcp = usize::from(packet.payload().get(12)? >> 4) * 4;
     let partial = fold(pseudo_sum(packet.src, packet.dst, TCP, packet.payload().len()));
     frame.get_mut(HEADROOM + packet.header + 16..)?.first_chunk_mut::<2>()?.copy_from_slice(&partial.to_be_bytes());
     let (ip, headers) = (u16::try_from(packet.header).ok()?, u16::try_from(packet.header + tcp).ok()?);
-    Some(Outgoing { frame, offload: Offload::Tcp { ip, headers, segment: rest.segment } })
+    Some(Outgoing { frame, data: &[], offload: Offload::Tcp { ip, headers, segment: rest.segment } })
 }
 
 /// Cuts an IPv4 packet, which may be a part of another already, into parts that a link carries.
@@ -143,7 +143,7 @@ fn cut(frame: &[u8], mtu: usize, mut send: impl FnMut(Vec<u8>)) {
 }
 
 /// Takes apart datagrams that came as one.
-fn each_datagram(packet: &Packet<'_>, size: usize, mut send: impl FnMut(Outgoing)) {
+fn each_datagram(packet: &Packet<'_>, size: usize, mut send: impl FnMut(Outgoing<'static>)) {
     let Packet { src, dst, hops, class, .. } = *packet;
     let head = Head { src, dst, protocol: UDP, hops: hops.saturating_sub(1), class };
     let Some((ports, data)) = packet.payload().split_first_chunk::<8>() else { return };
@@ -151,6 +151,6 @@ fn each_datagram(packet: &Packet<'_>, size: usize, mut send: impl FnMut(Outgoing
         let len = (8 + part.len()) as u16;
         let mut datagram = [&ports[..4], &len.to_be_bytes(), &[0, 0], part].concat();
         put_checksum(&head, &mut datagram, 6);
-        send(Outgoing { frame: head.frame(&datagram, None), offload: Offload::None });
+        send(Outgoing::whole(head.frame(&datagram, None)));
     }
 }

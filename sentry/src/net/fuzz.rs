@@ -105,7 +105,7 @@ impl World {
     fn receive(&self, random: &mut Random, frame: &[u8]) {
         let mut batch = Batch::default();
         if let Some(link) = self.links.get(random.below(self.links.len())) {
-            self.net.receive(link, frame, &mut batch);
+            self.net.receive(link, frame, None, &mut batch);
         }
         batch.finish();
     }

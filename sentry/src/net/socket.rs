@@ -14,6 +14,8 @@ use crate::fs::attr::Attr;
 use crate::fs::{File, FileOps, Written, anon};
 use crate::kernel::Task;
 use crate::mm::Addr;
+use crate::net::stack::tcp::Pieces;
+use crate::syscalls::iovec::IoBuffer;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -60,8 +62,27 @@ pub trait SocketOps: Send + Sync + Any {
     /// Sends a message whole, or as much of a stream as there is room for.
     fn send(&self, message: &mut Outgoing<'_>) -> SysResult<usize>;
 
+    /// Sends as much of a stream as there is room for, with the memory that it is in: the first `len` bytes of the
+    /// buffer. `None` if that is no help.
+    fn send_buffer(&self, buffer: &mut IoBuffer, len: usize, flags: i32) -> Option<SysResult<usize>> {
+        let _ = (buffer, len, flags);
+        None
+    }
+
+    /// How many bytes of a stream there is room for now, as far as is known.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
     /// Receives a message, or what there is of a stream. `flags` may have `MSG_PEEK`, `MSG_OOB`.
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming>;
+
+    /// Receives at most `most` bytes of a stream with the memory that they are in, and whether what follows belongs to
+    /// them. `None` if that is no help.
+    fn receive_pieces(&self, most: usize, flags: i32) -> Option<(Pieces, bool)> {
+        let _ = (most, flags);
+        None
+    }
 
     /// Takes an error off the queue (`MSG_ERRQUEUE`).
     fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {

@@ -5,6 +5,7 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::view::{Place, View};
 use crate::kernel::Task;
 use crate::mm::{Addr, UserMemory};
+use crate::spare;
 use smallvec::SmallVec;
 use std::cell::Cell;
 
@@ -147,7 +148,11 @@ impl Buffers {
 pub struct IoBuffer {
     bytes: Vec<u8>,
     len: usize,
+    is_to_give: bool,
 }
+
+/// Bytes that are rather copied than handed over with their memory.
+pub(super) const SMALL: usize = 32 << 10;
 
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -160,7 +165,21 @@ impl IoBuffer {
         if bytes.len() < len {
             bytes.resize(len, 0);
         }
-        IoBuffer { bytes, len }
+        IoBuffer { bytes, len, is_to_give: false }
+    }
+
+    /// The same, in memory that others may keep if that is worth it ([`take`](Self::take)).
+    pub fn to_give(len: usize) -> IoBuffer {
+        if len > SMALL && len <= spare::WRITTEN {
+            IoBuffer { bytes: spare::take(spare::WRITTEN), len, is_to_give: true }
+        } else {
+            IoBuffer::new(len)
+        }
+    }
+
+    /// Takes its memory out of it.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        self.is_to_give.then(|| std::mem::take(&mut self.bytes))
     }
 }
 
@@ -181,6 +200,9 @@ impl std::ops::DerefMut for IoBuffer {
 impl Drop for IoBuffer {
     fn drop(&mut self) {
         let mine = std::mem::take(&mut self.bytes);
+        if self.is_to_give {
+            return spare::give(mine);
+        }
         let spare = SPARE.take();
         SPARE.set(if mine.len() > spare.len() { mine } else { spare });
     }

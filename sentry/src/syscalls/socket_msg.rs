@@ -1,6 +1,6 @@
 //! `send(2)`, `recv(2)` and their kin.
 
-use super::iovec::{Buffers, IoBuffer};
+use super::iovec::{self, Buffers, IoBuffer};
 use super::socket::{after, interrupted, read_address, waits, write_address};
 use super::socket_control::{Ancillary, ControlOut, read_control};
 use crate::abi::Msghdr;
@@ -12,6 +12,7 @@ use crate::mm::Addr;
 use crate::net::address::{MAX_LEN, SockAddr};
 use crate::net::message::{Incoming, Outgoing};
 use crate::net::socket::Socket;
+use crate::net::stack::tcp::Pieces;
 
 /// Bytes of a stream moved at once: what stays in the caches between the copies.
 const CHUNK: usize = 128 << 10;
@@ -137,6 +138,13 @@ fn returned(got: &Incoming, flags: i32) -> usize {
     if flags & libc::MSG_TRUNC != 0 { got.full } else { got.count }
 }
 
+/// How many of so many bytes to fetch from the guest: of a stream no more than there is room for, if that is known for
+/// less than what it takes to fetch them.
+fn worth(socket: &Socket, len: usize) -> usize {
+    const LEAST: usize = 4096;
+    if len > LEAST && socket.is_stream() { len.min(socket.ops.room().max(LEAST)) } else { len }
+}
+
 /// Sends a message whole, or all of a stream's bytes, waiting for room.
 pub(super) async fn send(
     t: &Task,
@@ -157,16 +165,22 @@ pub(super) async fn send(
     let mut done = 0;
     loop {
         let mut attempt = || {
-            let mut buf = IoBuffer::new((from.len() - done).min(chunk));
+            let mut buf = IoBuffer::to_give(worth(socket, from.len() - done).min(chunk));
             let got = from.copy_in(t, done, &mut buf)?;
             // A message, or what a stream takes at once, goes whole or not at all.
             if got < buf.len() {
                 return Err(Errno::FAULT);
             }
-            let data = buf.get(..got).unwrap_or_default();
-            let rights = &mut rights;
             // Only the last byte of all is urgent.
             let flags = if done + got < from.len() { flags & !libc::MSG_OOB } else { flags };
+            if got > iovec::SMALL
+                && flags & libc::MSG_OOB == 0
+                && let Some(sent) = socket.ops.send_buffer(&mut buf, got, flags)
+            {
+                return sent;
+            }
+            let data = buf.get(..got).unwrap_or_default();
+            let rights = &mut rights;
             socket.ops.send(&mut Outgoing { task: Some(t), data, to, rights, creds, control: &control, flags })
         };
         let sent = if waits(file, flags) {
@@ -235,6 +249,12 @@ async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i
         return Err(Errno::AGAIN);
     }
     let attempt = || {
+        if from == 0
+            && let Some((pieces, ends)) = socket.ops.receive_pieces(room, flags)
+        {
+            let count = pieces.iter().map(|piece| piece.len()).sum();
+            return Ok((Received::Pieces(pieces), Incoming { count, full: count, ends, ..Incoming::default() }));
+        }
         let mut buf = IoBuffer::new(room + from);
         let mut got = socket.ops.receive(&mut buf, flags)?;
         if from > 0 && got.count <= from && socket.is_stream() && !got.ends {
@@ -242,16 +262,19 @@ async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i
         }
         got.count = got.count.saturating_sub(from);
         got.full = got.full.saturating_sub(from);
-        Ok((buf, got))
+        Ok((Received::Buffer(buf), got))
     };
     let timeout = socket.options.rcvtimeo();
-    let (buf, got) = if wait && waits(file, flags) {
+    let (received, got) = if wait && waits(file, flags) {
         let queue = socket.ops.wait_queue();
         t.block_on(queue, Events::READABLE, after(timeout), attempt).await.map_err(|e| interrupted(e, timeout))?
     } else {
         attempt()?
     };
-    let bytes = buf.get(from..from + got.count).unwrap_or_default();
+    let bytes = match &received {
+        Received::Buffer(buf) => buf.get(from..from + got.count).unwrap_or_default(),
+        Received::Pieces(pieces) => return copy_pieces(t, socket, to, skip, pieces).map(|()| got),
+    };
     socket.options.move_peek_off(if peeks || socket.is_stream() { got.count } else { got.full }, peeks);
     if to.copy_out(t, skip, bytes).unwrap_or(0) < bytes.len() {
         if socket.is_stream() && flags & (libc::MSG_PEEK | libc::MSG_OOB) == 0 {
@@ -260,4 +283,24 @@ async fn receive_part(t: &Task, file: &File, to: &Buffers, skip: usize, flags: i
         return Err(Errno::FAULT);
     }
     Ok(got)
+}
+
+/// What one attempt has received.
+enum Received {
+    Buffer(IoBuffer),
+    Pieces(Pieces),
+}
+
+/// Copies what was received of a stream to byte `skip` of the buffers and on.
+fn copy_pieces(t: &Task, socket: &Socket, to: &Buffers, skip: usize, pieces: &Pieces) -> SysResult<()> {
+    let mut at = skip;
+    for piece in pieces {
+        if to.copy_out(t, at, piece).unwrap_or(0) < piece.len() {
+            socket.ops.unreceive(&pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat());
+            return Err(Errno::FAULT);
+        }
+        at += piece.len();
+    }
+    socket.options.move_peek_off(at - skip, false);
+    Ok(())
 }

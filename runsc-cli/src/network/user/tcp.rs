@@ -291,7 +291,9 @@ impl Flow {
             let moved = self.give_host() | self.give_guest();
             let Phase::Open(machine) = &mut self.phase else { return Next::Wait };
             while machine.output(Instant::now()) {
-                machine.take().for_each(|(frame, _)| link.put(frame));
+                while let Some(packet) = machine.take() {
+                    link.put(packet.bytes());
+                }
                 if link.is_full() {
                     return Next::Again;
                 }

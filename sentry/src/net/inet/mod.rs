@@ -24,7 +24,7 @@ use super::stack::packet;
 use crate::errno::{Errno, SysResult};
 use crate::kernel::{Cap, Task};
 use std::sync::Arc;
-use tcp::Flow;
+pub(super) use tcp::Flow;
 
 /// Who has which port and gets which packets, in a namespace.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use crate::net::stack::packet::{
     HEADROOM, Head, ICMP, ICMPV6, IPV4_LEN, PACKET_MAX, Packet, UDP, fold, put_checksum, sum, u16_at,
 };
 use crate::net::stack::scope::{self, scoped};
-use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, link::Offload, route::Query};
+use crate::net::stack::{self, Outgoing as Frame, icmp::echo_answer, route::Query};
 use crate::sync::Mutex;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -308,7 +308,7 @@ fn send_whole(net: &Net, data: &[u8], source: IpAddr, to: IpAddr, query: &Query)
     if layout.link(hop.interface).is_some_and(|link| packet.len() > link.mtu) {
         return Err(Errno::MSGSIZE);
     }
-    net.transmit(&hop, Frame { frame, offload: Offload::None });
+    net.transmit(&hop, Frame::whole(frame));
     Ok(())
 }
 

@@ -186,9 +186,14 @@ impl Drop for Tap {
     }
 }
 
+/// Whether somebody looks at what passes.
+pub(super) fn is_watched(net: &Net) -> bool {
+    net.taps.are_there()
+}
+
 /// A frame goes over an interface: out, or in.
 pub(super) fn passed(net: &Net, link: &Link, frame: &[u8], out: bool) {
-    if !net.taps.are_there() {
+    if !is_watched(net) {
         return;
     }
     let to = frame.first_chunk::<6>().copied().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Finding neighbours: ARP for IPv4, neighbour discovery (NDP) for IPv6.
 
 use super::kind_of;
-use super::link::{BROADCAST, Device, Link, Mac, Offload};
+use super::link::{BROADCAST, Device, Link, Mac};
 use super::neighbour::{Outgoing, RETRY, Retry};
 use super::packet::{HEADROOM, Head, ICMPV6, Packet, put_checksum};
 use crate::executor::{Events, Observer, Timers};
@@ -99,13 +99,13 @@ fn send_arp(net: &Net, link: &Link, operation: u8, own: Ipv4Addr, to: Mac, ip: I
     // In a question nobody knows yet.
     frame.extend(if operation == REQUEST { [0; 6] } else { to });
     frame.extend(ip.octets());
-    link.send(net, frame, to, libc::ETH_P_ARP as u16, Offload::None);
+    link.send(net, Outgoing::whole(frame), to, libc::ETH_P_ARP as u16);
 }
 
 fn send_ndp(net: &Net, link: &Link, src: Ipv6Addr, dst: Ipv6Addr, to: Mac, mut message: Vec<u8>) {
     let head = Head { src: src.into(), dst: dst.into(), protocol: ICMPV6, hops: HOPS, class: 0 };
     put_checksum(&head, &mut message, 2);
-    link.send(net, head.frame(&message, None), to, libc::ETH_P_IPV6 as u16, Offload::None);
+    link.send(net, Outgoing::whole(head.frame(&message, None)), to, libc::ETH_P_IPV6 as u16);
 }
 
 /// What was learnt; what waited goes.
@@ -115,9 +115,9 @@ fn learn(net: &Net, link: &Link, ip: IpAddr, mac: Mac, create: bool) {
 }
 
 /// What has waited for a neighbour goes.
-pub(super) fn release(net: &Net, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
-    for Outgoing { frame, offload } in waited {
-        link.send(net, frame, mac, kind_of(ip), offload);
+pub(super) fn release(net: &Net, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing<'static>>) {
+    for packet in waited {
+        link.send(net, packet, mac, kind_of(ip));
     }
 }
 

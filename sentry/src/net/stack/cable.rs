@@ -1,12 +1,14 @@
 //! The packet socket that frames of an interface of the host go through, and the header that it wants before each.
 
 use super::link::{Mac, Offload, Received};
+use super::neighbour::Outgoing;
 use super::packet::{ETHERNET_LEN, VNET_LEN, u16_at};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, sendmsg};
+use smallvec::SmallVec;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the sender left the checksum to whoever puts the frame on a wire.
 const NEEDS_CSUM: u8 = 1;
@@ -21,6 +23,9 @@ const GSO_UDP_L4: u8 = 5;
 const PATIENCE: usize = 10;
 const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// Pieces of a frame that the host puts together.
+const PIECES_MAX: usize = 64;
+
 /// The socket.
 #[derive(Debug)]
 pub struct Cable {
@@ -28,30 +33,24 @@ pub struct Cable {
     /// Longest packet of the interface.
     pub(super) mtu: usize,
     waits: bool,
-    /// The other end is gone for ever.
-    gone: AtomicBool,
 }
 
 impl Cable {
     /// `waits`: who is at the other end always reads, so a frame for which there is no room waits.
     pub(super) fn new(socket: OwnedFd, waits: bool, mtu: usize) -> Cable {
-        Cable { socket, mtu, waits, gone: AtomicBool::new(false) }
-    }
-
-    /// Whether frames may still come.
-    pub(super) fn is_alive(&self) -> bool {
-        !self.gone.load(Ordering::Relaxed)
-    }
-
-    /// Who was at the other end has closed it.
-    pub(super) fn hang_up(&self) {
-        self.gone.store(true, Ordering::Relaxed);
+        Cable { socket, mtu, waits }
     }
 
     /// Gives a frame to the host; whether it took it.
-    pub(super) fn put(&self, frame: &[u8]) -> bool {
+    pub(super) fn put(&self, mut frame: Outgoing<'_>) -> bool {
+        if frame.data.len() > PIECES_MAX {
+            frame = frame.into_owned();
+        }
+        let pieces = std::iter::once(frame.frame.as_slice()).chain(frame.data.iter().copied());
+        let pieces: SmallVec<[IoSlice<'_>; 6]> = pieces.map(IoSlice::new).collect();
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         for _ in 0..PATIENCE {
-            match rustix::net::send(&self.socket, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match sendmsg(&self.socket, &pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(_) => return true,
                 Err(Errno::AGAIN) if self.waits => {
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&ROUND));
@@ -62,10 +61,9 @@ impl Cable {
         false
     }
 
-    /// Takes the next frame, if there is one.
-    pub(super) fn receive<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        let (_, count) = rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT).ok()?;
-        buffer.get(..count)
+    /// Takes the next frame, if there is one; how long it is.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> Option<usize> {
+        rustix::net::recv(&self.socket, buffer, RecvFlags::DONTWAIT).ok().map(|(_, count)| count)
     }
 }
 

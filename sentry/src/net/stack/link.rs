@@ -1,7 +1,7 @@
 //! Interfaces: what is set of one ([`Link`]), and what is behind it ([`Device`]).
 
 use super::cable::{self, Cable};
-use super::neighbour::Neighbours;
+use super::neighbour::{Neighbours, Outgoing};
 use super::packet::{HEADROOM, PACKET_MAX, VNET_LEN};
 use super::route::Address;
 use super::{random, veth};
@@ -10,6 +10,7 @@ use crate::errno::{Errno, SysResult};
 use crate::net::bridge::{self, Bridge};
 use crate::net::namespace::Net;
 use crate::net::packet;
+use crate::spare;
 use crate::sync::{Mutex, RwLock};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ pub type Mac = [u8; 6];
 pub const BROADCAST: Mac = [0xff; 6];
 /// A frame with all that may come before and behind a packet.
 pub const FRAME_MAX: usize = HEADROOM + PACKET_MAX + 64;
+const _: () = assert!(FRAME_MAX <= spare::FRAME);
 /// Devices of a sandbox: each has a table of neighbours and, of a pair, frames that wait.
 const DEVICES_MAX: usize = 1024;
 /// `IFNAMSIZ`, with the NUL.
@@ -436,32 +438,41 @@ impl Link {
     }
 
     /// Sends a packet, which has [`HEADROOM`] before it. What nobody takes is lost.
-    pub fn send(&self, net: &Net, mut frame: Vec<u8>, to: Mac, kind: u16, offload: Offload) {
-        if let Some(head) = frame.first_chunk_mut::<HEADROOM>() {
+    pub fn send(&self, net: &Net, mut packet: Outgoing<'_>, to: Mac, kind: u16) {
+        if let Some(head) = packet.frame.first_chunk_mut::<HEADROOM>() {
             let (vnet, ethernet) = head.split_at_mut(VNET_LEN);
-            vnet.copy_from_slice(&cable::vnet_header(offload, kind));
+            vnet.copy_from_slice(&cable::vnet_header(packet.offload, kind));
             ethernet.copy_from_slice(&cable::ethernet_header(to, self.mac, kind));
         }
-        self.put(net, frame);
+        self.put(net, packet);
     }
 
     /// Sends a frame that has its header.
     pub fn send_whole(&self, net: &Net, frame: &[u8]) {
-        self.put(net, [[0; VNET_LEN].as_slice(), frame].concat());
+        self.put(net, Outgoing::whole([[0; VNET_LEN].as_slice(), frame].concat()));
     }
 
     /// The same with what is left to do for it before that.
-    pub(in crate::net) fn put(&self, net: &Net, frame: Vec<u8>) {
-        let bytes = frame.len().saturating_sub(VNET_LEN) as u64;
-        packet::passed(net, self, frame.get(VNET_LEN..).unwrap_or_default(), true);
+    pub(in crate::net) fn put_frame(&self, net: &Net, frame: Vec<u8>) {
+        self.put(net, Outgoing::whole(frame));
+    }
+
+    fn put(&self, net: &Net, mut packet: Outgoing<'_>) {
+        if packet::is_watched(net) {
+            packet = packet.into_owned();
+            packet::passed(net, self, packet.frame.get(VNET_LEN..).unwrap_or_default(), true);
+        }
+        let bytes = packet.size().saturating_sub(VNET_LEN) as u64;
         let counters = &self.device.counters;
         let taken = self.up
             && match &self.device.kind {
                 Kind::Loopback => false,
                 Kind::Dummy => true,
-                Kind::Bridge(bridge) => bridge::output(net, self, bridge, &frame),
-                Kind::Host(cable) => cable.put(&frame),
-                Kind::Veth(end) => end.peer().is_some_and(|peer| self.device.has_carrier() && veth::push(&peer, frame)),
+                Kind::Bridge(bridge) => bridge::output(net, self, bridge, &packet.into_owned().frame),
+                Kind::Host(cable) => cable.put(packet),
+                Kind::Veth(end) => end
+                    .peer()
+                    .is_some_and(|peer| self.device.has_carrier() && veth::push(&peer, packet.into_owned().frame)),
             };
         if taken {
             counters.tx_bytes.fetch_add(bytes, Ordering::Relaxed);

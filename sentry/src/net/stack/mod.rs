@@ -11,6 +11,7 @@ pub mod icmp;
 pub mod lifecycle;
 pub mod link;
 mod neighbour;
+pub mod outbox;
 pub mod packet;
 pub mod resolver;
 pub mod route;
@@ -34,21 +35,30 @@ use crate::net::{bridge, forward};
 use crate::sync::Mutex;
 use cable::Cable;
 use fragment::Fragments;
-use link::{Device, FRAME_MAX, Kind, Link, Mac, Offload, Received};
+use link::{Device, Kind, Link, Mac, Received};
 use neighbour::Resolved;
+use outbox::Outbox;
 use packet::{Fragment, HEADROOM, Head, Packet};
 use resolver::Resolver;
 use route::{Hop, Query, Route};
-use rustix::event::{PollFd, PollFlags};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use tcp::Frame;
 
 /// Frames taken from one interface before others get their turn and what came is acted on.
 const BATCH: usize = 64;
 /// The least that a link carries (RFC 791, RFC 8200): nobody cuts packets into smaller parts.
 const MTU_MIN: (usize, usize) = (68, 1280);
+
+/// What an event says that is of no socket.
+const BELL: u64 = u64::MAX;
 
 /// What packets of a namespace need besides interfaces and routes.
 #[derive(Debug)]
@@ -89,7 +99,10 @@ pub fn start(spec: NetworkSpec) -> std::io::Result<()> {
         }
     }
     let resolver = net.traffic.resolver.get_or_init(|| Resolver::new(spec.resolver));
-    std::thread::Builder::new().name("network".into()).spawn(move || serve(&devices, resolver)).map(|_| ())
+    let outbox = outbox::open()?;
+    let epoll = watch(&devices, resolver, outbox)?;
+    let thread = std::thread::Builder::new().name("network".into());
+    thread.spawn(move || serve(&epoll, &devices, resolver, outbox)).map(|_| ())
 }
 
 /// A number that nobody can guess.
@@ -107,39 +120,54 @@ fn cable(device: &Device) -> Option<&Cable> {
     }
 }
 
-fn serve(devices: &[Arc<Device>], resolver: &'static Resolver) {
-    let mut buffer = vec![0; FRAME_MAX];
+fn serve(epoll: &OwnedFd, devices: &[Arc<Device>], resolver: &'static Resolver, outbox: Option<&Outbox>) {
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut buffer = Frame::new();
+    let mut ready = Vec::with_capacity(BATCH);
     loop {
-        let all = devices.iter().filter_map(|device| Some((device, cable(device)?)));
-        let alive: Vec<(&Arc<Device>, &Cable)> = all.filter(|(_, cable)| cable.is_alive()).collect();
-        let sockets = alive.iter().map(|(_, cable)| &cable.socket).chain(resolver.sockets());
-        let mut fds: Vec<PollFd<'_>> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-        if rustix::event::poll(&mut fds, None).is_err() {
+        ready.clear();
+        let waits = outbox.is_none_or(Outbox::sleep);
+        if epoll::wait(epoll, spare_capacity(&mut ready), Some(&AT_ONCE).filter(|_| !waits)).is_err() {
             continue;
         }
-        let ready = fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
-        for (at, events) in ready.map(|(at, fd)| (at, fd.revents())) {
+        let _ = catch_unwind(AssertUnwindSafe(|| outbox.map(Outbox::serve)));
+        for Event { data, flags } in ready.iter().copied().filter(|event| event.data.u64() != BELL) {
+            let (at, hung_up) = (data.u64() as usize, flags.contains(EventFlags::HUP));
             // A packet that finds a mistake in what reads it costs itself, not the network.
-            let work = std::panic::AssertUnwindSafe(|| match alive.get(at) {
-                Some((_, cable)) if events.contains(PollFlags::HUP) => cable.hang_up(),
+            let work = AssertUnwindSafe(|| match devices.get(at).and_then(|device| Some((device, cable(device)?))) {
+                Some((_, cable)) if hung_up => drop(epoll::delete(epoll, &cable.socket)),
                 Some((device, cable)) => receive_from(device, cable, &mut buffer),
-                None => resolver.input(at - alive.len()),
+                None => resolver.input(at.saturating_sub(devices.len())),
             });
-            let _ = std::panic::catch_unwind(work);
+            let _ = catch_unwind(work);
         }
         executor::run_local();
     }
 }
 
+/// What tells of frames from the host, by the numbers of devices, and of a resolver's answers, by those behind them.
+fn watch(devices: &[Arc<Device>], resolver: &Resolver, outbox: Option<&Outbox>) -> std::io::Result<OwnedFd> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    if let Some(outbox) = outbox {
+        epoll::add(&epoll, &outbox.bell, EventData::new_u64(BELL), EventFlags::IN)?;
+    }
+    let cables = devices.iter().enumerate().filter_map(|(at, device)| Some((at, &cable(device)?.socket)));
+    let answers = resolver.sockets().iter().enumerate().map(|(at, socket)| (devices.len() + at, socket));
+    for (at, socket) in cables.chain(answers) {
+        epoll::add(&epoll, socket, EventData::new_u64(at as u64), EventFlags::IN)?;
+    }
+    Ok(epoll)
+}
+
 /// Takes in a batch of what came from the host.
-fn receive_from(device: &Device, cable: &Cable, buffer: &mut [u8]) {
+fn receive_from(device: &Device, cable: &Cable, buffer: &mut Frame) {
     let mut batch = inet::Batch::default();
     let place = device.place();
     for _ in 0..BATCH {
-        let Some(frame) = cable.receive(buffer) else { break };
+        let Some(count) = cable.receive(buffer.fresh()) else { break };
         // Without a place it is between two of them, and hears nothing.
         if let Some((net, link)) = &place {
-            net.receive(link, frame, &mut batch);
+            net.receive(link, buffer.bytes(count), Some(buffer), &mut batch);
         }
     }
     batch.finish();
@@ -163,8 +191,8 @@ impl Net {
         self.layout().hop(to, &Query::default())
     }
 
-    /// Takes in a frame that came over an interface.
-    pub(in crate::net) fn receive(&self, link: &Link, frame: &[u8], batch: &mut inet::Batch) {
+    /// Takes in a frame that came over an interface; `memory` is what it is in, if that can be kept.
+    pub(in crate::net) fn receive(&self, link: &Link, frame: &[u8], memory: Option<&Frame>, batch: &mut inet::Batch) {
         let received = link.take(self, frame);
         if link.master != 0 && link.up {
             return bridge::input(self, link, frame, batch);
@@ -176,7 +204,7 @@ impl Net {
             }
             libc::ETH_P_IP | libc::ETH_P_IPV6 => {
                 if let Some(packet) = Packet::parse(received.payload) {
-                    self.packet(link, &packet, &received, batch);
+                    self.packet(link, &Packet { frame: memory, ..packet }, &received, batch);
                 }
             }
             _ => {}
@@ -245,7 +273,7 @@ impl Net {
         let mtu = link.mtu.max(if head.dst.is_ipv4() { MTU_MIN.0 } else { MTU_MIN.1 });
         let mtu = self.inet.paths.longest(head.dst, mtu);
         if head.header_len() + payload.len() <= mtu {
-            self.transmit(&hop, Outgoing { frame: head.frame(payload, None), offload: Offload::None });
+            self.transmit(&hop, Outgoing::whole(head.frame(payload, None)));
             return Ok(());
         }
         // Each part but the last has a multiple of 8 bytes; IPv6 needs room for one more header.
@@ -254,17 +282,17 @@ impl Net {
         for (n, part) in payload.chunks(size).enumerate() {
             let offset = n * size;
             let fragment = Fragment { id, offset, more: offset + part.len() < payload.len() };
-            self.transmit(&hop, Outgoing { frame: head.frame(part, Some(fragment)), offload: Offload::None });
+            self.transmit(&hop, Outgoing::whole(head.frame(part, Some(fragment))));
         }
         Ok(())
     }
 
     /// Puts a packet on its way.
-    pub fn transmit(&self, hop: &Hop, packet: Outgoing) {
+    pub fn transmit(&self, hop: &Hop, packet: Outgoing<'_>) {
         let layout = self.layout();
         let Some(link) = layout.link(hop.interface) else { return };
         let kind = kind_of(hop.via);
-        let send = |mac: Mac, Outgoing { frame, offload }: Outgoing| link.send(self, frame, mac, kind, offload);
+        let send = |mac: Mac, packet: Outgoing<'_>| link.send(self, packet, mac, kind);
         if layout.is_broadcast(hop.via) {
             return send(link::BROADCAST, packet);
         }
@@ -288,12 +316,12 @@ impl Net {
     }
 
     /// A guest has said where a neighbour is: what has waited for it goes.
-    pub fn release(&self, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing>) {
+    pub fn release(&self, link: &Link, ip: IpAddr, mac: Mac, waited: Vec<Outgoing<'static>>) {
         arp::release(self, link, ip, mac, waited);
     }
 
     /// A packet did not reach the neighbour it was for.
-    fn failed(&self, link: &Link, packet: &Outgoing) {
+    fn failed(&self, link: &Link, packet: &Outgoing<'_>) {
         let Some(packet) = packet.frame.get(HEADROOM..) else { return };
         let v4 = packet.first().is_some_and(|first| first >> 4 == 4);
         let complaint = icmp::Complaint::host_unreachable(v4, link.index);

@@ -19,17 +19,37 @@ const STALE: Duration = Duration::from_secs(30);
 
 /// A packet with room for the link's headers.
 #[derive(Debug)]
-pub struct Outgoing {
-    /// Its bytes.
+pub struct Outgoing<'a> {
+    /// Its bytes, or those of its headers.
     pub frame: Vec<u8>,
+    /// What follows on them, where somebody else keeps it.
+    pub data: &'a [&'a [u8]],
     /// What is left to do for it.
     pub offload: Offload,
+}
+
+impl Outgoing<'_> {
+    /// One that is in one piece and complete.
+    pub fn whole(frame: Vec<u8>) -> Outgoing<'static> {
+        Outgoing { frame, data: &[], offload: Offload::None }
+    }
+
+    /// How many bytes it has, with the room.
+    pub fn size(&self) -> usize {
+        self.frame.len() + self.data.iter().map(|data| data.len()).sum::<usize>()
+    }
+
+    /// In one piece, to be kept.
+    pub fn into_owned(mut self) -> Outgoing<'static> {
+        self.data.iter().for_each(|data| self.frame.extend_from_slice(data));
+        Outgoing { frame: self.frame, data: &[], offload: self.offload }
+    }
 }
 
 #[derive(Debug)]
 enum State {
     /// It was asked for.
-    Incomplete { tries: u8, waiting: Vec<Outgoing> },
+    Incomplete { tries: u8, waiting: Vec<Outgoing<'static>> },
     /// It answered at the time.
     Known { mac: Mac, confirmed: Instant, asked: Option<Instant> },
     /// The engine or a guest set it.
@@ -44,9 +64,9 @@ pub struct Neighbours {
 
 /// What is to be done with a packet.
 #[derive(Debug)]
-pub enum Resolved {
+pub enum Resolved<'a> {
     /// Send it there; ask again if the address is old.
-    Send { mac: Mac, packet: Outgoing, ask: bool },
+    Send { mac: Mac, packet: Outgoing<'a>, ask: bool },
     /// It waits. Ask, if nobody has.
     Wait { ask: bool },
 }
@@ -59,7 +79,7 @@ pub enum Retry {
     /// Ask once more.
     Ask,
     /// These did not reach their neighbour.
-    Failed(Vec<Outgoing>),
+    Failed(Vec<Outgoing<'static>>),
 }
 
 impl Neighbours {
@@ -69,7 +89,7 @@ impl Neighbours {
     }
 
     /// Finds the neighbour for a packet.
-    pub fn resolve(&mut self, ip: IpAddr, packet: Outgoing, now: Instant) -> Resolved {
+    pub fn resolve<'a>(&mut self, ip: IpAddr, packet: Outgoing<'a>, now: Instant) -> Resolved<'a> {
         match self.table.get_mut(&ip) {
             Some(State::Permanent(mac)) => Resolved::Send { mac: *mac, packet, ask: false },
             Some(State::Known { mac, confirmed, asked }) => {
@@ -82,20 +102,20 @@ impl Neighbours {
             }
             Some(State::Incomplete { waiting, .. }) => {
                 if waiting.len() < WAITING_MAX {
-                    waiting.push(packet);
+                    waiting.push(packet.into_owned());
                 }
                 Resolved::Wait { ask: false }
             }
             None => {
                 self.make_room();
-                self.table.insert(ip, State::Incomplete { tries: 1, waiting: vec![packet] });
+                self.table.insert(ip, State::Incomplete { tries: 1, waiting: vec![packet.into_owned()] });
                 Resolved::Wait { ask: true }
             }
         }
     }
 
     /// `ip` is at `mac`: returns what waited for it. `create`: it is worth remembering although nobody asked.
-    pub fn confirm(&mut self, ip: IpAddr, mac: Mac, create: bool, now: Instant) -> Vec<Outgoing> {
+    pub fn confirm(&mut self, ip: IpAddr, mac: Mac, create: bool, now: Instant) -> Vec<Outgoing<'static>> {
         let known = State::Known { mac, confirmed: now, asked: None };
         match self.table.get_mut(&ip) {
             Some(State::Permanent(_)) => {}
@@ -142,7 +162,7 @@ impl Neighbours {
     }
 
     /// A guest says where `ip` is: returns what waited for it.
-    pub fn set(&mut self, ip: IpAddr, mac: Mac, permanent: bool) -> SysResult<Vec<Outgoing>> {
+    pub fn set(&mut self, ip: IpAddr, mac: Mac, permanent: bool) -> SysResult<Vec<Outgoing<'static>>> {
         if self.table.len() >= TABLE_MAX && !self.table.contains_key(&ip) {
             return Err(Errno::NOBUFS);
         }
@@ -181,8 +201,8 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    fn packet() -> Outgoing {
-        Outgoing { frame: vec![1], offload: Offload::default() }
+    fn packet() -> Outgoing<'static> {
+        Outgoing::whole(vec![1])
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::route::Query;
 use super::scope;
+use super::tcp::Frame;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room before an IP packet that goes out: `virtio_net_hdr` and Ethernet header.
@@ -49,6 +50,8 @@ pub struct Packet<'a> {
     pub fragment: Option<Fragment>,
     /// The interface it came over; 0 if it came over none.
     pub interface: u32,
+    /// The memory that it is in, if that can be kept.
+    pub frame: Option<&'a Frame>,
 }
 
 /// Which part of a packet a fragment is.
@@ -105,6 +108,7 @@ impl<'a> Packet<'a> {
             header,
             fragment: Some(fragment).filter(|f| f.more || f.offset != 0),
             interface: 0,
+            frame: None,
         })
     }
 
@@ -123,6 +127,7 @@ impl<'a> Packet<'a> {
             header: IPV6_LEN,
             fragment: None,
             interface: 0,
+            frame: None,
         };
         for _ in 0..EXTENSIONS_MAX {
             let at = packet.header;
@@ -214,16 +219,22 @@ impl Head {
 
     /// A frame with room for the link's headers, the IP header, and `payload`.
     pub fn frame(&self, payload: &[u8], fragment: Option<Fragment>) -> Vec<u8> {
-        let mut frame = self.start(payload.len(), fragment);
+        let mut frame = self.begin(payload.len(), 0, fragment);
         frame.extend_from_slice(payload);
         frame
     }
 
-    /// A frame with room for the link's headers, and the IP header for `len` bytes that are to follow.
-    pub fn start(&self, len: usize, fragment: Option<Fragment>) -> Vec<u8> {
+    /// A frame with room for the link's headers, and the IP header for `len` bytes that are to follow; `beside` more come
+    /// from elsewhere.
+    pub fn start(&self, len: usize, beside: usize) -> Vec<u8> {
+        self.begin(len, beside, None)
+    }
+
+    fn begin(&self, len: usize, beside: usize, fragment: Option<Fragment>) -> Vec<u8> {
         let extension = if fragment.is_some() && self.dst.is_ipv6() { 8 } else { 0 };
         let mut frame = Vec::with_capacity(HEADROOM + self.header_len() + extension + len);
         frame.resize(HEADROOM, 0);
+        let len = len + beside;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 frame.extend(self.v4(src, dst, len, fragment));

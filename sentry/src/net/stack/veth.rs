@@ -84,7 +84,7 @@ fn drain(device: Arc<Device>) {
     let work = AssertUnwindSafe(|| {
         let Some((net, link)) = device.place() else { return };
         let mut batch = inet::Batch::default();
-        frames.iter().for_each(|frame| net.receive(&link, frame, &mut batch));
+        frames.iter().for_each(|frame| net.receive(&link, frame, None, &mut batch));
         batch.finish();
     });
     let _ = catch_unwind(work);

@@ -3,7 +3,7 @@
 
 use super::Sources;
 use crate::net::namespace::Net;
-use crate::net::stack::link::{Link, Offload};
+use crate::net::stack::link::Link;
 use crate::net::stack::packet::{
     HEADROOM, Head, ICMPV6, IPV4_LEN, IPV6_LEN, Packet, fold, put_checksum, sum, u16_at, u32_at,
 };
@@ -162,7 +162,7 @@ fn put(net: &Net, link: &Link, to: IpAddr, mut message: Vec<u8>) {
     }
     debug_assert!(frame.len() >= HEADROOM + IPV4_LEN.min(IPV6_LEN));
     frame.extend(message);
-    link.send(net, frame, multicast_mac(to), stack::kind_of(to), Offload::None);
+    link.send(net, stack::Outgoing::whole(frame), multicast_mac(to), stack::kind_of(to));
 }
 
 fn fill(bytes: &mut [u8], at: usize, number: u16) {

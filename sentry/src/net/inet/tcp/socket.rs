@@ -14,7 +14,8 @@ use crate::net::message::{Incoming, Outgoing};
 use crate::net::options::Value;
 use crate::net::socket::{Closing, Socket, SocketOps};
 use crate::net::stack::scope;
-use crate::net::stack::tcp::Figures;
+use crate::net::stack::tcp::{Figures, Pieces};
+use crate::syscalls::iovec::IoBuffer;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const CONGESTION: &[u8; 16] = b"cubic\0\0\0\0\0\0\0\0\0\0\0";
 const LOOPBACK_MTU: i32 = 65536;
 /// `TCP_IS_MPTCP`.
 const TCP_IS_MPTCP: i32 = 43;
+/// Bytes that are rather handed over with their memory than copied.
+const PIECE: usize = 32 << 10;
 const SIOCATMARK: u32 = 0x8905;
 
 /// A TCP socket: closes its endpoint when it goes.
@@ -184,8 +187,23 @@ impl SocketOps for TcpSocket {
         self.end.send(message)
     }
 
+    fn send_buffer(&self, buffer: &mut IoBuffer, len: usize, flags: i32) -> Option<SysResult<usize>> {
+        Some(self.end.flow()?.send_buffer(buffer.take()?, len, flags))
+    }
+
+    fn room(&self) -> usize {
+        self.end.room()
+    }
+
     fn receive(&self, buf: &mut [u8], flags: i32) -> SysResult<Incoming> {
         self.end.receive(buf, flags)
+    }
+
+    fn receive_pieces(&self, most: usize, flags: i32) -> Option<(Pieces, bool)> {
+        if most < PIECE || flags & (libc::MSG_OOB | libc::MSG_PEEK) != 0 {
+            return None;
+        }
+        self.end.flow()?.receive_pieces(most, PIECE)
     }
 
     fn receive_error(&self, buf: &mut [u8]) -> SysResult<Incoming> {

@@ -66,6 +66,15 @@ impl Tcp {
         Ok(count)
     }
 
+    /// Bytes that there is room for.
+    pub(super) fn room(&self) -> usize {
+        if let Some(flow) = self.flow() {
+            return flow.room();
+        }
+        let peer = self.state.lock().peer.clone();
+        peer.map_or(usize::MAX, |peer| self.window(&peer).saturating_sub(peer.state.lock().inbox.len()))
+    }
+
     fn peer_to_send(&self) -> SysResult<Arc<Tcp>> {
         let state = self.state.lock();
         match state.phase {

@@ -200,7 +200,7 @@ impl Machine {
         if segment.is_empty() {
             return self.challenge(now);
         }
-        self.rx.take(start, segment.data);
+        self.rx.take(start, segment.data, segment.frame);
         self.acknowledge = true;
     }
 
@@ -394,7 +394,7 @@ impl Machine {
         }
         let had_gap = self.rx.has_gap();
         let before = self.rx.next;
-        let in_order = self.rx.take(start, segment.data);
+        let in_order = self.rx.take(start, segment.data, segment.frame);
         if segment.has(FIN) {
             self.rx.end(start + segment.data.len() as u64);
         }

@@ -10,15 +10,19 @@ mod flight;
 mod input;
 mod numbers;
 mod output;
+mod queue;
 mod receiver;
 pub mod segment;
 mod urgent;
 
 use super::random;
-use crate::fs::ring::ByteRing;
+use crate::spare;
 use congestion::{RoundTrip, Window};
 use flight::Flight;
+use queue::Queue;
+pub use queue::{Frame, Pieces};
 use receiver::Receiver;
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -28,9 +32,24 @@ pub use urgent::Urgent;
 /// Where the clock of time stamps begins.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A packet that a machine has made: a frame with room for the link's headers, without TCP's checksum; and the size of
-/// segments to cut it into, if it is to be cut.
-pub type Sent = (Vec<u8>, Option<u16>);
+/// A packet that a machine has made.
+#[derive(Debug)]
+pub struct Sent {
+    /// All headers, with room for the link's, without TCP's checksum.
+    pub frame: Vec<u8>,
+    /// What it carries.
+    pub data: Pieces,
+    /// Bytes of data in a segment, if it is to be cut into some.
+    pub cut: Option<u16>,
+}
+
+impl Sent {
+    /// All of it, in one piece.
+    pub fn bytes(&self) -> Vec<u8> {
+        let pieces = self.data.iter().map(|piece| &**piece);
+        std::iter::once(self.frame.as_slice()).chain(pieces).collect::<Vec<_>>().concat()
+    }
+}
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +200,7 @@ pub struct Machine {
     mtu: usize,
     tuning: Tuning,
     /// What the socket gave and the other side has not acknowledged, from number `base` on.
-    queue: ByteRing,
+    queue: Queue,
     base: u64,
     first: u64,
     una: u64,
@@ -231,7 +250,7 @@ pub struct Machine {
     stuck: Instant,
     challenged: Option<Instant>,
     counts: Counts,
-    sent: Vec<Sent>,
+    sent: VecDeque<Sent>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -264,7 +283,7 @@ impl Machine {
             remote: nobody,
             mtu,
             tuning: Tuning::default(),
-            queue: ByteRing::default(),
+            queue: Queue::default(),
             base: first + 1,
             first,
             una: first,
@@ -304,7 +323,7 @@ impl Machine {
             stuck: now,
             challenged: None,
             counts: Counts::default(),
-            sent: Vec::new(),
+            sent: VecDeque::new(),
         }
     }
 
@@ -402,6 +421,11 @@ impl Machine {
         self.room.0.max((2 * self.window.size()).min(self.room.1))
     }
 
+    /// How many bytes there is room for.
+    pub fn room(&self) -> usize {
+        self.capacity().saturating_sub(self.queue.len())
+    }
+
     /// Whether the socket may give bytes, if there is room.
     pub fn may_send(&self) -> bool {
         matches!(self.state, State::Established | State::CloseWait) && !self.fin
@@ -412,22 +436,45 @@ impl Machine {
         if !self.may_send() {
             return 0;
         }
-        let count = data.len().min(self.capacity().saturating_sub(self.queue.len()));
+        let count = data.len().min(self.room());
         self.queue.push(data.get(..count).unwrap_or_default());
+        self.given((more || self.tuning.cork) && count == data.len(), now);
+        count
+    }
+
+    /// The same for the first `len` bytes of a buffer, which it takes.
+    pub fn send_buffer(&mut self, buffer: Vec<u8>, len: usize, more: bool, now: Instant) -> usize {
+        if !self.may_send() {
+            return 0;
+        }
+        let count = len.min(self.room());
+        match count {
+            0 => spare::give(buffer),
+            _ => self.queue.push_buffer(buffer, count),
+        }
+        self.given((more || self.tuning.cork) && count == len, now);
+        count
+    }
+
+    /// The socket has given all it could. `more`: others follow at once.
+    fn given(&mut self, more: bool, now: Instant) {
         /// How long a small segment waits for more at most.
         const CORKED: Duration = Duration::from_millis(200);
-        let waits = (more || self.tuning.cork) && count == data.len();
-        if waits {
+        if more {
             self.alarms.uncork.get_or_insert(now + CORKED);
         } else {
             self.alarms.uncork = None;
         }
-        count
     }
 
     /// Copies received bytes.
     pub fn peek(&self, skip: usize, out: &mut [u8]) -> usize {
         self.rx.peek(skip, out)
+    }
+
+    /// Received bytes, with the memory that they are in.
+    pub fn pieces(&self, most: usize) -> Pieces {
+        self.rx.pieces(most)
     }
 
     /// The first received bytes, in one piece.

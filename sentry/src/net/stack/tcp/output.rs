@@ -60,9 +60,9 @@ impl Machine {
         true
     }
 
-    /// What it has made.
-    pub fn take(&mut self) -> std::vec::Drain<'_, Sent> {
-        self.sent.drain(..)
+    /// The next packet that it has made.
+    pub fn take(&mut self) -> Option<Sent> {
+        self.sent.pop_front()
     }
 
     /// When there will be something to do without being asked.
@@ -381,16 +381,11 @@ impl Machine {
             hops: self.tuning.hops,
             class: self.tuning.class,
         };
-        let mut frame = head.start(tcp.len() + len, None);
+        let mut frame = head.start(tcp.len(), len);
         frame.extend_from_slice(&tcp);
-        let mut cut = None;
-        if let Some((offset, size)) = data {
-            let (front, back) = self.queue.parts(offset, len);
-            frame.extend_from_slice(front);
-            frame.extend_from_slice(back);
-            cut = size;
-        }
+        let (offset, cut) = data.unwrap_or_default();
+        let data = self.queue.pieces(offset, len);
         self.counts.segments_out = self.counts.segments_out.wrapping_add(1);
-        self.sent.push((frame, cut));
+        self.sent.push_back(Sent { frame, data, cut });
     }
 }

@@ -1,7 +1,7 @@
 //! What has come: bytes to read, pieces behind gaps, and the window that is offered.
 
+use super::queue::{Frame, Pieces, Queue};
 use super::segment::BLOCKS_MAX;
-use crate::fs::ring::ByteRing;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const MEASURED_MIN: Duration = Duration::from_micros(200);
 /// The receiving half.
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
-    queue: ByteRing,
+    queue: Queue,
     /// Number of the byte that comes next.
     pub(super) next: u64,
     /// End of what was offered.
@@ -103,7 +103,7 @@ impl Receiver {
 
     /// Takes what came from number `start` on, which may overlap with what is known; whether something new came in
     /// order.
-    pub(super) fn take(&mut self, start: u64, data: &[u8]) -> bool {
+    pub(super) fn take(&mut self, start: u64, data: &[u8], frame: Option<&Frame>) -> bool {
         let end = start + data.len() as u64;
         if end <= self.next || self.is_known(start, end) {
             if !data.is_empty() {
@@ -121,7 +121,7 @@ impl Receiver {
             self.keep(from, data);
             return false;
         }
-        self.queue.push(data);
+        self.queue.push_carried(data, frame);
         self.next = to;
         self.join();
         true
@@ -212,6 +212,11 @@ impl Receiver {
     /// Copies the first bytes.
     pub(super) fn peek(&self, skip: usize, out: &mut [u8]) -> usize {
         self.queue.peek(skip, out)
+    }
+
+    /// The first bytes, with the memory that they are in.
+    pub(super) fn pieces(&self, most: usize) -> Pieces {
+        self.queue.pieces(0, most)
     }
 
     /// The first bytes, in one piece.

@@ -1,5 +1,6 @@
 //! TCP segments: how they are read, and how their headers are made. Nothing here trusts a length.
 
+use super::Frame;
 use crate::net::stack::packet::{Head, Packet, TCP, put_checksum, u16_at, u32_at};
 use crate::net::stack::scope::scoped;
 use smallvec::SmallVec;
@@ -48,6 +49,8 @@ pub struct Segment<'a> {
     pub options: Options,
     /// What it carries.
     pub data: &'a [u8],
+    /// The memory that this is in, if that can be kept.
+    pub frame: Option<&'a Frame>,
 }
 
 /// The options that are known.
@@ -87,6 +90,7 @@ impl<'a> Segment<'a> {
             urgent: u16_at(tcp, 18)?,
             options: Options::parse(tcp.get(HEADER_LEN..head)?),
             data: tcp.get(head..)?,
+            frame: packet.frame,
         })
     }
 

@@ -77,9 +77,8 @@ impl World {
     fn settle(&mut self) {
         for from in 0..2 {
             while self.ends[from].output(self.now) {
-                let sent: Vec<Sent> = self.ends[from].take().collect();
-                for (frame, cut) in sent {
-                    for packet in pieces(&frame, cut) {
+                while let Some(sent) = self.ends[from].take() {
+                    for packet in pieces(&sent.bytes(), sent.cut) {
                         self.put(1 - from, packet);
                     }
                 }

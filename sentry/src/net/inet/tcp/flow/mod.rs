@@ -8,21 +8,22 @@ mod read;
 use super::super::errors::Failed;
 use super::endpoint::Tcp;
 use super::flows;
-use super::wire::Wire;
+use super::wire::transmit;
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, TimerId, Timers};
 use crate::net::message::Outgoing;
 use crate::net::namespace::Net;
 use crate::net::options::{Options, Stage};
-use crate::net::stack::route::Query;
-use crate::net::stack::scope;
+use crate::net::stack::route::{Hop, Query};
 use crate::net::stack::tcp::segment::Segment;
 use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
+use crate::net::stack::{outbox, scope};
 use crate::net::sysctl::Sysctls;
 use crate::sync::{Mutex, MutexGuard};
 pub(super) use read::around_urgent;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ const MTU_MIN: usize = 576;
 /// How long a closed socket waits for the other side's end (`tcp_fin_timeout`).
 const FIN_WAIT: i64 = 60;
 
+/// Packets that one call puts out before others get their turn: a window's worth.
+const BURST: usize = 256;
+
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
@@ -53,13 +57,18 @@ pub(in crate::net) struct Flow {
     /// Its namespace, which goes with its last socket and takes what outlives those with it.
     net: Weak<Net>,
     pub(super) key: Key,
+    hop: Hop,
     mtu: usize,
     options: Arc<Options>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    wire: Wire,
+    machine: Machine,
+    /// Somebody puts out packets, without the lock meanwhile: nobody else does, or they would overtake each other.
+    pumping: bool,
+    /// It is in the [`outbox`].
+    is_posted: bool,
     /// Who is told; a listener until there is a connection.
     owner: Weak<Tcp>,
     /// The owner is the listener.
@@ -116,13 +125,15 @@ impl Flow {
         }
         let hop = layout.hop(key.remote.ip(), &query)?;
         let mtu = layout.link(hop.interface).ok_or(Errno::NETUNREACH)?.mtu.max(MTU_MIN);
-        let wire = Wire::new(key.local.ip(), (hop, net.weak()), mtu, rooms(&net.sysctl, &owner.options));
+        let machine = Machine::new(key.local.ip(), mtu, rooms(&net.sysctl, &owner.options), Instant::now());
         let options = if embryo { Arc::new(owner.options.inherit()) } else { owner.options.clone() };
         if embryo && scope > 0 {
             options.bind_interface(scope);
         }
         let inner = Inner {
-            wire,
+            machine,
+            pumping: false,
+            is_posted: false,
             owner: Arc::downgrade(owner),
             embryo,
             rcv_shut: false,
@@ -135,7 +146,7 @@ impl Flow {
             stamps: VecDeque::new(),
             seen: Seen { state: State::Closed, received: 0, writable: false, urgent: false },
         };
-        let flow = Arc::new(Flow { net: net.weak(), key, mtu, options, inner: Mutex::new(inner) });
+        let flow = Arc::new(Flow { net: net.weak(), key, hop, mtu, options, inner: Mutex::new(inner) });
         flow.configure(owner);
         Ok(flow)
     }
@@ -149,14 +160,14 @@ impl Flow {
     pub(super) fn connect(self: &Arc<Self>) -> SysResult<()> {
         let mut inner = self.inner.lock();
         inner.unreported = true;
-        inner.wire.machine.connect(self.key.local, self.key.remote, Instant::now());
+        inner.machine.connect(self.key.local, self.key.remote, Instant::now());
         self.pump(inner);
         Ok(())
     }
 
     /// Waits for the packet that [`input`](Self::input) gets next.
     pub(super) fn listen(&self) {
-        self.inner.lock().wire.machine.listen(self.key.local);
+        self.inner.lock().machine.listen(self.key.local);
     }
 
     /// Takes over the options of a socket that concern the protocol.
@@ -189,8 +200,8 @@ impl Flow {
         };
         let (receive, send) = rooms(&end.net().sysctl, &end.options);
         let mut inner = self.inner.lock();
-        inner.wire.machine.tune(tuning);
-        inner.wire.machine.resize(receive, send);
+        inner.machine.tune(tuning);
+        inner.machine.resize(receive, send);
         if !matches!(inner.machine().state(), State::Closed | State::Listen) {
             self.pump(inner);
         }
@@ -199,14 +210,14 @@ impl Flow {
     /// What waits for more to come goes out without it.
     pub(super) fn push(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        inner.wire.machine.push();
+        inner.machine.push();
         self.pump(inner);
     }
 
     /// `TCP_QUICKACK`.
     pub(super) fn hurry(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        inner.wire.machine.hurry();
+        inner.machine.hurry();
         self.pump(inner);
     }
 
@@ -219,7 +230,7 @@ impl Flow {
     pub(super) fn input(&self, segment: &Segment<'_>) {
         let mut inner = self.inner.lock();
         let before = inner.machine().state();
-        inner.wire.input(segment);
+        inner.machine.input(segment, Instant::now());
         let after = inner.machine().state();
         if after == State::Closed && before != State::Closed {
             self.was_reset(before);
@@ -237,7 +248,9 @@ impl Flow {
 
     /// Acts on what came.
     pub(in crate::net) fn settle(self: &Arc<Self>) {
-        self.pump(self.inner.lock());
+        let mut inner = self.inner.lock();
+        inner.is_posted = false;
+        self.pump(inner);
     }
 
     /// The network says that a packet did not arrive, the one that began with this number.
@@ -249,7 +262,7 @@ impl Flow {
         match state {
             State::Closed | State::Listen | State::TimeWait => {}
             State::SynSent | State::SynReceived => {
-                inner.wire.machine.abort();
+                inner.machine.abort();
                 self.options.set_error(failed.errno);
                 owner.queue_error(failed);
                 self.pump(inner);
@@ -267,28 +280,32 @@ impl Flow {
     /// A link on the way carries no longer packets; of which it is said of that with this number.
     pub(super) fn narrow(self: &Arc<Self>, sequence: u32, mtu: usize) {
         let mut inner = self.inner.lock();
-        inner.wire.machine.narrow(sequence, mtu);
+        inner.machine.narrow(sequence, mtu);
         self.pump(inner);
     }
 
-    /// Sends what can be sent, sets the timer, and tells the owner what has changed.
+    /// Sends what can be sent, sets the timer, and tells the owner what has changed; or leaves all that to whoever is at
+    /// it.
     fn pump(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
-        let now = Instant::now();
-        inner.adjust(now, &self.net);
-        let before = inner.machine().state();
-        inner.wire.output();
-        let state = inner.machine().state();
-        let timed_out = state == State::Closed && !matches!(before, State::Closed | State::TimeWait);
-        if timed_out {
-            self.options.set_error(self.options.take_soft_error().unwrap_or(Errno::TIMEDOUT));
+        if std::mem::replace(&mut inner.pumping, true) {
+            return;
         }
+        inner.adjust(Instant::now(), &self.net);
+        for _ in 0..BURST {
+            if !self.put_out(&mut inner) {
+                break;
+            }
+        }
+        inner.pumping = false;
+        let now = Instant::now();
+        let state = inner.machine().state();
         let seen = Seen {
             state,
             received: inner.machine().received(),
             writable: inner.is_writable(),
             urgent: inner.has_urgent(),
         };
-        let urgent_news = inner.wire.machine.take_urgent_news();
+        let urgent_news = inner.machine.take_urgent_news();
         let is_stamped = inner.stamp(&self.options);
         let events = events(inner.seen, seen) | if is_stamped { Events::ERR } else { Events::empty() };
         inner.seen = seen;
@@ -327,6 +344,23 @@ impl Flow {
         }
     }
 
+    /// Puts out the next packet that is to be sent now, without the lock; whether there was one.
+    fn put_out(&self, inner: &mut MutexGuard<'_, Inner>) -> bool {
+        let before = inner.machine().state();
+        let goes_on = inner.machine.output(Instant::now());
+        let timed_out = inner.machine().state() == State::Closed && !matches!(before, State::Closed | State::TimeWait);
+        if timed_out {
+            self.options.set_error(self.options.take_soft_error().unwrap_or(Errno::TIMEDOUT));
+        }
+        while let Some(packet) = inner.machine.take() {
+            let Some(net) = self.net.upgrade() else { return false };
+            // One that finds a mistake in what sends it costs itself, not the connection.
+            let send = AssertUnwindSafe(|| transmit(&net, &self.hop, packet));
+            let _ = MutexGuard::unlocked(inner, || catch_unwind(send));
+        }
+        goes_on
+    }
+
     /// Has the machine looked at when its next timer is due.
     fn arm(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
         let next = if inner.ended { None } else { inner.machine().due(now) };
@@ -345,34 +379,71 @@ impl Flow {
     }
 
     pub(super) fn send(self: &Arc<Self>, message: &Outgoing<'_>) -> SysResult<usize> {
-        let mut inner = self.inner.lock();
-        match inner.machine().state() {
-            State::SynSent | State::SynReceived if !self.options.has_error() => return Err(Errno::AGAIN),
-            _ => self.options.take_error()?,
-        }
-        if inner.snd_shut || !inner.machine().may_send() {
-            return Err(Errno::PIPE);
-        }
+        let mut inner = self.to_send()?;
         if message.data.is_empty() {
             return Ok(0);
         }
         let has = |flag| message.flags & flag != 0;
-        let count = inner.wire.machine.send(message.data, has(libc::MSG_MORE), Instant::now());
+        let count = inner.machine.send(message.data, has(libc::MSG_MORE), Instant::now());
         if has(libc::MSG_OOB) && count == message.data.len() {
-            inner.wire.machine.mark_urgent();
+            inner.machine.mark_urgent();
         }
+        self.given(inner, count, message.data.len(), false)
+    }
+
+    /// The same for the first `len` bytes of a buffer.
+    pub(super) fn send_buffer(self: &Arc<Self>, buffer: Vec<u8>, len: usize, flags: i32) -> SysResult<usize> {
+        let mut inner = self.to_send()?;
+        // Who has written more before than has arrived goes on with that, and does not wait for an answer.
+        let goes_on = inner.machine().unsent() > 0;
+        let count = inner.machine.send_buffer(buffer, len, flags & libc::MSG_MORE != 0, Instant::now());
+        self.given(inner, count, len, goes_on)
+    }
+
+    /// To give it bytes to send, if it takes any.
+    fn to_send(&self) -> SysResult<MutexGuard<'_, Inner>> {
+        let inner = self.inner.lock();
+        match inner.machine().state() {
+            State::SynSent | State::SynReceived if !self.options.has_error() => return Err(Errno::AGAIN),
+            _ => self.options.take_error()?,
+        }
+        if inner.snd_shut || !inner.machine().may_send() { Err(Errno::PIPE) } else { Ok(inner) }
+    }
+
+    /// Sends of `len` bytes the `count` that there was room for; `elsewhere`: another thread may do so.
+    fn given(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        count: usize,
+        len: usize,
+        elsewhere: bool,
+    ) -> SysResult<usize> {
         inner.seen.writable = inner.is_writable();
         if count == 0 {
             // Who waits for room does not wait for more to come.
-            inner.wire.machine.push();
+            inner.machine.push();
             self.pump(inner);
             return Err(Errno::AGAIN);
         }
-        if self.options.wants_sent() && count == message.data.len() {
+        if self.options.wants_sent() && count == len {
             inner.watch();
         }
-        self.pump(inner);
+        if !elsewhere || inner.pumping {
+            self.pump(inner);
+            return Ok(count);
+        }
+        let is_there = std::mem::replace(&mut inner.is_posted, true);
+        drop(inner);
+        if !is_there && !outbox::put(self.clone()) {
+            self.settle();
+        }
         Ok(count)
+    }
+
+    /// Bytes that there is room for.
+    pub(super) fn room(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.machine().room()
     }
 
     /// Up to where it is acknowledged, and written.
@@ -389,7 +460,7 @@ impl Flow {
         inner.rcv_shut |= how != libc::SHUT_WR;
         if how != libc::SHUT_RD && !inner.snd_shut {
             inner.snd_shut = true;
-            inner.wire.machine.close();
+            inner.machine.close();
         }
         self.pump(inner);
         Ok(())
@@ -401,9 +472,9 @@ impl Flow {
         inner.orphan = Some(Instant::now());
         let unread = inner.machine().received() > 0;
         if abort || unread {
-            inner.wire.machine.abort();
+            inner.machine.abort();
         } else {
-            inner.wire.machine.close();
+            inner.machine.close();
         }
         self.pump(inner);
     }
@@ -480,7 +551,7 @@ impl Flow {
 
 impl Inner {
     fn machine(&self) -> &Machine {
-        &self.wire.machine
+        &self.machine
     }
 
     fn is_writable(&self) -> bool {
@@ -500,7 +571,7 @@ impl Inner {
 
     /// Tells the times of what was sent and acknowledged; whether somebody wants to know.
     fn stamp(&mut self, options: &Options) -> bool {
-        let (acknowledged, sent, _) = self.wire.machine.progress();
+        let (acknowledged, sent, _) = self.machine.progress();
         let mut tells = false;
         for (end, is_sent) in &mut self.stamps {
             let number = options.number_of_bytes(*end as u32);
@@ -521,7 +592,7 @@ impl Inner {
         let Some(since) = self.orphan else { return };
         let (state, unread) = (self.machine().state(), self.machine().received() > 0);
         if unread || (state == State::FinWait2 && now.saturating_duration_since(since) >= fin_wait(net)) {
-            self.wire.machine.abort();
+            self.machine.abort();
         }
     }
 }

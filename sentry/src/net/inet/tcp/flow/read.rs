@@ -3,7 +3,7 @@
 use super::{Flow, Inner, has_ended};
 use crate::errno::{Errno, SysResult};
 use crate::executor::Events;
-use crate::net::stack::tcp::State;
+use crate::net::stack::tcp::{Pieces, State};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl Flow {
         let (skip, limit) = around_urgent(ahead, inline, room);
         let count = inner.machine().peek(skip, buf.get_mut(..limit).unwrap_or_default());
         if !peek && skip + count > 0 {
-            inner.wire.machine.consume(skip + count, Instant::now());
+            inner.machine.consume(skip + count, Instant::now());
             inner.seen.received = inner.machine().received();
             inner.seen.urgent = inner.has_urgent();
         }
@@ -36,6 +36,24 @@ impl Flow {
         Ok((count, limit < room))
     }
 
+    /// Takes at most `most` received bytes with their memory, and whether something urgent follows on them; `None` if there
+    /// are not `least` of them.
+    pub(in crate::net::inet::tcp) fn receive_pieces(
+        self: &Arc<Self>,
+        most: usize,
+        least: usize,
+    ) -> Option<(Pieces, bool)> {
+        let mut inner = self.inner.lock();
+        if inner.machine().received() < least || inner.machine().urgent().is_some() {
+            return None;
+        }
+        let pieces = inner.machine().pieces(most);
+        inner.machine.consume(pieces.iter().map(|piece| piece.len()).sum(), Instant::now());
+        inner.seen.received = inner.machine().received();
+        self.pump(inner);
+        Some((pieces, false))
+    }
+
     /// Takes the urgent byte (`MSG_OOB`): `None` at the end.
     pub(in crate::net::inet::tcp) fn receive_urgent(&self, peek: bool) -> SysResult<Option<u8>> {
         let mut inner = self.inner.lock();
@@ -47,7 +65,7 @@ impl Flow {
         let mut byte = [0];
         inner.machine().peek(urgent.ahead, &mut byte);
         if !peek {
-            inner.wire.machine.take_urgent();
+            inner.machine.take_urgent();
             inner.seen.urgent = false;
         }
         let [byte] = byte;
