@@ -122,7 +122,7 @@ fn cable(device: &Device) -> Option<&Cable> {
 
 fn serve(epoll: &OwnedFd, devices: &[Arc<Device>], resolver: &'static Resolver, outbox: Option<&Outbox>) {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut buffer = Frame::new();
+    let mut buffer = Frame::empty();
     let mut ready = Vec::with_capacity(BATCH);
     loop {
         ready.clear();

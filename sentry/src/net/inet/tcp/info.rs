@@ -4,10 +4,12 @@ use crate::net::stack::tcp::Figures;
 use std::time::Duration;
 use zerocopy::{Immutable, IntoBytes};
 
-/// `TCPI_OPT_TIMESTAMPS`, `TCPI_OPT_SACK`, `TCPI_OPT_WSCALE`.
+/// `TCPI_OPT_TIMESTAMPS`, `TCPI_OPT_SACK`, `TCPI_OPT_WSCALE`, `TCPI_OPT_ECN`, `TCPI_OPT_ECN_SEEN`.
 const STAMPS: u8 = 1;
 const SACK: u8 = 2;
 const SCALE: u8 = 4;
+const ECN: u8 = 8;
+const ECN_SEEN: u8 = 16;
 /// `sizeof(struct tcp_info)` of Linux 6.18, rounded down to what programs know.
 const LEN: usize = 232;
 
@@ -64,6 +66,7 @@ pub(super) fn encode(state: u8, figures: &Figures, mtu: u32) -> [u8; LEN] {
     let flag = |on: bool, bit: u8| if on { bit } else { 0 };
     let (theirs, ours) = figures.scales;
     let has_scales = theirs > 0 || ours > 0;
+    let marks = flag(figures.marks.0, ECN) | flag(figures.marks.1, ECN_SEEN);
     let timeout = if timeout.is_zero() { Duration::from_millis(200) } else { timeout };
     let info = Info {
         state,
@@ -71,7 +74,7 @@ pub(super) fn encode(state: u8, figures: &Figures, mtu: u32) -> [u8; LEN] {
         retransmits: repeated.0.min(255) as u8,
         probes: 0,
         backoff: repeated.0.min(255) as u8,
-        options: flag(figures.options.0, SACK) | flag(figures.options.1, STAMPS) | flag(has_scales, SCALE),
+        options: flag(figures.options.0, SACK) | flag(figures.options.1, STAMPS) | flag(has_scales, SCALE) | marks,
         scales: theirs & 0xf | ours << 4,
         limited: 0,
         rto: micros(timeout),

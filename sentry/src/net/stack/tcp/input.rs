@@ -35,6 +35,7 @@ impl Machine {
         self.remote = segment.remote;
         self.offer();
         self.meet(segment);
+        self.meet_marks(segment, false);
         self.state = State::SynReceived;
         self.stuck = now;
         self.opens = true;
@@ -87,6 +88,7 @@ impl Machine {
         }
         self.meet(segment);
         if acknowledged.is_some() {
+            self.meet_marks(segment, true);
             self.establish(now);
             self.acknowledge = true;
         } else {
@@ -240,6 +242,7 @@ impl Machine {
             self.take_back();
         }
         self.find_losses(number > before, now);
+        self.hear_echo(number, segment);
         let grows = self.recovery.is_none_or(|recovery| recovery.timed_out);
         if news.arrived > 0 && grows && was_full {
             let trip = self.trip.smooth().unwrap_or_default();
@@ -352,6 +355,7 @@ impl Machine {
             self.window.lost();
         }
         self.recovery = Some(Recovery { end: self.next, timed_out });
+        self.has_slowed_down();
         self.alarms.probe = None;
     }
 
@@ -392,6 +396,7 @@ impl Machine {
         if segment.is_empty() || !takes {
             return;
         }
+        self.look_for_mark(segment);
         let had_gap = self.rx.has_gap();
         let before = self.rx.next;
         let in_order = self.rx.take(start, segment.data, segment.frame);

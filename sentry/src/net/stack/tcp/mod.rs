@@ -6,6 +6,7 @@
 //! have 64, and never wrap.
 
 mod congestion;
+mod ecn;
 mod flight;
 mod input;
 mod numbers;
@@ -18,6 +19,8 @@ mod urgent;
 use super::random;
 use crate::spare;
 use congestion::{RoundTrip, Window};
+pub use ecn::Consent;
+use ecn::Ecn;
 use flight::Flight;
 use queue::Queue;
 pub use queue::{Frame, Pieces};
@@ -102,6 +105,8 @@ pub struct Tuning {
     pub class: u8,
     /// Time to live, or hop limit.
     pub hops: u8,
+    /// Whether routers may mark packets.
+    pub ecn: Consent,
 }
 
 impl Default for Tuning {
@@ -117,6 +122,7 @@ impl Default for Tuning {
             inline: false,
             class: 0,
             hops: 64,
+            ecn: Consent::default(),
         }
     }
 }
@@ -149,6 +155,8 @@ pub struct Figures {
     pub space: u32,
     /// Both sides know blocks, and time stamps.
     pub options: (bool, bool),
+    /// Both know marks of routers, and the other side's packets can have them.
+    pub marks: (bool, bool),
     /// Shifts of windows: the other side's, and ours.
     pub scales: (u8, u8),
     /// The window that the other side offers.
@@ -236,6 +244,7 @@ pub struct Machine {
     quick: u8,
     alarms: Alarms,
     urgent: Urgency,
+    ecn: Ecn,
     opens: bool,
     resets: Option<u64>,
     /// Something is repeated whatever the window says.
@@ -313,6 +322,7 @@ impl Machine {
             quick: QUICK,
             alarms: Alarms::default(),
             urgent: Urgency::default(),
+            ecn: Ecn::default(),
             opens: false,
             resets: None,
             probes: false,
@@ -542,6 +552,7 @@ impl Machine {
             segments: (self.counts.segments_out, self.counts.segments_in),
             space: self.rx.capacity() as u32,
             options: (self.may_sack, self.stamps),
+            marks: self.uses_marks(),
             scales: (self.shift, self.rx.scale),
             offered: self.edge.saturating_sub(self.una) as u32,
         }

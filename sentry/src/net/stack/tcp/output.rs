@@ -45,6 +45,7 @@ impl Machine {
                     Header { sequence: number as u32, acknowledged, flags: RST | ACK, ..Header::default() },
                     0,
                     None,
+                    0,
                 );
             }
             Next::Open => self.open(now),
@@ -115,8 +116,8 @@ impl Machine {
         }
         let offered = self.edge.saturating_sub(self.next) as usize;
         let allowed = self.window.size().saturating_sub(self.flying());
-        // Each segment has a pointer of its own.
-        let most = if self.has_urgent() { 1 } else { (CHUNK_MAX / self.mss).max(1) };
+        // Each segment has a pointer of its own, and one alone says that this side has slowed down.
+        let most = if self.has_urgent() || self.tells_of_marks() { 1 } else { (CHUNK_MAX / self.mss).max(1) };
         let len = unsent.min(offered).min(allowed).min(most * self.mss);
         let whole = len - len % self.mss;
         if len == unsent && (whole == len || self.fin || self.sends_small(now)) {
@@ -271,10 +272,10 @@ impl Machine {
         };
         let window = self.rx.window().min(u16::MAX.into());
         self.rx.edge = self.rx.next + window;
-        let flags = if answers { SYN | ACK } else { SYN };
+        let flags = if answers { SYN | ACK } else { SYN } | self.offer_marks(answers);
         let acknowledged = if answers { self.rx.next as u32 } else { 0 };
         let window = window as u16;
-        self.put(Header { sequence: self.first as u32, acknowledged, flags, window, options, urgent: 0 }, 0, None);
+        self.put(Header { sequence: self.first as u32, acknowledged, flags, window, options, urgent: 0 }, 0, None, 0);
         self.next = self.first + 1;
         self.spoke = now;
         self.alarms.repeat = Some(now + self.trip.timeout());
@@ -358,28 +359,29 @@ impl Machine {
         self.echo.1 = self.rx.next;
         self.spoke = now;
         let pointer = self.pointer(start);
+        let (marks, class) = self.mark(len > 0 && start >= self.next);
         let header = Header {
             sequence: start as u32,
             acknowledged: self.rx.next as u32,
-            flags: flags | ACK | if pointer.is_some() { URG } else { 0 },
+            flags: flags | marks | ACK | if pointer.is_some() { URG } else { 0 },
             window: window as u16,
             urgent: pointer.unwrap_or(0),
             options,
         };
         let offset = start.saturating_sub(self.base) as usize;
         let cut = (len > self.mss).then_some(self.mss as u16);
-        self.put(header, len, Some(offset).filter(|_| len > 0).map(|offset| (offset, cut)));
+        self.put(header, len, Some(offset).filter(|_| len > 0).map(|offset| (offset, cut)), class);
     }
 
-    /// Makes a packet: with a header, and bytes of the queue, from an offset on.
-    fn put(&mut self, header: Header, len: usize, data: Option<(usize, Option<u16>)>) {
+    /// Makes a packet: with a header, bytes of the queue, from an offset on, and what its class says of marks.
+    fn put(&mut self, header: Header, len: usize, data: Option<(usize, Option<u16>)>, marks: u8) {
         let tcp = header.bytes(self.local.port(), self.remote.port());
         let head = Head {
             src: self.local.ip(),
             dst: self.remote.ip(),
             protocol: TCP,
             hops: self.tuning.hops,
-            class: self.tuning.class,
+            class: self.tuning.class | marks,
         };
         let mut frame = head.start(tcp.len(), len);
         frame.extend_from_slice(&tcp);

@@ -29,14 +29,14 @@ pub struct Frame(Arc<Buffer>);
 
 impl Frame {
     /// An empty one.
-    pub fn new() -> Frame {
+    pub fn empty() -> Frame {
         Frame(Arc::new(Buffer(spare::take(spare::FRAME))))
     }
 
     /// All of it, for the next frame: other memory, if the last one's is kept.
     pub fn fresh(&mut self) -> &mut [u8] {
         if Arc::get_mut(&mut self.0).is_none() {
-            *self = Frame::new();
+            *self = Frame::empty();
         }
         Arc::get_mut(&mut self.0).map_or(&mut [], |buffer| buffer.0.as_mut_slice())
     }
@@ -236,7 +236,7 @@ mod tests {
             match round % 7 {
                 0 => queue.push_buffer(data, count),
                 1 if count <= spare::FRAME - 100 => {
-                    let mut frame = Frame::new();
+                    let mut frame = Frame::empty();
                     frame.fresh()[100..100 + count].copy_from_slice(&data);
                     queue.push_carried(&frame.bytes(100 + count)[100..], Some(&frame));
                     frame.fresh().fill(0);

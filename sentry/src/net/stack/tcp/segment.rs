@@ -19,6 +19,11 @@ pub const ACK: u8 = 16;
 /// Its urgent pointer counts.
 pub const URG: u8 = 32;
 
+/// Its sender has seen a packet that a router marked.
+pub const ECE: u8 = 64;
+/// Its sender has slowed down.
+pub const CWR: u8 = 128;
+
 /// Length of a header without options.
 pub const HEADER_LEN: usize = 20;
 /// Bytes that time stamps take in each segment.
@@ -47,6 +52,8 @@ pub struct Segment<'a> {
     pub urgent: u16,
     /// Its options.
     pub options: Options,
+    /// Class of its packet.
+    pub class: u8,
     /// What it carries.
     pub data: &'a [u8],
     /// The memory that this is in, if that can be kept.
@@ -89,6 +96,7 @@ impl<'a> Segment<'a> {
             window: u16_at(tcp, 14)?,
             urgent: u16_at(tcp, 18)?,
             options: Options::parse(tcp.get(HEADER_LEN..head)?),
+            class: packet.class,
             data: tcp.get(head..)?,
             frame: packet.frame,
         })

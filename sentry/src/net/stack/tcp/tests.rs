@@ -24,6 +24,8 @@ struct World {
     count: u64,
     seed: u64,
     weather: Weather,
+    /// Packets of a thousand that are marked, if they can be, and how many were.
+    marks: (u64, u64),
 }
 
 fn address(n: u8) -> SocketAddr {
@@ -38,7 +40,7 @@ impl World {
     fn new(seed: u64, weather: Weather) -> World {
         let now = *START + Duration::from_secs(1);
         let ends = [machine(1, now), machine(2, now)];
-        World { now, ends, wire: BTreeMap::new(), count: 0, seed: seed | 1, weather }
+        World { now, ends, wire: BTreeMap::new(), count: 0, seed: seed | 1, weather, marks: (0, 0) }
     }
 
     fn connected(seed: u64, weather: Weather) -> World {
@@ -60,7 +62,12 @@ impl World {
         self.random() % 1000 < parts
     }
 
-    fn put(&mut self, to: usize, packet: Vec<u8>) {
+    fn put(&mut self, to: usize, mut packet: Vec<u8>) {
+        if packet[1] & 3 == 2 && self.chance(self.marks.0) {
+            self.marks.1 += 1;
+            packet[1] |= 3;
+            add_up(&mut packet);
+        }
         let Weather { delay, loss, twice, reorder } = self.weather;
         if self.chance(loss) {
             return;
@@ -150,6 +157,13 @@ fn pattern(n: usize) -> u8 {
     (n.wrapping_mul(2_654_435_761) >> 13) as u8
 }
 
+/// Fills the checksum of an IP header in.
+fn add_up(packet: &mut [u8]) {
+    packet[10..12].fill(0);
+    let sum = !crate::net::stack::packet::fold(crate::net::stack::packet::sum(&packet[..20], 0));
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// What the host makes of a packet that is to be cut.
 fn pieces(frame: &[u8], cut: Option<u16>) -> Vec<Vec<u8>> {
     let bytes = &frame[HEADROOM..];
@@ -169,15 +183,43 @@ fn pieces(frame: &[u8], cut: Option<u16>) -> Vec<Vec<u8>> {
         piece.extend_from_slice(part);
         let total = (piece.len() as u16).to_be_bytes();
         piece[2..4].copy_from_slice(&total);
-        piece[10..12].fill(0);
-        let sum = !crate::net::stack::packet::fold(crate::net::stack::packet::sum(&piece[..20], 0));
-        piece[10..12].copy_from_slice(&sum.to_be_bytes());
+        add_up(&mut piece);
         parts.push(piece);
     }
     if parts.is_empty() {
         parts.push(bytes.to_vec());
     }
     parts
+}
+
+/// What two machines make of marks that ask and grant as these settings say: whether they are on, and how large the
+/// window is in the end.
+fn marked(settings: [i64; 2], marks: u64) -> ((bool, bool), u32, u64) {
+    let weather = Weather { delay: 10 * MILLISECOND, ..Weather::default() };
+    let mut world = World::new(77, weather);
+    world.marks.0 = marks;
+    for (end, setting) in world.ends.iter_mut().zip(settings) {
+        end.tune(Tuning { ecn: Consent::of(setting), ..Tuning::default() });
+    }
+    world.ends[1].listen(address(2));
+    let now = world.now;
+    world.ends[0].connect(address(1), address(2), now);
+    world.exchange(4 << 20);
+    let figures = world.ends[0].figures();
+    assert_eq!(figures.repeated, (0, 0), "nothing was lost");
+    (figures.marks, figures.window.1, world.marks.1)
+}
+
+#[test]
+fn marks_slow_down_who_understands_them() {
+    for settings in [[0, 1], [0, 2], [2, 2], [2, 1], [1, 0]] {
+        assert_eq!(marked(settings, 1000), ((false, false), i32::MAX as u32, 0), "{settings:?}");
+    }
+    assert_eq!(marked([1, 2], 0), ((true, true), i32::MAX as u32, 0));
+    let ((is_on, is_seen), threshold, count) = marked([1, 2], 20);
+    assert!(is_on && is_seen && threshold < 1000 && count > 10, "{threshold} {count}");
+    // If all are marked the window stays small, but never closes.
+    assert!(marked([1, 1], 1000).1 <= 4);
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);

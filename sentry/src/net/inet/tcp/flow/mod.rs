@@ -3,27 +3,25 @@
 //! A [`Flow`] is the protocol machine with what a socket adds: shut halves, errors, a life after `close`. Its lock is
 //! taken after none of an endpoint's; endpoints are told without it.
 
+mod pump;
 mod read;
+mod write;
 
 use super::super::errors::Failed;
 use super::endpoint::Tcp;
-use super::flows;
-use super::wire::transmit;
 use crate::errno::{Errno, SysResult};
-use crate::executor::{Events, Observer, TimerId, Timers};
-use crate::net::message::Outgoing;
+use crate::executor::{Events, TimerId, Timers};
 use crate::net::namespace::Net;
 use crate::net::options::{Options, Stage};
 use crate::net::stack::route::{Hop, Query};
+use crate::net::stack::scope;
 use crate::net::stack::tcp::segment::Segment;
-use crate::net::stack::tcp::{Figures, Machine, Room, State, Tuning};
-use crate::net::stack::{outbox, scope};
+use crate::net::stack::tcp::{Consent, Figures, Machine, Room, State, Tuning};
 use crate::net::sysctl::Sysctls;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 pub(super) use read::around_urgent;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -39,11 +37,10 @@ const BUFFER_MIN: usize = 2 << 10;
 const BUFFER_MAX: usize = 32 << 20;
 /// TCP needs room for its headers and some data, however little an interface carries.
 const MTU_MIN: usize = 576;
+/// Marks of routers are used if the other side asks (`tcp_ecn`).
+const ECN: i64 = 2;
 /// How long a closed socket waits for the other side's end (`tcp_fin_timeout`).
 const FIN_WAIT: i64 = 60;
-
-/// Packets that one call puts out before others get their turn: a window's worth.
-const BURST: usize = 256;
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,6 +193,7 @@ impl Flow {
             inline: end.options.is_on(libc::SO_OOBINLINE),
             class: class.clamp(0, 255) as u8,
             hops: hops.clamp(1, 255) as u8,
+            ecn: Consent::of(end.net().sysctl.number("net/ipv4/tcp_ecn", ECN)),
             ..Tuning::default()
         };
         let (receive, send) = rooms(&end.net().sysctl, &end.options);
@@ -282,168 +280,6 @@ impl Flow {
         let mut inner = self.inner.lock();
         inner.machine.narrow(sequence, mtu);
         self.pump(inner);
-    }
-
-    /// Sends what can be sent, sets the timer, and tells the owner what has changed; or leaves all that to whoever is at
-    /// it.
-    fn pump(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
-        if std::mem::replace(&mut inner.pumping, true) {
-            return;
-        }
-        inner.adjust(Instant::now(), &self.net);
-        for _ in 0..BURST {
-            if !self.put_out(&mut inner) {
-                break;
-            }
-        }
-        inner.pumping = false;
-        let now = Instant::now();
-        let state = inner.machine().state();
-        let seen = Seen {
-            state,
-            received: inner.machine().received(),
-            writable: inner.is_writable(),
-            urgent: inner.has_urgent(),
-        };
-        let urgent_news = inner.machine.take_urgent_news();
-        let is_stamped = inner.stamp(&self.options);
-        let events = events(inner.seen, seen) | if is_stamped { Events::ERR } else { Events::empty() };
-        inner.seen = seen;
-        let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
-        inner.ended |= gone;
-        let stays = state == State::TimeWait && inner.orphan.is_some() && !inner.lingers;
-        inner.lingers |= stays;
-        self.arm(&mut inner, now);
-        let born = inner.embryo && matches!(state, State::Established | State::CloseWait);
-        // Of a closed socket it is who waits in `close`, if anybody.
-        let owner = inner.owner.upgrade();
-        if born {
-            inner.embryo = false;
-            inner.owner = Weak::new();
-        }
-        let still_embryo = inner.embryo;
-        drop(inner);
-        if urgent_news {
-            self.options.signal_urgent();
-        }
-        if gone {
-            flows::remove(self);
-        } else if stays {
-            flows::linger(self);
-        }
-        match owner {
-            Some(listener) if born => {
-                let end = listener.adopt(self);
-                self.inner.lock().owner = Arc::downgrade(&end);
-                listener.arrived(end);
-            }
-            Some(owner) if !still_embryo && !events.is_empty() => owner.queue.notify(events),
-            // The listener is gone.
-            None if born => self.close(true),
-            _ => {}
-        }
-    }
-
-    /// Puts out the next packet that is to be sent now, without the lock; whether there was one.
-    fn put_out(&self, inner: &mut MutexGuard<'_, Inner>) -> bool {
-        let before = inner.machine().state();
-        let goes_on = inner.machine.output(Instant::now());
-        let timed_out = inner.machine().state() == State::Closed && !matches!(before, State::Closed | State::TimeWait);
-        if timed_out {
-            self.options.set_error(self.options.take_soft_error().unwrap_or(Errno::TIMEDOUT));
-        }
-        while let Some(packet) = inner.machine.take() {
-            let Some(net) = self.net.upgrade() else { return false };
-            // One that finds a mistake in what sends it costs itself, not the connection.
-            let send = AssertUnwindSafe(|| transmit(&net, &self.hop, packet));
-            let _ = MutexGuard::unlocked(inner, || catch_unwind(send));
-        }
-        goes_on
-    }
-
-    /// Has the machine looked at when its next timer is due.
-    fn arm(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
-        let next = if inner.ended { None } else { inner.machine().due(now) };
-        let end = inner.orphan.filter(|_| !inner.ended).map(|since| since + fin_wait(&self.net));
-        let Some(next) = next.into_iter().chain(end).min() else { return };
-        // One that comes too early costs less than setting it anew for each packet.
-        match inner.timer {
-            Some((_, at)) if at <= next && at > now => return,
-            Some((id, _)) => {
-                Timers::get().cancel(id);
-            }
-            None => {}
-        }
-        let id = Timers::get().add(next, Arc::new(Due(Arc::downgrade(self))));
-        inner.timer = Some((id, next));
-    }
-
-    pub(super) fn send(self: &Arc<Self>, message: &Outgoing<'_>) -> SysResult<usize> {
-        let mut inner = self.to_send()?;
-        if message.data.is_empty() {
-            return Ok(0);
-        }
-        let has = |flag| message.flags & flag != 0;
-        let count = inner.machine.send(message.data, has(libc::MSG_MORE), Instant::now());
-        if has(libc::MSG_OOB) && count == message.data.len() {
-            inner.machine.mark_urgent();
-        }
-        self.given(inner, count, message.data.len(), false)
-    }
-
-    /// The same for the first `len` bytes of a buffer.
-    pub(super) fn send_buffer(self: &Arc<Self>, buffer: Vec<u8>, len: usize, flags: i32) -> SysResult<usize> {
-        let mut inner = self.to_send()?;
-        // Who has written more before than has arrived goes on with that, and does not wait for an answer.
-        let goes_on = inner.machine().unsent() > 0;
-        let count = inner.machine.send_buffer(buffer, len, flags & libc::MSG_MORE != 0, Instant::now());
-        self.given(inner, count, len, goes_on)
-    }
-
-    /// To give it bytes to send, if it takes any.
-    fn to_send(&self) -> SysResult<MutexGuard<'_, Inner>> {
-        let inner = self.inner.lock();
-        match inner.machine().state() {
-            State::SynSent | State::SynReceived if !self.options.has_error() => return Err(Errno::AGAIN),
-            _ => self.options.take_error()?,
-        }
-        if inner.snd_shut || !inner.machine().may_send() { Err(Errno::PIPE) } else { Ok(inner) }
-    }
-
-    /// Sends of `len` bytes the `count` that there was room for; `elsewhere`: another thread may do so.
-    fn given(
-        self: &Arc<Self>,
-        mut inner: MutexGuard<'_, Inner>,
-        count: usize,
-        len: usize,
-        elsewhere: bool,
-    ) -> SysResult<usize> {
-        inner.seen.writable = inner.is_writable();
-        if count == 0 {
-            // Who waits for room does not wait for more to come.
-            inner.machine.push();
-            self.pump(inner);
-            return Err(Errno::AGAIN);
-        }
-        if self.options.wants_sent() && count == len {
-            inner.watch();
-        }
-        if !elsewhere || inner.pumping {
-            self.pump(inner);
-            return Ok(count);
-        }
-        let is_there = std::mem::replace(&mut inner.is_posted, true);
-        drop(inner);
-        if !is_there && !outbox::put(self.clone()) {
-            self.settle();
-        }
-        Ok(count)
-    }
-
-    /// Bytes that there is room for.
-    pub(super) fn room(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.machine().room()
     }
 
     /// Up to where it is acknowledged, and written.
@@ -602,33 +438,9 @@ fn fin_wait(net: &Weak<Net>) -> Duration {
     Duration::from_secs(seconds.max(0).unsigned_abs())
 }
 
-struct Due(Weak<Flow>);
-
-impl Observer for Due {
-    fn notify(&self, _: Events) {
-        if let Some(flow) = self.0.upgrade() {
-            let mut inner = flow.inner.lock();
-            inner.timer = None;
-            flow.pump(inner);
-        }
-    }
-}
-
 /// Whether the other side sends no more.
 fn has_ended(state: State) -> bool {
     matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed)
-}
-
-/// What the owner is told.
-fn events(before: Seen, after: Seen) -> Events {
-    let mut events = Events::empty();
-    if before.state != after.state {
-        events = Events::READABLE | Events::WRITABLE;
-    }
-    events.set(Events::IN | Events::RDNORM, after.received > before.received);
-    events.set(Events::OUT | Events::WRNORM, after.writable && !before.writable);
-    events.set(Events::PRI, after.urgent && !before.urgent);
-    events
 }
 
 /// Room for received and for sent bytes, at first and at most.
