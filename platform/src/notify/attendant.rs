@@ -7,9 +7,10 @@
 
 use super::placement::{self, Kept};
 use super::process::CopyMark;
+use super::receiver::{Found, serve_waiting};
 use super::slots::Channel;
 use super::thread::NotifyThread;
-use super::{Family, Shared, process, receiver};
+use super::{Family, Shared, process};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -24,9 +25,14 @@ const PATIENCE: Duration = Duration::from_micros(60);
 /// it lives on what was saved: guests that all sleep for a moment would have to be found anew.
 const LONG_PATIENCE: Duration = Duration::from_micros(300);
 /// After how many looks it looks at the clock.
-const CLOCK_EVERY: u32 = 8;
-/// How often it looks at its own listener.
+const CLOCK_EVERY: u32 = 16;
+/// How often it looks at its own listener: while no calls come, or notifications have come lately,
 const LISTEN_EVERY: Duration = Duration::from_micros(5);
+/// and otherwise: a thread that makes calls the one way makes none the other, and it is most often the only one.
+const LISTEN_BUSY: Duration = Duration::from_micros(25);
+/// What is lately, and for how long no calls come that do not come.
+const LATELY: Duration = Duration::from_millis(1);
+const SILENCE: Duration = Duration::from_micros(2);
 /// How often it looks whether it pays.
 const WINDOW: Duration = Duration::from_micros(500);
 /// How much of what attendants have saved may be spent later, on times with fewer calls.
@@ -255,8 +261,8 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
 fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<Duration> {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
-    let (mut called, mut listened, mut window) =
-        (start, start, Window::new(start, shared.attendants.inner.lock().credit));
+    let (mut called, mut listened, mut noticed, mut window) =
+        (start, start, start, Window::new(start, shared.attendants.inner.lock().credit));
     let began = window.cpu;
     let (mut looks, mut has_called, mut told) = (0u32, false, 0);
     while mark.replaced.load(Ordering::Relaxed) == 0 {
@@ -280,12 +286,15 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<D
         } else if now - called > if taken == 0 { LONG_PATIENCE } else { window.patience() } {
             break;
         }
-        if now - listened > LISTEN_EVERY {
+        let is_quiet = now - noticed > LATELY && now - called < SILENCE;
+        if now - listened > if is_quiet { LISTEN_BUSY } else { LISTEN_EVERY } {
             shared.received.fetch_add(taken - told, Ordering::Relaxed);
             shared.watch.note_activity();
             told = taken;
-            if !receiver::serve_waiting(shared, family) {
-                break;
+            match serve_waiting(shared, family) {
+                Found::Gone => break,
+                Found::Served => noticed = now,
+                Found::None => {}
             }
             listened = now;
         }

@@ -107,14 +107,24 @@ fn take(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
 }
 
 /// Takes what waits in the listener, without waiting for it. False if nothing will ever come.
-pub(super) fn serve_waiting(shared: &Arc<Shared>, family: &Arc<Family>) -> bool {
+pub(super) fn serve_waiting(shared: &Arc<Shared>, family: &Arc<Family>) -> Found {
     let ready = ready(family);
-    if ready.contains(PollFlags::IN)
-        && let Ok(notif) = sys::recv(family.listener.as_fd())
-    {
-        take(shared, family, &notif);
+    let is_served = ready.contains(PollFlags::IN)
+        && sys::recv(family.listener.as_fd()).inspect(|notif| take(shared, family, notif)).is_ok();
+    match is_served {
+        _ if ready.contains(PollFlags::HUP) => Found::Gone,
+        true => Found::Served,
+        false => Found::None,
     }
-    !ready.contains(PollFlags::HUP)
+}
+
+/// What [`serve_waiting`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    None,
+    Served,
+    /// There is nobody any more who could make a call.
+    Gone,
 }
 
 fn ready(family: &Family) -> PollFlags {

@@ -106,6 +106,9 @@ fn futex_wake(word: &AtomicU32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0, 0, 0) };
 }
 
+/// No more is fetched ahead: a `stat`, or a `statx`.
+const EXPECTED: u64 = 256;
+
 /// The bits that no mask has.
 const LENT: u64 = 1 << sigmask::LENT;
 const NO_MASK: u64 = LENT | 1 << sigmask::STOP;
@@ -169,6 +172,13 @@ impl Channel {
     /// The next call is to be made the other way. False if there is one already, which somebody may have taken.
     pub(super) fn stop_listening(&self) -> bool {
         self.change(state::LISTENING, state::IDLE) || !self.has_request()
+    }
+
+    /// Has what a call may be about to write be fetched, while it is seen to: lines of the cache that its thread has.
+    pub(super) fn expect(&self, len: u64) {
+        for line in (0..len.min(EXPECTED)).step_by(64) {
+            sys::prefetch_to_write(self.field::<AtomicU64>(field::OUT + line).as_ptr().cast());
+        }
     }
 
     /// The call, if there is one. Its word stays as it is until it blocks or is answered.

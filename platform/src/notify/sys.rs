@@ -175,3 +175,10 @@ pub(super) fn set_policy(tid: i32, policy: libc::c_int) {
     // SAFETY: the call reads one sched_param. The thread may be gone.
     unsafe { libc::sched_setscheduler(tid, policy, &raw const param) };
 }
+
+/// Has the processor fetch the line of the cache at `at`, which is about to be written. Whatever `at` is, nothing else
+/// happens; processors that do not know the instruction do nothing.
+pub(super) fn prefetch_to_write(at: *const u8) {
+    // SAFETY: a hint, which neither faults nor changes anything.
+    unsafe { std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) };
+}

@@ -25,7 +25,7 @@ pub const CHANNEL_SIZE: u64 = 4096;
 /// The bits of an address above these are the same in all channels of a process.
 pub const CHANNELS_SHIFT: u32 = 19;
 
-/// Offsets into a channel. What most calls need is in one line of the cache, and what some need in the next one.
+/// Offsets into a channel. What most calls need is in one line of the cache.
 pub mod channel {
     /// A word of 32 bits: one of [`state`](super::state).
     pub const STATE: u64 = 0;
@@ -41,13 +41,14 @@ pub mod channel {
     pub const OUT_PTR: u64 = 48;
     /// The call's result.
     pub const RET: u64 = 56;
+    /// Until the call is answered, in the same place: the length of the path that it has brought along, with its NUL; 0
+    /// if it has brought none. 32 bits.
+    pub const IN_LEN: u64 = OUT_LEN;
+    /// And what the call has brought along.
+    pub const IN: u64 = OUT_PTR;
     /// Its last two arguments.
-    pub const MORE_ARGS: u64 = 64;
-    /// The length of the path that the call has brought along, with its NUL; 0 if it has brought none. 32 bits.
-    pub const IN_LEN: u64 = 80;
-    /// What the call has brought along.
-    pub const IN: u64 = 88;
-    /// What it has written.
+    pub const MORE_ARGS: u64 = IN + MOST;
+    /// What it has written, in lines of its own.
     pub const OUT: u64 = 1152;
     /// What only the thread itself uses, in a line of its own: its signal mask, while that is lent to it (see
     /// [`sigmask`](super::sigmask)),

@@ -108,6 +108,11 @@ impl Window {
         }
     }
 
+    /// How much may be written.
+    pub(in super::super) fn room(&self) -> u64 {
+        self.output.map_or(0, |output| output.len)
+    }
+
     /// Where in the channel `len` bytes at `addr` are to be had, and how many of them.
     pub(in super::super) fn read(&self, addr: u64, len: u64) -> Option<(u64, u64)> {
         let input = self.input?;

@@ -63,6 +63,7 @@ impl NotifyThread {
         let ip = self.host.space.ends.of(request.done).unwrap_or(request.done);
         let call = Syscall { nr, args: request.args, ip };
         st.window = Window::new(&call, || channel.path_len());
+        channel.expect(st.window.room());
         st.phase = Phase::InChannel(call);
         self.is_in_channel.store(true, Ordering::Relaxed);
         NotifyThread::set_event(st, Event::Syscall(call));
