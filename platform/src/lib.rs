@@ -159,6 +159,10 @@ pub struct Known {
     pub gid: u32,
     /// `getegid(2)`.
     pub egid: u32,
+    /// `getpgrp(2)`.
+    pub pgid: u32,
+    /// `getsid(2)` of itself.
+    pub sid: u32,
 }
 
 /// Which of what is [`Known`] has changed, or may.
@@ -172,6 +176,8 @@ pub enum Fact {
     Parent,
     /// User or group.
     Owner,
+    /// Process group or session.
+    Group,
     /// Everything, and that its calls may be made through channels: a filter of its own looks at them.
     Calls,
 }

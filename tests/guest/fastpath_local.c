@@ -69,6 +69,54 @@ static void numbers(void)
 	check("syscall read", syscall(SYS_read, fds[0], b, 3) == 3 && !strcmp(b, "abc"));
 }
 
+static pid_t own_group(void)
+{
+	return getpgid(0);
+}
+
+static pid_t own_session(void)
+{
+	return getsid(0);
+}
+
+/* Groups and sessions that the process itself, or its parent, changes. */
+static void groups(void)
+{
+	int gate[2], ok = 1;
+	pid_t parent = getpid(), child;
+
+	check("getpgrp", always(getpgrp) && getpgrp() == getpgid(parent));
+	check("getpgid", always(own_group) && own_group() == getpgrp());
+	check("getsid", always(own_session) && own_session() == getsid(parent));
+	for (int i = 0; i < OFTEN; i++) {
+		errno = 0;
+		ok &= getpgid(-1) == -1 && errno == ESRCH && getsid(-1) == -1 && errno == ESRCH && getpgid(1) != -1;
+	}
+	check("of others", ok);
+	pipe(gate);
+	child = fork();
+	if (child == 0) {
+		pid_t before = getpgrp();
+
+		ok = always(own_group) && before == getpgid(parent);
+		write(gate[1], "a", 1);
+		while (own_group() == before)
+			;
+		ok &= getpgrp() == getpid() && own_group() == getpid() && getsid(0) == getsid(parent);
+		ok &= setpgid(0, before) == 0 && own_group() == before && getpgrp() == before;
+		ok &= setsid() == getpid() && getsid(0) == getpid() && getpgrp() == getpid() && own_group() == getpid();
+		ok &= always(own_session) && always(getpgrp);
+		child = fork();
+		if (child == 0)
+			_exit(getsid(0) == getppid() && setsid() == getpid() && own_session() == getpid() ? 1 : 0);
+		ok &= waitpid(child, &(int){ 0 }, 0) == child && own_session() == getpid();
+		_exit(ok);
+	}
+	ok = read(gate[0], &(char){ 0 }, 1) == 1 && setpgid(child, child) == 0;
+	ok &= waitpid(child, &gate[0], 0) == child && WEXITSTATUS(gate[0]) == 1;
+	check("groups that change", ok);
+}
+
 /* getpid from a site of our own; every other register, the flags and the red zone stay as they are. */
 struct seen {
 	uint64_t rax, rcx, behind, rdx, rsi, rdi, r8, r9, r10, rbx, rbp, r12, r13, r14, r15, flags, red;
@@ -320,6 +368,7 @@ static void threads(void)
 int main(void)
 {
 	numbers();
+	groups();
 	registers();
 	storm();
 	forks();

@@ -209,7 +209,8 @@ impl Task {
     /// What its guest may answer itself.
     pub(super) fn known(&self) -> Known {
         let creds = self.creds();
-        let parent = self.kernel.tree.lock().node(self.group.tgid).map_or(0, |n| n.parent);
+        let node = self.kernel.tree.lock().node(self.group.tgid).map(|n| (n.parent, n.pgid, n.sid));
+        let (parent, pgid, sid) = node.unwrap_or_default();
         Known {
             pid: self.group.tgid.cast_unsigned(),
             tid: self.tid().cast_unsigned(),
@@ -218,6 +219,8 @@ impl Task {
             euid: creds.euid,
             gid: creds.gid,
             egid: creds.egid,
+            pgid: pgid.cast_unsigned(),
+            sid: sid.cast_unsigned(),
         }
     }
 

@@ -331,7 +331,7 @@ pub async fn set_filter(t: &Task, code: Vec<Instruction>, options: &Options) -> 
 }
 
 /// What guests may answer themselves, and how that is arranged.
-const LOCAL: [libc::c_long; 10] = [
+const LOCAL: [libc::c_long; 13] = [
     libc::SYS_rt_sigprocmask,
     libc::SYS_getpid,
     libc::SYS_gettid,
@@ -340,6 +340,9 @@ const LOCAL: [libc::c_long; 10] = [
     libc::SYS_geteuid,
     libc::SYS_getgid,
     libc::SYS_getegid,
+    libc::SYS_getpgid,
+    libc::SYS_getpgrp,
+    libc::SYS_getsid,
     libc::SYS_mmap,
     libc::SYS_mprotect,
 ];

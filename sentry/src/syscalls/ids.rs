@@ -3,6 +3,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::kernel::Task;
 use crate::mm::Addr;
+use platform::Fact;
 use std::sync::atomic::Ordering;
 
 /// `getpid(2)`.
@@ -78,9 +79,11 @@ pub async fn setpgid(t: &Task, pid: i32, pgid: i32) -> SysResult<()> {
     if sid == pid || pgid != pid && !tree.has_pgrp(pgid, sid) {
         return Err(Errno::PERM);
     }
-    if let Some(node) = tree.node_mut(pid) {
-        node.pgid = pgid;
-    }
+    let Some(node) = tree.node_mut(pid) else { return Err(Errno::SRCH) };
+    node.pgid = pgid;
+    let group = node.group.clone();
+    drop(tree);
+    group.process().forget(Fact::Group);
     Ok(())
 }
 
@@ -93,5 +96,7 @@ pub async fn setsid(t: &Task) -> SysResult<i32> {
     }
     let node = tree.node_mut(me).ok_or(Errno::SRCH)?;
     (node.pgid, node.sid) = (me, me);
+    drop(tree);
+    t.group.process().forget(Fact::Group);
     Ok(me)
 }

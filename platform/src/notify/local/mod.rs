@@ -50,7 +50,7 @@ pub(super) struct Local {
     /// The host or the guest did not let us; never again.
     pub(super) is_refused: bool,
     /// Values that are no longer true, as bits.
-    forgotten: u8,
+    forgotten: u16,
     /// Counts changes of the table.
     generation: u64,
 }
@@ -193,11 +193,12 @@ impl Local {
 
     fn forget(&mut self, fact: Fact) {
         self.forgotten |= match fact {
-            Fact::All => 0x7f,
-            Fact::Calls => 0xff,
+            Fact::All => 0x1ff,
+            Fact::Calls => u16::MAX,
             Fact::Thread => 1 << 1,
             Fact::Parent => 1 << 2,
             Fact::Owner => 0xf << 3,
+            Fact::Group => 3 << 7,
         };
         self.generation += 1;
     }
@@ -283,7 +284,7 @@ impl HostProcess {
 
     /// The values of a process none of whose code has run since they were last true.
     pub(super) fn write_known(&self, known: &Known) -> bool {
-        let values = [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid];
+        let values = [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid, known.pgid, known.sid];
         let bytes: Vec<u8> = values.into_iter().flat_map(u32::to_le_bytes).collect();
         self.write_all(DATA, &bytes)
     }

@@ -47,7 +47,7 @@ const SLOW_OF_ONE: u16 = shape::SLOW as u16;
 const SLOW_OF_ALL: u16 = 192;
 
 /// The calls that can be answered so: number and index of the value.
-pub(super) const CALLS: [(u32, u8); 7] = [
+pub(super) const CALLS: [(u32, u8); 8] = [
     (libc::SYS_getpid as u32, 0),
     (libc::SYS_gettid as u32, 1),
     (libc::SYS_getppid as u32, 2),
@@ -55,16 +55,20 @@ pub(super) const CALLS: [(u32, u8); 7] = [
     (libc::SYS_geteuid as u32, 4),
     (libc::SYS_getgid as u32, 5),
     (libc::SYS_getegid as u32, 6),
+    (libc::SYS_getpgrp as u32, 7),
 ];
+/// Those that ask about a process: what answers if that is 0, the caller.
+const CALLS_OF: [(u32, u8); 2] = [(libc::SYS_getpgid as u32, 7), (libc::SYS_getsid as u32, 8)];
 
-/// Which value answers a call.
-pub(super) fn value_of(nr: u32) -> Option<u8> {
-    CALLS.iter().find(|(call, _)| *call == nr).map(|(_, value)| *value)
+/// Which value answers a call, and whether only if its argument is 0.
+pub(super) fn value_of(nr: u32) -> Option<(u8, bool)> {
+    let of = |calls: &[(u32, u8)]| calls.iter().find(|(call, _)| *call == nr).map(|(_, value)| *value);
+    of(&CALLS).map(|value| (value, false)).or_else(|| Some((of(&CALLS_OF)?, true)))
 }
 
 /// The calls that can be made through a channel: those that are often made, and answered with a value alone by the
 /// sentry itself.
-const CHANNEL_CALLS: [libc::c_long; 62] = [
+const CHANNEL_CALLS: [libc::c_long; 59] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_open,
@@ -110,9 +114,6 @@ const CHANNEL_CALLS: [libc::c_long; 62] = [
     libc::SYS_umask,
     libc::SYS_getrusage,
     libc::SYS_times,
-    libc::SYS_getpgid,
-    libc::SYS_getpgrp,
-    libc::SYS_getsid,
     libc::SYS_getpriority,
     libc::SYS_getdents64,
     libc::SYS_epoll_wait,
@@ -135,7 +136,7 @@ pub(in super::super) fn is_sigmask(nr: u32) -> bool {
 }
 
 /// The value of [`is_sigmask`] calls, which has its place elsewhere.
-const SIGMASK_VALUE: u8 = 7;
+const SIGMASK_VALUE: u8 = 15;
 
 /// Whether a call can be made through a channel.
 pub(in super::super) fn has_channel(nr: u32) -> bool {
@@ -173,7 +174,7 @@ pub(super) struct Thunk {
     /// Offsets of instructions at which the call is over: a stop there is one behind the site, any other before it.
     done: Vec<u16>,
     /// Which values it needs, as bits.
-    pub(super) values: u8,
+    pub(super) values: u16,
 }
 
 impl Thunk {
@@ -184,8 +185,8 @@ impl Thunk {
         let (head, rest) = (before.last_chunk::<{ HEAD as usize }>()?, rest.strip_prefix(&SYSCALL)?);
         let frees_flags = SETS_FLAGS.iter().any(|code| rest.starts_with(code));
         let number = [&[MOV_EAX][..], &nr.to_le_bytes()].concat();
-        if let (true, Some(value)) = (*head == number[..], value_of(nr)) {
-            return Some(Thunk::of_one(head, value, end, values_at));
+        if let (true, Some((value, is_of_0))) = (*head == number[..], value_of(nr)) {
+            return Some(Thunk::of_one(head, value, is_of_0, end, values_at));
         }
         let at_syscall = end.wrapping_sub(SYSCALL.len() as u64);
         let loads = (0..=GAP).find_map(|gap| {
@@ -218,8 +219,12 @@ impl Thunk {
     }
 
     /// A site that makes one call only.
-    fn of_one(head: &[u8], value: u8, back: u64, values_at: u64) -> Thunk {
+    fn of_one(head: &[u8], value: u8, is_of_0: bool, back: u64, values_at: u64) -> Thunk {
         let mut t = Thunk::empty(SLOW_OF_ONE);
+        if is_of_0 {
+            // mov %edi, %ecx; jecxz past the next; jmp to the slow code: the flags stay as they are.
+            t.bytes.extend([0x89, 0xf9, 0x67, 0xe3, 2, 0xeb, SLOW_OF_ONE as u8 - 7]);
+        }
         t.load(value, values_at);
         t.leave(back);
         t.slow(head, back);
@@ -441,6 +446,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_a_process_is_answered_if_it_is_the_caller() {
+        let t = of([MOV_EAX, 124, 0, 0, 0], &[0xc3]).unwrap();
+        // At 5 to 32, at 7 from the value.
+        assert_eq!(t.bytes[..14], [0x89, 0xf9, 0x67, 0xe3, 2, 0xeb, 25, 0x8b, 0x04, 0x25, 32, 0, 6, 0]);
+        assert_eq!([0, 2, 5, 7, 14, 24, 32].map(|at| t.seen_at(at)), [0, 0, 0, 0, 7, 7, 0]);
+        assert_eq!((t.values, t.slow), (1 << 8, 32));
+    }
+
+    #[test]
     fn the_cases_of_a_general_site_all_end_at_the_same_place() {
         let t = of(MOV_R9, &CMP_RAX).unwrap();
         let end = 5 + 16 * CALLS.len() + 2;
@@ -455,7 +469,7 @@ mod tests {
         }
         assert_eq!(t.bytes[end - 2..end], SYSCALL);
         assert_eq!(t.seen_at(end as u16 - 2), 0);
-        assert_eq!(t.values, 0x7f);
+        assert_eq!(t.values, 0xff);
         assert!(t.bytes.len() <= 256);
     }
 
