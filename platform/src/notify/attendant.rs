@@ -45,6 +45,10 @@ const PAYS: u64 = 40;
 const LOST: Duration = Duration::from_micros(300);
 /// How long nobody attends after it was of no use: doubled each time, up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
+/// And after it had to wait for its core, likewise: there are others who want it, and meanwhile its guests waited too.
+const PAUSE_OF_LOSER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(128));
+/// How often at most the host is asked how much there is to run.
+const WEIGH_EVERY: Duration = Duration::from_millis(4);
 /// How many threads it keeps off its core: whoever else it has gone on stays behind it otherwise.
 const KEPT_MAX: usize = 64;
 
@@ -83,6 +87,16 @@ struct Inner {
     pause: Duration,
     /// What attendants have saved and not spent.
     credit: Duration,
+    /// When the load was looked at last.
+    weighed: Option<Instant>,
+}
+
+impl Inner {
+    /// Nobody attends for a while, which is twice as long as the last one.
+    fn wait(&mut self, (least, most): (Duration, Duration)) {
+        self.pause = (self.pause * 2).clamp(least, most);
+        self.not_before = Some(Instant::now() + self.pause);
+    }
 }
 
 /// A thread that is kept off the attendant's core.
@@ -151,6 +165,12 @@ impl Attendants {
         !self.always && running(shared).is_none_or(|running| running > self.cores)
     }
 
+    /// Whether there is so much to run that guests who are kept off a core wait behind others: more than the cores and
+    /// one guest, for two that talk with one another can do so on one core while the other one attends.
+    fn is_overrun(&self, shared: &Shared) -> bool {
+        !self.always && running(shared).is_some_and(|running| running > self.cores + 1)
+    }
+
     /// The channels to look at, if there was a change since `version`.
     fn look_at(&self, version: &mut u64, channels: &mut Vec<(Arc<NotifyThread>, Channel)>) {
         if self.version.load(Ordering::Acquire) != *version {
@@ -161,9 +181,8 @@ impl Attendants {
         }
     }
 
-    /// Ends attendance `number`, if it is still that one; the guests' calls are theirs again. `credit`: what is left
-    /// of what was saved, if the attendance was of use.
-    fn end(&self, number: u64, credit: Option<Duration>) {
+    /// Ends attendance `number`, if it is still that one; the guests' calls are theirs again.
+    fn end(&self, number: u64, end: End) {
         let guests: Vec<Arc<NotifyThread>> = {
             let mut inner = self.inner.lock();
             if inner.current != number {
@@ -171,11 +190,13 @@ impl Attendants {
             }
             inner.current = 0;
             self.cpu.store(NOWHERE, Ordering::Relaxed);
-            let (least, most) = PAUSE;
-            let was_useful = credit.is_some() || self.always;
-            inner.pause = if was_useful { Duration::ZERO } else { (inner.pause * 2).clamp(least, most) };
-            inner.credit = credit.unwrap_or_default();
-            inner.not_before = Some(Instant::now() + inner.pause);
+            inner.credit = Duration::ZERO;
+            match end {
+                End::Useful(credit) => (inner.pause, inner.credit) = (Duration::ZERO, credit),
+                _ if self.always => {}
+                End::Useless => inner.wait(PAUSE),
+                End::PushedOut => inner.wait(PAUSE_OF_LOSER),
+            }
             inner.guests.iter().map(|guest| guest.thread.clone()).collect()
         };
         for guest in guests {
@@ -187,7 +208,7 @@ impl Attendants {
     pub(super) fn replace(&self, mark: &CopyMark) {
         let number = mark.attendance.load(Ordering::Relaxed);
         if number != 0 {
-            self.end(number, None);
+            self.end(number, End::Useless);
         }
     }
 }
@@ -221,6 +242,13 @@ pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: 
         return Attention::None;
     }
     if inner.current == 0 {
+        if inner.weighed.is_none_or(|at| now - at > WEIGH_EVERY) {
+            inner.weighed = Some(now);
+            if attendants.is_overrun(shared) {
+                inner.wait(PAUSE_OF_LOSER);
+                return Attention::None;
+            }
+        }
         inner.last += 1;
         inner.current = inner.last;
         inner.cpu = placement::current_cpu();
@@ -251,14 +279,24 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
         return;
     }
     mark.attendance.store(number, Ordering::Relaxed);
-    let credit = look(shared, family, mark);
-    shared.attendants.end(number, credit);
+    let end = look(shared, family, mark);
+    shared.attendants.end(number, end);
     mark.attendance.store(0, Ordering::Relaxed);
     (shared.run_ready)();
 }
 
-/// Takes calls until nobody makes any. What is left of what was saved, if it was of use.
-fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<Duration> {
+/// How an attendance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// So much is left of what was saved.
+    Useful(Duration),
+    Useless,
+    /// It had to wait for its core.
+    PushedOut,
+}
+
+/// Takes calls until nobody makes any.
+fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> End {
     let (mut version, mut channels, mut taken) = (u64::MAX, Vec::new(), 0);
     let start = Instant::now();
     let (mut called, mut listened, mut noticed, mut window) =
@@ -298,18 +336,32 @@ fn look(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) -> Option<D
             }
             listened = now;
         }
-        if now - window.start > WINDOW && !shared.attendants.always && !window.pays(shared, now, taken) {
-            break;
+        if now - window.start > WINDOW && !shared.attendants.always {
+            match window.judge(shared, now, taken) {
+                Judgement::Pays => {}
+                Judgement::DoesNot => break,
+                Judgement::PushedOut => return End::PushedOut,
+            }
         }
     }
     let left = window.spend(taken, thread_time());
     // The first call may have been long in coming.
-    left.or_else(|| (window.cpu - began < 2 * worth(taken)).then_some(Duration::ZERO))
+    let left = left.or_else(|| (window.cpu - began < 2 * worth(taken)).then_some(Duration::ZERO));
+    left.map_or(End::Useless, End::Useful)
+}
+
+/// What a piece of an attendance was worth.
+enum Judgement {
+    Pays,
+    DoesNot,
+    PushedOut,
 }
 
 /// A piece of an attendance, by which it is judged.
 struct Window {
     start: Instant,
+    /// When the load was looked at last.
+    weighed: Instant,
     /// The thread's processor time.
     cpu: Duration,
     /// How many calls had been taken before.
@@ -320,7 +372,7 @@ struct Window {
 
 impl Window {
     fn new(start: Instant, credit: Duration) -> Window {
-        Window { start, cpu: thread_time(), taken: 0, credit }
+        Window { start, weighed: start, cpu: thread_time(), taken: 0, credit }
     }
 
     /// How long to wait for a call.
@@ -329,12 +381,19 @@ impl Window {
     }
 
     /// Whether the core was well spent; begins the next piece.
-    fn pays(&mut self, shared: &Shared, now: Instant, taken: u64) -> bool {
+    fn judge(&mut self, shared: &Shared, now: Instant, taken: u64) -> Judgement {
         let (elapsed, calls, before) = (now - self.start, taken - self.taken, self.cpu);
         let left = self.spend(taken, thread_time());
         self.start = now;
-        let is_pushed_out = elapsed.saturating_sub(self.cpu - before) > LOST;
-        !is_pushed_out && (left.is_some() || calls > PAYS && !shared.attendants.is_crowded(shared))
+        let is_to_weigh = now - self.weighed > WEIGH_EVERY;
+        if is_to_weigh {
+            self.weighed = now;
+        }
+        if elapsed.saturating_sub(self.cpu - before) > LOST || is_to_weigh && shared.attendants.is_overrun(shared) {
+            return Judgement::PushedOut;
+        }
+        let pays = left.is_some() || calls > PAYS && !shared.attendants.is_crowded(shared);
+        if pays { Judgement::Pays } else { Judgement::DoesNot }
     }
 
     /// Counts in the calls and the processor time up to now: what is left of what was saved, if anything.
@@ -376,7 +435,13 @@ mod tests {
 
     #[test]
     fn what_calls_have_saved_is_spent_on_a_lull() {
-        let mut window = Window { start: Instant::now(), cpu: Duration::ZERO, taken: 0, credit: Duration::ZERO };
+        let mut window = Window {
+            start: Instant::now(),
+            weighed: Instant::now(),
+            cpu: Duration::ZERO,
+            taken: 0,
+            credit: Duration::ZERO,
+        };
         let us = Duration::from_micros;
         assert_eq!(window.spend(150, us(500)), Some(us(250)));
         assert_eq!(window.patience(), us(250));

@@ -284,7 +284,8 @@ impl HostProcess {
 
     /// The values of a process none of whose code has run since they were last true.
     pub(super) fn write_known(&self, known: &Known) -> bool {
-        let values = [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid, known.pgid, known.sid];
+        let values =
+            [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid, known.pgid, known.sid];
         let bytes: Vec<u8> = values.into_iter().flat_map(u32::to_le_bytes).collect();
         self.write_all(DATA, &bytes)
     }
