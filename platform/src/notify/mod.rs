@@ -33,8 +33,10 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Poll, Waker};
 use thread::{NotifyThread, Phase};
 
-/// How many ready stub processes are kept.
+/// How many ready stub processes are kept, and how many at most: as many more as programs have been started faster than
+/// such processes, until the sandbox is idle.
 const READY: usize = 3;
+const READY_MAX: usize = 12;
 /// How much higher the `oom_score_adj` of guests is than the sentry's: a fifth of the limit that memory ran into, which
 /// is more than a sentry uses.
 const GUEST_OOM_BONUS: i32 = 200;
@@ -106,12 +108,29 @@ struct Nursery {
     /// Asked of the spawner and not ready yet.
     under_way: usize,
     waiting: Vec<Waker>,
+    /// How many more are kept than [`READY`].
+    more: usize,
     /// The spawner is gone or refuses.
     broken: Option<i32>,
     /// None are kept or made: a ready process waits in its listener, and what does cannot be frozen (M7).
     is_paused: bool,
     /// So has its spawner, with the container.
     has_ended: bool,
+}
+
+impl Nursery {
+    /// How many there should be.
+    fn wanted(&self) -> usize {
+        (READY + self.more).max(self.waiting.len())
+    }
+
+    /// Nothing happens: those are enough that are always kept.
+    fn rest(&mut self) {
+        self.more = 0;
+        for spare in self.ready.split_off(self.ready.len().min(READY)) {
+            crate::Process::kill(spare.host.as_ref());
+        }
+    }
 }
 
 /// Makes the processes of one container: they are born in its cgroups.
@@ -212,6 +231,14 @@ impl Shared {
         }
     }
 
+    /// Nothing has happened for a while.
+    fn rest(&self) {
+        for nest in self.nests.lock().iter() {
+            nest.nursery.lock().rest();
+        }
+        crate::host::give_back();
+    }
+
     /// The watcher should look at threads again.
     fn watch_soon(&self) {
         self.watch.wake();
@@ -293,6 +320,7 @@ impl Platform for NotifyPlatform {
             if let Some(errno) = nursery.broken {
                 return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
+            nursery.more = (nursery.more + 1).min(READY_MAX - READY);
             nursery.waiting.push(cx.waker().clone());
             self.nest.changed.notify_one();
             Poll::Pending
@@ -325,7 +353,7 @@ fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
     loop {
         {
             let mut nursery = nest.nursery.lock();
-            while nursery.is_paused || nursery.ready.len() + nursery.under_way >= READY.max(nursery.waiting.len()) {
+            while nursery.is_paused || nursery.ready.len() + nursery.under_way >= nursery.wanted() {
                 if nursery.has_ended {
                     return;
                 }

@@ -6,7 +6,7 @@ use super::receiver::{self, phase_name};
 use super::thread::State;
 use super::{Family, NotifyThread, Phase, Shared};
 use crate::Process;
-use crate::host::{give_back, trim_waste};
+use crate::host::trim_waste;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -86,7 +86,7 @@ pub(super) fn run(shared: Arc<Shared>) {
             if inner.threads.is_empty() && now == received && !is_copying {
                 watch.awake.store(false, Ordering::Relaxed);
                 if watch.wanted.wait_for(&mut inner, QUIET).timed_out() {
-                    MutexGuard::unlocked(&mut inner, give_back);
+                    MutexGuard::unlocked(&mut inner, || shared.rest());
                     // Somebody may have come meanwhile, whom nobody told.
                     if !watch.awake.load(Ordering::Relaxed) {
                         watch.wanted.wait(&mut inner);
