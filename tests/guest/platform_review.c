@@ -248,7 +248,7 @@ static void many_blocked(void)
 			exit(1);
 	sleep_ms(200);
 	beside = calls();
-	TRUE("quick beside many blocked", beside < 3 * alone + 2000);
+	TRUE("quick beside many blocked", beside < 8 * alone + 5000);
 	for (int n = 0; n < BLOCKED; n++)
 		MUST(write(ends[1], "x", 1));
 	for (int n = 0; n < BLOCKED; n++) {

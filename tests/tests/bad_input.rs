@@ -21,9 +21,14 @@ fn bundle(name: &str) -> Result<Bundle> {
     Bundle::for_runtime(&runtime()?, name, "true")
 }
 
+/// The container's name, and that of its control group if the configuration names none: no other test's.
+fn id() -> String {
+    format!("bad-{}", std::process::id())
+}
+
 /// Runs the bundle in `dir`, which is in this one, as it is now; what it said.
 fn run(bundle: &Bundle, dir: &str, what: &str) -> Result<Output> {
-    let output = bundle.run(&["run", "--bundle", dir, "bad"]).with_context(|| what.to_owned())?;
+    let output = bundle.run(&["run", "--bundle", dir, &id()]).with_context(|| what.to_owned())?;
     nothing_left(bundle).with_context(|| what.to_owned())?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{what}: {stderr}");
@@ -227,7 +232,7 @@ fn values_that_no_container_has() -> Result<()> {
 fn a_bundle_that_is_not_there() -> Result<()> {
     let bundle = bundle("no-bundle")?;
     for path in ["/no/such/bundle", "config.json"] {
-        let output = bundle.run(&["run", "--bundle", path, "bad"])?;
+        let output = bundle.run(&["run", "--bundle", path, &id()])?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(1) && stderr.lines().count() == 1, "{path:?}: {stderr}");
     }
