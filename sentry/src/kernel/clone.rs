@@ -131,6 +131,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     }
     if flags & CHILD_CLEARTID != 0 {
         child.clear_child_tid.store(args.child_tid.0, Ordering::Relaxed);
+        child.host_clears_tid.store(args.child_tid.0, Ordering::Relaxed);
     }
     let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::default()));
     *child.vfork_done.lock() = vfork.clone();

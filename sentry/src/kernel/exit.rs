@@ -92,10 +92,14 @@ impl Task {
         }
     }
 
-    /// `CLONE_CHILD_CLEARTID` of a thread whose host thread does not do it: the leader's.
+    /// `CLONE_CHILD_CLEARTID` of a thread whose host thread does not do it: the leader's, or one that has named another
+    /// word since. Who finds the word cleared may give it to another thread at once: it must not be cleared twice.
     fn release_ids(&self) {
         let addr = Addr(self.clear_child_tid.load(Ordering::Relaxed));
-        if !addr.is_null() {
+        let thread = self.thread();
+        let is_leader = thread.host_tid() == thread.process().host_pid();
+        let is_done_by_host = !is_leader && self.host_clears_tid.load(Ordering::Relaxed) == addr.0;
+        if !addr.is_null() && !is_done_by_host {
             let _ = self.mem().write(addr, &0u32);
         }
     }

@@ -82,6 +82,8 @@ pub struct Task {
     comm: Mutex<Vec<u8>>,
     /// `set_tid_address`.
     pub clear_child_tid: AtomicU64,
+    /// That word as its host thread knows it.
+    pub host_clears_tid: AtomicU64,
     /// `set_robust_list`.
     pub robust_list: AtomicU64,
     /// `PR_SET_PDEATHSIG`.
@@ -179,6 +181,7 @@ impl Task {
             outcome: AtomicCell::default(),
             comm: Mutex::new(parts.comm),
             clear_child_tid: AtomicU64::new(0),
+            host_clears_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             pdeath_signal: AtomicI32::new(0),
             personality: AtomicU32::new(0),
