@@ -26,7 +26,8 @@ const CORE: &[(&str, Fixed)] = &[
     ("optmem_max", Fixed::Text("131072\n")),
     ("rmem_default", Fixed::Text("212992\n")),
     ("rmem_max", Fixed::Text("4194304\n")),
-    ("rps_sock_flow_entries", Fixed::Text("core/skb_defer_max|core/somaxconn|4096\n")),
+    ("rps_sock_flow_entries", Fixed::Text("0\n")),
+    ("skb_defer_max", Fixed::Text("64\n")),
     ("somaxconn", Fixed::Text("4096\n")),
     ("txrehash", Fixed::Text("1\n")),
     ("wmem_default", Fixed::Text("212992\n")),
@@ -39,7 +40,7 @@ const IPV4: &[(&str, Fixed)] = &[
     ("fib_multipath_hash_policy", Fixed::Text("0\n")),
     ("fib_multipath_use_neigh", Fixed::Text("0\n")),
     ("fib_notify_on_flag_change", Fixed::Text("0\n")),
-    ("fib_sync_mem", Fixed::Text("ipv4/fwmark_reflect|0\n")),
+    ("fib_sync_mem", Fixed::Text("524288\n")),
     ("fwmark_reflect", Fixed::Text("0\n")),
     ("icmp_echo_enable_probe", Fixed::Text("0\n")),
     ("icmp_echo_ignore_all", Fixed::Text("0\n")),
@@ -54,7 +55,7 @@ const IPV4: &[(&str, Fixed)] = &[
     ("igmp_max_memberships", Fixed::Text("20\n")),
     ("igmp_max_msf", Fixed::Text("10\n")),
     ("igmp_qrv", Fixed::Text("2\n")),
-    ("inet_peer_maxttl", Fixed::Text("ipv4/inet_peer_minttl|ipv4/inet_peer_threshold|ipv4/ip_autobind_reuse|0\n")),
+    ("inet_peer_maxttl", Fixed::Text("600\n")),
     ("inet_peer_minttl", Fixed::Text("120\n")),
     ("inet_peer_threshold", Fixed::Text("65664\n")),
     ("ip_autobind_reuse", Fixed::Text("0\n")),
@@ -325,12 +326,7 @@ const ROUTE6: &[(&str, Fixed)] = &[
 const UNIX: &[(&str, Fixed)] = &[("max_dgram_qlen", Fixed::Text("10\n"))];
 
 const ROUTE4: &[(&str, Fixed)] = &[
-    (
-        "error_burst",
-        Fixed::Text(
-            "ipv4/route/error_cost|ipv4/route/flush|ipv4/route/gc_elasticity|ipv4/route/gc_interval|ipv4/route/gc_min_interval|ipv4/route/gc_min_interval_ms|ipv4/route/gc_thresh|ipv4/route/gc_timeout|ipv4/route/max_size|ipv4/route/min_adv_mss|256\n",
-        ),
-    ),
+    ("error_burst", Fixed::Text("1250\n")),
     ("error_cost", Fixed::Text("250\n")),
     ("gc_elasticity", Fixed::Text("8\n")),
     ("gc_interval", Fixed::Text("60\n")),
@@ -342,10 +338,7 @@ const ROUTE4: &[(&str, Fixed)] = &[
     ("min_adv_mss", Fixed::Text("256\n")),
     ("min_pmtu", Fixed::Text("552\n")),
     ("mtu_expires", Fixed::Text("600\n")),
-    (
-        "redirect_load",
-        Fixed::Text("ipv4/route/redirect_number|ipv4/route/redirect_silence|ipv4/tcp_abort_on_overflow|0\n"),
-    ),
+    ("redirect_load", Fixed::Text("5\n")),
     ("redirect_number", Fixed::Text("9\n")),
     ("redirect_silence", Fixed::Text("5120\n")),
 ];
