@@ -4,9 +4,9 @@
 #ifndef HUB_H
 #define HUB_H
 
+#include "address.h"
 #include "rtnetlink.h"
 #include <netinet/icmp6.h>
-#include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -23,27 +23,9 @@ static inline void enter(int namespace)
 	MUST(nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
 }
 
-static inline void quietly(void)
-{
-	struct { struct nlmsghdr h; struct nlmsgerr e; char rest[2048]; } got;
-
-	q.h.nlmsg_flags |= NLM_F_ACK;
-	MUST(send(nl, &q, q.h.nlmsg_len, 0));
-	MUST(recv(nl, &got, sizeof got, 0));
-	if (got.e.error) {
-		printf("request %d: %s\n", q.h.nlmsg_type, strerrorname_np(-got.e.error));
-		fflush(stdout);
-	}
-}
-
 static inline void set_up(const char *name, int up)
 {
-	struct ifinfomsg *l;
-
-	link_request(RTM_NEWLINK, 0, 0, name);
-	l = NLMSG_DATA(&q.h);
-	l->ifi_flags = up ? IFF_UP : 0;
-	l->ifi_change = IFF_UP;
+	up_request(name, up);
 	quietly();
 }
 
@@ -73,18 +55,6 @@ static inline void way(const char *to, int prefix, const char *by)
 	quietly();
 }
 
-static inline int write_to(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY), error = 0;
-
-	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
-		error = errno;
-	close(fd);
-	if (error)
-		printf("%s: %s\n", path, strerrorname_np(error));
-	return -error;
-}
-
 static inline int new_namespace(void)
 {
 	int fd;
@@ -100,21 +70,10 @@ static inline int new_namespace(void)
 /* A pair from the hub to a leaf. */
 static inline void wire(int n)
 {
-	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
-	struct rtattr *info, *data, *peer;
 	char name[16];
 
 	snprintf(name, sizeof name, "p%d", n);
-	link_request(RTM_NEWLINK, MAKE, 0, name);
-	info = nl_attr(&q, IFLA_LINKINFO, NULL, 0);
-	nl_attr(&q, IFLA_INFO_KIND, "veth", 5);
-	data = nl_attr(&q, IFLA_INFO_DATA, NULL, 0);
-	peer = nl_attr(&q, VETH_INFO_PEER, &none, sizeof none);
-	put_name(IFLA_IFNAME, "eth0");
-	put_u32(IFLA_NET_NS_FD, leaf[n]);
-	nl_end(&q, peer);
-	nl_end(&q, data);
-	nl_end(&q, info);
+	pair_request_into(leaf[n], MAKE, name, "eth0");
 	quietly();
 	set_up(name, 1);
 }
@@ -134,45 +93,6 @@ static inline void hub_setup(void)
 }
 
 /* Sockets. */
-
-struct any {
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	};
-	socklen_t len;
-};
-
-static inline struct any at(const char *text, int port)
-{
-	struct any a = { .len = sizeof a.in };
-
-	a.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
-	if (inet_pton(AF_INET, text, &a.in.sin_addr) == 1)
-		return a;
-	a.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	inet_pton(AF_INET6, text, &a.in6.sin6_addr);
-	a.len = sizeof a.in6;
-	return a;
-}
-
-static inline const char *text_of(const void *sockaddr)
-{
-	static char text[INET6_ADDRSTRLEN];
-	const struct sockaddr *sa = sockaddr;
-
-	if (sa->sa_family == AF_INET)
-		return inet_ntop(AF_INET, &((struct sockaddr_in *)sa)->sin_addr, text, sizeof text);
-	if (sa->sa_family == AF_INET6)
-		return inet_ntop(AF_INET6, &((struct sockaddr_in6 *)sa)->sin6_addr, text, sizeof text);
-	return "nobody";
-}
-
-static inline int ready(int s, int ms)
-{
-	return poll(&(struct pollfd){ .fd = s, .events = POLLIN }, 1, ms) == 1;
-}
 
 /* One datagram from here to an address there, and one back: as long as `len`. */
 static inline void udp(const char *what, int here, int there, const char *ip, size_t len)

@@ -2,12 +2,12 @@
  * veth(4): a pair of interfaces between two namespaces. State, MTU and addresses of both ends, sockets of either
  * namespace that talk over it, and what becomes of them when an end goes down, elsewhere or away.
  */
+#include "address.h"
 #include "veth.h"
 #include <dirent.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/mount.h>
 
 static void enter(int namespace)
@@ -46,16 +46,14 @@ static void set_up(const char *name, int up)
 /* Whether the other end is there and up: IFF_RUNNING says so too, but up to a second late. */
 static int carrier_of(const char *name)
 {
-	struct ifinfomsg link = { .ifi_index = if_nametoindex(name) };
-	struct nl_request r = { .h = { NLMSG_HDRLEN, RTM_GETLINK, NLM_F_REQUEST, 0, 0 } };
-	struct { struct nlmsghdr head; struct ifinfomsg link; char rest[8192]; } answer;
-	int s = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	struct nlmsghdr *h = (void *)answer;
 
-	nl_put(&r, &link, sizeof link);
-	MUST(send(s, &r, r.h.nlmsg_len, 0));
-	MUST(recv(s, &answer, sizeof answer, 0));
-	close(s);
-	return answer.head.nlmsg_type == RTM_NEWLINK && answer.link.ifi_flags & 0x10000 /* IFF_LOWER_UP */;
+	link_request(RTM_GETLINK, 0, if_nametoindex(name), NULL);
+	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	MUST(send(nl, &q, q.h.nlmsg_len, 0));
+	MUST(recv(nl, answer, sizeof answer, 0));
+	close(nl);
+	return h->nlmsg_type == RTM_NEWLINK && ((struct ifinfomsg *)NLMSG_DATA(h))->ifi_flags & 0x10000 /* IFF_LOWER_UP */;
 }
 
 static void flags_of(const char *what, const char *name)
@@ -203,36 +201,9 @@ static void sysfs(int namespace, const char *name)
 
 /* Sockets. */
 
-struct any {
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	};
-	socklen_t len;
-};
-
-static struct any at(const char *text, int port)
-{
-	struct any a = { .len = sizeof a.in };
-
-	a.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
-	if (inet_pton(AF_INET, text, &a.in.sin_addr) == 1)
-		return a;
-	a.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	inet_pton(AF_INET6, text, &a.in6.sin6_addr);
-	a.len = sizeof a.in6;
-	return a;
-}
-
 static void say_peer(const struct any *a)
 {
-	char text[INET6_ADDRSTRLEN];
-
-	if (a->sa.sa_family == AF_INET)
-		printf("from %s\n", inet_ntop(AF_INET, &a->in.sin_addr, text, sizeof text));
-	else
-		printf("from %s\n", inet_ntop(AF_INET6, &a->in6.sin6_addr, text, sizeof text));
+	printf("from %s\n", text_of(&a->sa));
 }
 
 /* A stream from `here` to a listener of `there`, at `ip`, with much data both ways. */
@@ -308,12 +279,10 @@ static void ping(const char *what, const char *ip)
 	struct any to = at(ip, 0), from = { .len = sizeof from.in6 };
 	int v6 = to.sa.sa_family == AF_INET6;
 	char echo[16] = { v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO, 0, 0, 0, 0, 0, 0, 1, 'd', 'a', 't', 'a' }, got[64] = "";
-	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY), s;
+	int s;
 
 	printf("%s:\n", what);
-	if (fd < 0 || write(fd, "0 0", 3) != 3)
-		perror("ping_group_range");
-	close(fd);
+	write_to("/proc/sys/net/ipv4/ping_group_range", "0 0");
 	MUST(s = socket(to.sa.sa_family, SOCK_DGRAM, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP));
 	CHECK("sendto", sendto(s, echo, sizeof echo, 0, &to.sa, to.len));
 	CHECK("poll", poll(&(struct pollfd){ .fd = s, .events = POLLIN }, 1, 1000));
@@ -359,23 +328,15 @@ static void carrier(void)
 
 static void move(const char *name, int to)
 {
-	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
-	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
-
-	nl_put(&r, &none, sizeof none);
-	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
-	nl_attr(&r, IFLA_NET_NS_FD, &to, sizeof to);
-	veth_ask(&r, RTM_NEWLINK, 0);
+	link_request(RTM_NEWLINK, 0, 0, name);
+	put_u32(IFLA_NET_NS_FD, to);
+	veth_ask();
 }
 
 static void delete(const char *name)
 {
-	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
-	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
-
-	nl_put(&r, &none, sizeof none);
-	nl_attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
-	veth_ask(&r, RTM_DELLINK, 0);
+	link_request(RTM_DELLINK, 0, 0, name);
+	veth_ask();
 }
 
 static void has(const char *where, int namespace, const char *name)
@@ -402,7 +363,7 @@ static void moved(void)
 	flags_of("moved", "far");
 	address_by(SIOCGIFADDR, "moved", "far");
 	files("far");
-	veth_quiet();
+	quiet();
 	veth_up("far");
 	veth_address("far", "10.9.0.2");
 	enter(veth_near);

@@ -90,22 +90,6 @@ static void links(void)
 	close(s);
 }
 
-/* A pair that is up: what follows is about it. */
-static int device(void)
-{
-	pair_request(MAKE, "one", "two");
-	ask("pair");
-	for (int i = 0; i < 3; i++) {
-		const char *names[] = { "lo", "one", "two" };
-		struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-
-		nl_begin(&q, RTM_NEWLINK, 0, &up, sizeof up);
-		put_name(IFLA_IFNAME, names[i]);
-		ask_in("up", names[i]);
-	}
-	return if_nametoindex("one");
-}
-
 static void addresses(int index)
 {
 	int s4 = member(RTNLGRP_IPV4_IFADDR), s6 = member(RTNLGRP_IPV6_IFADDR);
@@ -127,7 +111,7 @@ static void addresses(int index)
 		ask_in("create without excl", ip);
 		address_request(RTM_NEWADDR, MAKE, NOWHERE, ip, prefix);
 		ask_in("add to no link", ip);
-		drain(i ? s6 : s4);
+		forget(i ? s6 : s4);
 		address_request(RTM_NEWADDR, MAKE, index, i ? "fd09::66" : "10.9.0.66", i ? 129 : 33);
 		ask_in("prefix too long", ip);
 		address_request(RTM_DELADDR, 0, index, i ? "fd09::77" : "10.9.0.77", prefix);
@@ -184,7 +168,7 @@ static void routes(int index)
 		ask_in("create or replace", to);
 		route_request(RTM_NEWROUTE, NLM_F_REPLACE, to, prefix + 4, by[i], 0);
 		ask_in("replace none", to);
-		drain(i ? s6 : s4);
+		forget(i ? s6 : s4);
 		route_request(RTM_NEWROUTE, MAKE, to, prefix + 4, far[i], 0);
 		ask_in("gateway out of reach", to);
 		route_request(RTM_NEWROUTE, MAKE, to, prefix + 4, NULL, NOWHERE);
@@ -292,7 +276,7 @@ static void neighbours(int index)
 		ask_in("remove of no link", ip);
 		neighbour_request(RTM_DELNEIGH, 0, index, ip, 0);
 		ask_in("remove", ip);
-		drain(s);
+		forget(s);
 		dump("neighbours after", RTM_GETNEIGH, i ? AF_INET6 : AF_INET, 0);
 	}
 	struct ndmsg bare = { .ndm_family = AF_INET, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT };

@@ -5,28 +5,6 @@
  */
 #include "rtnetlink.h"
 
-static void write_to(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
-		printf("%s: %s\n", path, strerrorname_np(errno));
-	close(fd);
-}
-
-static int device(void)
-{
-	pair_request(MAKE, "one", "two");
-	ask("pair");
-	for (int i = 0; i < 3; i++) {
-		link_request(RTM_NEWLINK, 0, 0, (const char *[]){ "lo", "one", "two" }[i]);
-		struct ifinfomsg *l = NLMSG_DATA(&q.h);
-		l->ifi_flags = l->ifi_change = IFF_UP;
-		ask("up");
-	}
-	return if_nametoindex("one");
-}
-
 static void addresses(int index)
 {
 	int s4 = member(RTNLGRP_IPV4_IFADDR), s6 = member(RTNLGRP_IPV6_IFADDR), r4 = member(RTNLGRP_IPV4_ROUTE);
@@ -57,16 +35,16 @@ static void addresses(int index)
 		ask("remove the third");
 		address_request(RTM_DELADDR, 0, index, "10.8.1.1", 24);
 		ask("remove that of another network");
-		drain(s4);
-		drain(r4);
+		forget(s4);
+		forget(r4);
 	}
 	address_request(RTM_NEWADDR, MAKE, index, "10.9.0.1", 24);
 	ask("address");
 	address_request(RTM_NEWADDR, MAKE, index, "fd09::1", 64);
 	ask("address");
 	poll(&(struct pollfd){ .fd = s6, .events = POLLIN }, 1, 1000);
-	drain(s4);
-	drain(s6);
+	forget(s4);
+	forget(s6);
 	address_request(RTM_NEWADDR, NLM_F_REPLACE, index, "10.9.0.1", 24);
 	ask("replace");
 	heard("members", s4);
@@ -142,7 +120,7 @@ static void routes(int index)
 		route_request(RTM_DELROUTE, 0x200, nets[i], prefix, by[i], 0);
 		ask_in("remove in bulk", nets[i]);
 		route_request(RTM_DELROUTE, 0, nets[i], prefix, NULL, 0);
-		drain(s);
+		forget(s);
 		ask_in("remove", nets[i]);
 		heard("members", s);
 	}
@@ -161,7 +139,7 @@ static void neighbours(int index)
 		ask_in("add", ip);
 		neighbour_request(RTM_NEWNEIGH, MAKE, 0, ip, 9);
 		ask_in("add to no link", ip);
-		drain(s);
+		forget(s);
 		neighbour_request(RTM_DELNEIGH, 0x200, index, ip, 0);
 		ask_in("remove in bulk", ip);
 		neighbour_request(RTM_DELNEIGH, 0, 0, ip, 0);

@@ -6,12 +6,16 @@
 
 static const char *mode;
 
-static void fixed(int type, const void *data, size_t len)
+/* A request with a header of so many bytes, and an attribute of a number if that is not 0. */
+static void request(int type, const void *header, size_t len, int attribute, uint32_t value)
 {
-	nl_begin(&q, type, 0, data, len);
+	nl_begin(&q, type, 0, header, len);
+	if (attribute)
+		put_u32(attribute, value);
 }
 
-static void dumped_in(const char *what, int only)
+/* The dump that is requested, with `only` as for dumped(). */
+static void all(const char *what, int only)
 {
 	char name[128];
 
@@ -19,7 +23,8 @@ static void dumped_in(const char *what, int only)
 	dumped(name, only);
 }
 
-static void asked(const char *what)
+/* The one thing that is requested. */
+static void one(const char *what)
 {
 	struct nlmsghdr *h = (void *)answer;
 	ssize_t n;
@@ -36,58 +41,65 @@ static void asked(const char *what)
 	fflush(stdout);
 }
 
+#define WHOLE(header) &(header), sizeof(header)
+
+static void links_as(const char *what, struct ifinfomsg l, int attribute, uint32_t value)
+{
+	request(RTM_GETLINK, WHOLE(l), attribute, value);
+	all(what, 0);
+}
+
+static void link_as(const char *what, struct ifinfomsg l, int attribute, uint32_t value)
+{
+	request(RTM_GETLINK, WHOLE(l), attribute, value);
+	one(what);
+}
+
 static void links(int index)
 {
-	struct ifinfomsg l = { 0 };
+	struct ifinfomsg l = { 0 }, this = { .ifi_index = index };
 
-	l.ifi_index = index;
-	fixed(RTM_GETLINK, &l, sizeof l);
-	dumped_in("links with an index", 0);
-	l = (struct ifinfomsg){ .ifi_flags = IFF_UP };
-	fixed(RTM_GETLINK, &l, sizeof l);
-	dumped_in("links with flags", 0);
-	l = (struct ifinfomsg){ .ifi_change = 1 };
-	fixed(RTM_GETLINK, &l, sizeof l);
-	dumped_in("links with a change", 0);
-	l = (struct ifinfomsg){ 0 };
-	fixed(RTM_GETLINK, &l, 8);
-	dumped_in("links with a short header", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
-	put_u32(IFLA_EXT_MASK, 1);
-	dumped_in("links with an extension", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
-	put_u32(IFLA_MTU, 1);
-	dumped_in("links with an mtu", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
-	put_u32(IFLA_MASTER, 4711);
-	dumped_in("links of a master", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
-	put_u32(1000, 1);
-	dumped_in("links with an attribute of no meaning", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
+	links_as("links with an index", this, 0, 0);
+	links_as("links with flags", (struct ifinfomsg){ .ifi_flags = IFF_UP }, 0, 0);
+	links_as("links with a change", (struct ifinfomsg){ .ifi_change = 1 }, 0, 0);
+	request(RTM_GETLINK, &l, 8, 0, 0);
+	all("links with a short header", 0);
+	links_as("links with an extension", l, IFLA_EXT_MASK, 1);
+	links_as("links with an mtu", l, IFLA_MTU, 1);
+	links_as("links of a master", l, IFLA_MASTER, NOWHERE);
+	links_as("links with an attribute of no meaning", l, 1000, 1);
+	request(RTM_GETLINK, WHOLE(l), 0, 0);
 	nl_put(&q, "abc", 3);
-	dumped_in("links with bytes behind", 0);
-	fixed(RTM_GETLINK, &l, sizeof l);
+	all("links with bytes behind", 0);
+	request(RTM_GETLINK, WHOLE(l), 0, 0);
 	struct rtattr *info = nl_attr(&q, IFLA_LINKINFO, NULL, 0);
 	put_name(IFLA_INFO_KIND, "veth");
 	nl_end(&q, info);
-	dumped_in("links of a kind", 0);
+	all("links of a kind", 0);
 
-	l.ifi_index = index;
-	fixed(RTM_GETLINK, &l, sizeof l);
-	asked("one link");
-	l.ifi_flags = 1;
-	fixed(RTM_GETLINK, &l, sizeof l);
-	asked("one link with flags");
-	l.ifi_flags = 0;
-	fixed(RTM_GETLINK, &l, sizeof l);
-	put_u32(IFLA_MTU, 1);
-	asked("one link with an mtu");
-	fixed(RTM_GETLINK, &l, 8);
-	asked("one link with a short header");
-	fixed(RTM_GETLINK, &l, sizeof l);
+	link_as("one link", this, 0, 0);
+	link_as("one link with flags", (struct ifinfomsg){ .ifi_index = index, .ifi_flags = 1 }, 0, 0);
+	link_as("one link with an mtu", this, IFLA_MTU, 1);
+	request(RTM_GETLINK, &this, 8, 0, 0);
+	one("one link with a short header");
+	request(RTM_GETLINK, WHOLE(this), 0, 0);
 	put_name(IFLA_IFNAME, "nolink");
-	asked("one link by index and name");
+	one("one link by index and name");
+}
+
+static void addresses_as(const char *what, struct ifaddrmsg a, int only)
+{
+	request(RTM_GETADDR, WHOLE(a), 0, 0);
+	all(what, only);
+}
+
+static void address_as(const char *what, int prefix, const char *ip)
+{
+	struct ifaddrmsg a = { .ifa_family = AF_INET6, .ifa_prefixlen = prefix };
+
+	request(RTM_GETADDR, WHOLE(a), 0, 0);
+	put_ip(IFA_ADDRESS, ip);
+	one(what);
 }
 
 static void addresses(int index)
@@ -97,190 +109,130 @@ static void addresses(int index)
 		struct ifaddrmsg a = { .ifa_family = family };
 
 		printf("family %d\n", family);
-		a.ifa_index = index;
-		fixed(RTM_GETADDR, &a, sizeof a);
-		dumped_in("addresses of a link", 0);
-		a.ifa_index = NOWHERE;
-		fixed(RTM_GETADDR, &a, sizeof a);
-		dumped_in("addresses of no link", index);
-		a = (struct ifaddrmsg){ .ifa_family = family, .ifa_prefixlen = 24 };
-		fixed(RTM_GETADDR, &a, sizeof a);
-		dumped_in("addresses with a prefix", index);
-		a = (struct ifaddrmsg){ .ifa_family = family, .ifa_scope = 1 };
-		fixed(RTM_GETADDR, &a, sizeof a);
-		dumped_in("addresses with a scope", index);
-		a = (struct ifaddrmsg){ .ifa_family = family };
-		fixed(RTM_GETADDR, &a, 4);
-		dumped_in("addresses with a short header", index);
-		fixed(RTM_GETADDR, &a, sizeof a);
+		addresses_as("addresses of a link", (struct ifaddrmsg){ .ifa_family = family, .ifa_index = index }, 0);
+		addresses_as("addresses of no link", (struct ifaddrmsg){ .ifa_family = family, .ifa_index = NOWHERE }, index);
+		addresses_as("addresses with a prefix", (struct ifaddrmsg){ .ifa_family = family, .ifa_prefixlen = 24 }, index);
+		addresses_as("addresses with a scope", (struct ifaddrmsg){ .ifa_family = family, .ifa_scope = 1 }, index);
+		request(RTM_GETADDR, &a, 4, 0, 0);
+		all("addresses with a short header", index);
+		request(RTM_GETADDR, WHOLE(a), 0, 0);
 		put_ip(IFA_LOCAL, "10.9.0.1");
-		dumped_in("addresses with an address", index);
+		all("addresses with an address", index);
 	}
+	address_as("one address", 0, "fd09::1");
+	address_as("one address with a prefix", 64, "fd09::1");
 	struct ifaddrmsg a = { .ifa_family = AF_INET6 };
-	fixed(RTM_GETADDR, &a, sizeof a);
-	put_ip(IFA_ADDRESS, "fd09::1");
-	asked("one address");
-	a.ifa_prefixlen = 64;
-	fixed(RTM_GETADDR, &a, sizeof a);
-	put_ip(IFA_ADDRESS, "fd09::1");
-	asked("one address with a prefix");
-	a.ifa_prefixlen = 0;
-	fixed(RTM_GETADDR, &a, sizeof a);
+	request(RTM_GETADDR, WHOLE(a), 0, 0);
 	put_ip(IFA_ADDRESS, "fd09::1");
 	put_u32(IFA_FLAGS, 0);
-	asked("one address with flags");
-	fixed(RTM_GETADDR, &a, sizeof a);
-	put_ip(IFA_ADDRESS, "fd09::77");
-	asked("no such address");
-	fixed(RTM_GETADDR, &a, sizeof a);
-	asked("no address at all");
+	one("one address with flags");
+	address_as("no such address", 0, "fd09::77");
+	request(RTM_GETADDR, WHOLE(a), 0, 0);
+	one("no address at all");
 }
+
+static void routes_as(const char *what, struct rtmsg r, int attribute, uint32_t value, int only)
+{
+	request(RTM_GETROUTE, WHOLE(r), attribute, value);
+	all(what, only);
+}
+
+static void way_as(const char *what, int prefix, int table, int metric)
+{
+	struct rtmsg r = { .rtm_family = AF_INET, .rtm_dst_len = prefix, .rtm_table = table };
+
+	request(RTM_GETROUTE, WHOLE(r), metric ? RTA_PRIORITY : 0, metric);
+	put_ip(RTA_DST, "10.9.0.9");
+	one(what);
+}
+
+#define ROUTE(...) (struct rtmsg){ .rtm_family = family, __VA_ARGS__ }
 
 static void routes(int index)
 {
 	for (int i = 0; i < 3; i++) {
 		int family = (int[]){ AF_INET, AF_INET6, AF_UNSPEC }[i];
-		struct rtmsg r = { .rtm_family = family, .rtm_table = 100 };
 
 		printf("family %d\n", family);
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes of a table", 100);
-		r.rtm_table = 101;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes of an empty table", 100);
-		r.rtm_table = 0;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		put_u32(RTA_TABLE, 100);
-		dumped_in("routes of a table in an attribute", 100);
-		r.rtm_protocol = RTPROT_BOOT;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes of a protocol", RT_TABLE_MAIN);
-		r.rtm_protocol = 0;
-		r.rtm_type = RTN_BLACKHOLE;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes of a type", RT_TABLE_MAIN);
-		r.rtm_type = 0;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		put_u32(RTA_OIF, index);
-		dumped_in("routes over a link", RT_TABLE_MAIN);
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		put_u32(RTA_OIF, NOWHERE);
-		dumped_in("routes over no link", 100);
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		put_u32(RTA_PRIORITY, 1);
-		dumped_in("routes of a metric", 100);
-		r.rtm_dst_len = 8;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes with a prefix", 100);
-		r.rtm_dst_len = 0;
-		r.rtm_scope = 1;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes with a scope", 100);
-		r.rtm_scope = 0;
-		r.rtm_flags = RTM_F_NOTIFY;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("routes with flags", 100);
-		r.rtm_flags = RTM_F_CLONED;
-		fixed(RTM_GETROUTE, &r, sizeof r);
-		dumped_in("cloned routes", 100);
-		r.rtm_flags = 0;
-		fixed(RTM_GETROUTE, &r, 4);
-		dumped_in("routes with a short header", 100);
+		routes_as("routes of a table", ROUTE(.rtm_table = 100), 0, 0, 100);
+		routes_as("routes of an empty table", ROUTE(.rtm_table = 101), 0, 0, 100);
+		routes_as("routes of a table in an attribute", ROUTE(), RTA_TABLE, 100, 100);
+		routes_as("routes of a protocol", ROUTE(.rtm_protocol = RTPROT_BOOT), 0, 0, RT_TABLE_MAIN);
+		routes_as("routes of a type", ROUTE(.rtm_type = RTN_BLACKHOLE), 0, 0, RT_TABLE_MAIN);
+		routes_as("routes over a link", ROUTE(), RTA_OIF, index, RT_TABLE_MAIN);
+		routes_as("routes over no link", ROUTE(), RTA_OIF, NOWHERE, 100);
+		routes_as("routes of a metric", ROUTE(), RTA_PRIORITY, 1, 100);
+		routes_as("routes with a prefix", ROUTE(.rtm_dst_len = 8), 0, 0, 100);
+		routes_as("routes with a scope", ROUTE(.rtm_scope = 1), 0, 0, 100);
+		routes_as("routes with flags", ROUTE(.rtm_flags = RTM_F_NOTIFY), 0, 0, 100);
+		routes_as("cloned routes", ROUTE(.rtm_flags = RTM_F_CLONED), 0, 0, 100);
+		request(RTM_GETROUTE, &ROUTE(), 4, 0, 0);
+		all("routes with a short header", 100);
 	}
-	struct rtmsg r = { .rtm_family = AF_INET, .rtm_dst_len = 32 };
-	fixed(RTM_GETROUTE, &r, sizeof r);
-	put_ip(RTA_DST, "10.9.0.9");
-	asked("the way");
-	r.rtm_dst_len = 24;
-	fixed(RTM_GETROUTE, &r, sizeof r);
-	put_ip(RTA_DST, "10.9.0.9");
-	asked("the way to a network");
-	r.rtm_dst_len = 0;
-	fixed(RTM_GETROUTE, &r, sizeof r);
-	put_ip(RTA_DST, "10.9.0.9");
-	asked("the way without a length");
-	r.rtm_dst_len = 32;
-	fixed(RTM_GETROUTE, &r, sizeof r);
-	put_ip(RTA_DST, "10.9.0.9");
-	put_u32(RTA_PRIORITY, 1);
-	asked("the way with a metric");
-	r.rtm_table = RT_TABLE_MAIN;
-	fixed(RTM_GETROUTE, &r, sizeof r);
-	put_ip(RTA_DST, "10.9.0.9");
-	asked("the way by a table");
-	fixed(RTM_GETROUTE, &r, 4);
-	asked("the way with a short header");
+	way_as("the way", 32, 0, 0);
+	way_as("the way to a network", 24, 0, 0);
+	way_as("the way without a length", 0, 0, 0);
+	way_as("the way with a metric", 32, 0, 1);
+	way_as("the way by a table", 32, RT_TABLE_MAIN, 0);
+	request(RTM_GETROUTE, &(struct rtmsg){ .rtm_family = AF_INET }, 4, 0, 0);
+	one("the way with a short header");
 }
 
-static void others(int index)
+static void neighbours_as(const char *what, struct ndmsg n, int attribute, uint32_t value)
+{
+	n.ndm_family = AF_INET;
+	request(RTM_GETNEIGH, WHOLE(n), attribute, value);
+	all(what, 0);
+}
+
+static void neighbour_as(const char *what, int index, const char *ip)
+{
+	struct ndmsg n = { .ndm_family = AF_INET, .ndm_ifindex = index };
+
+	request(RTM_GETNEIGH, WHOLE(n), 0, 0);
+	if (ip)
+		put_ip(NDA_DST, ip);
+	one(what);
+}
+
+static void neighbours(int index)
 {
 	struct ndmsg n = { .ndm_family = AF_INET };
-	struct fib_rule_hdr f = { .family = AF_INET };
 
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_u32(NDA_IFINDEX, index);
-	dumped_in("neighbours on a link", 0);
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_u32(NDA_IFINDEX, index + 1);
-	dumped_in("neighbours on another", 0);
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_u32(NDA_PROBES, 1);
-	dumped_in("neighbours with an attribute", 0);
-	n.ndm_ifindex = index;
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	dumped_in("neighbours with an index", 0);
-	n.ndm_ifindex = 0;
-	n.ndm_state = NUD_PERMANENT;
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	dumped_in("neighbours in a state", 0);
-	n.ndm_state = 0;
-	fixed(RTM_GETNEIGH, &n, 4);
-	dumped_in("neighbours with a short header", 0);
-	n.ndm_ifindex = index;
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_ip(NDA_DST, "10.9.0.9");
-	asked("one neighbour");
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_ip(NDA_DST, "10.9.0.8");
-	asked("no neighbour");
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	asked("neighbour without an address");
-	n.ndm_ifindex = NOWHERE;
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_ip(NDA_DST, "10.9.0.9");
-	asked("neighbour on no link");
-	n.ndm_ifindex = 0;
-	fixed(RTM_GETNEIGH, &n, sizeof n);
-	put_ip(NDA_DST, "10.9.0.9");
-	asked("neighbour without a link");
-
-	f.table = RT_TABLE_MAIN;
-	fixed(RTM_GETRULE, &f, sizeof f);
-	dumped_in("rules with a table", 0);
-	f.table = 0;
-	fixed(RTM_GETRULE, &f, sizeof f);
-	put_u32(FRA_PRIORITY, 0);
-	dumped_in("rules with an attribute", 0);
-	fixed(RTM_GETRULE, &f, 4);
-	dumped_in("rules with a short header", 0);
-	f.family = 77;
-	fixed(RTM_GETRULE, &f, sizeof f);
-	dumped_in("rules of an unknown family", 0);
+	neighbours_as("neighbours on a link", n, NDA_IFINDEX, index);
+	neighbours_as("neighbours on another", n, NDA_IFINDEX, index + 1);
+	neighbours_as("neighbours with an attribute", n, NDA_PROBES, 1);
+	neighbours_as("neighbours with an index", (struct ndmsg){ .ndm_ifindex = index }, 0, 0);
+	neighbours_as("neighbours in a state", (struct ndmsg){ .ndm_state = NUD_PERMANENT }, 0, 0);
+	request(RTM_GETNEIGH, &n, 4, 0, 0);
+	all("neighbours with a short header", 0);
+	neighbour_as("one neighbour", index, "10.9.0.9");
+	neighbour_as("no neighbour", index, "10.9.0.8");
+	neighbour_as("neighbour without an address", index, NULL);
+	neighbour_as("neighbour on no link", NOWHERE, "10.9.0.9");
+	neighbour_as("neighbour without a link", 0, "10.9.0.9");
 }
 
-static int device(void)
+static void rules_as(const char *what, int family, int table, int attribute)
 {
-	int index;
+	struct fib_rule_hdr f = { .family = family, .table = table };
 
-	pair_request(MAKE, "one", "two");
-	ask("pair");
-	for (int i = 0; i < 3; i++) {
-		link_request(RTM_NEWLINK, 0, 0, (const char *[]){ "lo", "one", "two" }[i]);
-		struct ifinfomsg *l = NLMSG_DATA(&q.h);
-		l->ifi_flags = l->ifi_change = IFF_UP;
-		ask("up");
-	}
-	index = if_nametoindex("one");
+	request(RTM_GETRULE, WHOLE(f), attribute, 0);
+	all(what, 0);
+}
+
+static void rules(void)
+{
+	rules_as("rules with a table", AF_INET, RT_TABLE_MAIN, 0);
+	rules_as("rules with an attribute", AF_INET, 0, FRA_PRIORITY);
+	request(RTM_GETRULE, &(struct fib_rule_hdr){ .family = AF_INET }, 4, 0, 0);
+	all("rules with a short header", 0);
+	rules_as("rules of an unknown family", 77, 0, 0);
+}
+
+/* Something of all that dumps show. */
+static void populate(int index)
+{
 	for (int i = 0; i < 2; i++) {
 		address_request(RTM_NEWADDR, MAKE, index, i ? "fd09::1" : "10.9.0.1", i ? 64 : 24);
 		ask("address");
@@ -292,7 +244,6 @@ static int device(void)
 		neighbour_request(RTM_NEWNEIGH, MAKE, index, i ? "fd09::9" : "10.9.0.9", 9);
 		ask("neighbour");
 	}
-	return index;
 }
 
 int main(void)
@@ -303,13 +254,15 @@ int main(void)
 	quiet();
 	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
 	index = device();
+	populate(index);
 	for (int on = 0; on < 2; on++) {
 		mode = on ? "strict" : "lax";
 		MUST(setsockopt(nl, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on));
 		links(index);
 		addresses(index);
 		routes(index);
-		others(index);
+		neighbours(index);
+		rules();
 	}
 	return 0;
 }

@@ -63,6 +63,20 @@ static inline int ask(const char *name)
 	return got.e.error;
 }
 
+/* The same without a word if all is well. */
+static inline void quietly(void)
+{
+	struct { struct nlmsghdr h; struct nlmsgerr e; char rest[2048]; } got;
+
+	q.h.nlmsg_flags |= NLM_F_ACK;
+	MUST(send(nl, &q, q.h.nlmsg_len, 0));
+	MUST(recv(nl, &got, sizeof got, 0));
+	if (got.e.error) {
+		printf("request %d: %s\n", q.h.nlmsg_type, strerrorname_np(-got.e.error));
+		fflush(stdout);
+	}
+}
+
 static inline int ask_in(const char *what, const char *which)
 {
 	char name[128];
@@ -82,7 +96,18 @@ static inline void link_request(int type, int flags, int index, const char *name
 		put_name(IFLA_IFNAME, name);
 }
 
-static inline void pair_request(int flags, const char *name, const char *other)
+static inline void up_request(const char *name, int up)
+{
+	struct ifinfomsg *link;
+
+	link_request(RTM_NEWLINK, 0, 0, name);
+	link = NLMSG_DATA(&q.h);
+	link->ifi_flags = up ? IFF_UP : 0;
+	link->ifi_change = IFF_UP;
+}
+
+/* A pair of which the other end is in another namespace, if that is not 0. */
+static inline void pair_request_into(int namespace, int flags, const char *name, const char *other)
 {
 	struct ifinfomsg none = { .ifi_family = AF_UNSPEC };
 	struct rtattr *info, *data, *peer;
@@ -93,9 +118,16 @@ static inline void pair_request(int flags, const char *name, const char *other)
 	data = nl_attr(&q, IFLA_INFO_DATA, NULL, 0);
 	peer = nl_attr(&q, VETH_INFO_PEER, &none, sizeof none);
 	put_name(IFLA_IFNAME, other);
+	if (namespace)
+		put_u32(IFLA_NET_NS_FD, namespace);
 	nl_end(&q, peer);
 	nl_end(&q, data);
 	nl_end(&q, info);
+}
+
+static inline void pair_request(int flags, const char *name, const char *other)
+{
+	pair_request_into(0, flags, name, other);
 }
 
 static inline void address_request(int type, int flags, int index, const char *ip, int prefix)
@@ -175,7 +207,7 @@ static inline const char *ip_of(int family, const struct rtattr *a)
 	return inet_ntop(family, RTA_DATA(a), text[turn], sizeof text[0]);
 }
 
-static uint32_t u32_of(const struct rtattr *a)
+static inline uint32_t u32_of(const struct rtattr *a)
 {
 	return a ? *(uint32_t *)RTA_DATA(a) : 0;
 }
@@ -231,7 +263,7 @@ static inline int member(int group)
 }
 
 /* Forgets what was heard. */
-static inline void drain(int s)
+static inline void forget(int s)
 {
 	while (recv(s, answer, sizeof answer, 0) > 0)
 		;
@@ -311,13 +343,36 @@ static inline void dump(const char *name, int type, int family, int only)
 	dumped(name, only);
 }
 
+static inline int write_to(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY), error = 0;
+
+	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+		error = errno;
+	close(fd);
+	if (error)
+		printf("%s: %s\n", path, strerrorname_np(error));
+	return -error;
+}
+
+/* No addresses of IPv6 but those that the test gives. */
 static inline void quiet(void)
 {
-	int fd = open("/proc/sys/net/ipv6/conf/default/addr_gen_mode", O_WRONLY);
+	write_to("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
+}
 
-	if (fd >= 0 && write(fd, "1", 1) != 1)
-		perror("addr_gen_mode");
-	close(fd);
+/* A pair, "one" and "two", which is up as lo is; the index of the first. */
+static inline int device(void)
+{
+	pair_request(MAKE, "one", "two");
+	ask("pair");
+	for (int i = 0; i < 3; i++) {
+		const char *name = (const char *[]){ "lo", "one", "two" }[i];
+
+		up_request(name, 1);
+		ask_in("up", name);
+	}
+	return if_nametoindex("one");
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 use super::layout::V6;
 use super::namespace::Net;
+use super::stack::link::flag;
 use crate::errno::{Errno, SysResult};
 use crate::fs::proc;
 use crate::sync::Mutex;
@@ -30,6 +31,9 @@ const FOR_ALL: [&str; 4] = [
     "net/ipv6/conf/all/disable_ipv6",
     "net/ipv6/conf/all/addr_gen_mode",
 ];
+
+/// One switch under two names; written under the first.
+const FORWARDING: [&str; 2] = ["net/ipv4/conf/all/forwarding", "net/ipv4/ip_forward"];
 
 /// Whether a directory, named with a slash behind it, has one for each interface.
 pub fn has_links(path: &str) -> bool {
@@ -76,20 +80,29 @@ impl Sysctls {
 
     /// What a parameter was set to; `None` if it is as it was.
     pub fn text(&self, path: &str) -> Option<String> {
-        if self.any.load(Ordering::Acquire)
-            && let Some(value) = self.written.lock().get(path)
-        {
-            return Some(value.clone());
-        }
-        let given = if self.is_first { proc::given(path) } else { None };
-        given.or_else(|| {
+        self.own(path).or_else(|| {
             if path == "net/ipv4/conf/default/forwarding" {
-                return self.text("net/ipv4/ip_forward");
+                return self.own("net/ipv4/conf/all/forwarding");
             }
             // An interface is as all are by default, unless that was changed since.
             let (within, _, name) = of_link(path).filter(|(_, link, _)| !matches!(*link, "all" | "default"))?;
             self.text(&format!("{within}default/{name}"))
         })
+    }
+
+    /// What was set at this path and no other.
+    fn own(&self, path: &str) -> Option<String> {
+        let names = if FORWARDING.contains(&path) { &FORWARDING[..] } else { &[path] };
+        names.iter().find_map(|path| self.at(path))
+    }
+
+    fn at(&self, path: &str) -> Option<String> {
+        if self.any.load(Ordering::Acquire)
+            && let Some(value) = self.written.lock().get(path)
+        {
+            return Some(value.clone());
+        }
+        if self.is_first { proc::given(path) } else { None }
     }
 
     /// A parameter that is a number.
@@ -147,24 +160,43 @@ impl Sysctls {
 }
 
 impl Net {
+    /// What a parameter is, if that is not what its kind is by default.
+    pub fn parameter(&self, path: &str) -> Option<String> {
+        self.sysctl.own(path).or_else(|| self.peculiar(path)).or_else(|| self.sysctl.text(path))
+    }
+
+    /// What a parameter of `all` or of an interface is unless it was set itself, whatever the default is.
+    fn peculiar(&self, path: &str) -> Option<String> {
+        let (within, name, parameter) = of_link(path)?;
+        let layout = self.layout();
+        let link = layout.link_named(name.as_bytes());
+        let has = |flags| link.is_some_and(|link| link.flags & flags != 0);
+        let value = match (within, parameter) {
+            ("net/ipv4/conf/", "accept_source_route") | ("net/ipv6/conf/", "accept_dad") if name == "all" => 0,
+            ("net/ipv4/conf/", "disable_policy" | "disable_xfrm") if has(flag::LOOPBACK) => 1,
+            ("net/ipv6/conf/", "accept_dad") if has(flag::LOOPBACK | flag::NOARP) => -1,
+            ("net/ipv6/conf/", "use_tempaddr") if has(flag::LOOPBACK) => -1,
+            ("net/ipv6/conf/", "mtu") => i64::try_from(link?.mtu).ok()?,
+            _ => return None,
+        };
+        Some(value.to_string())
+    }
+
     /// A guest writes `data` to the parameter that is `present` now.
     pub fn set_parameter(&self, path: &str, present: &str, data: &[u8]) -> SysResult<()> {
-        // One switch under two names.
         let path = if path == "net/ipv4/ip_forward" { "net/ipv4/conf/all/forwarding" } else { path };
         let layout = self.layout();
         let links = || layout.links().iter().map(|link| &*link.name);
         if let Some((within, "default", name)) = of_link(path) {
             // What there is stays as it is.
             for path in links().map(|link| format!("{within}{link}/{name}")) {
-                let old = self.sysctl.text(&path).unwrap_or_else(|| present.trim().to_owned());
-                self.sysctl.set(&path, old);
+                if self.sysctl.own(&path).or_else(|| self.peculiar(&path)).is_none() {
+                    self.sysctl.set(&path, present.trim().to_owned());
+                }
             }
         }
         self.sysctl.write(path, present, data)?;
         let value = self.sysctl.text(path).unwrap_or_default();
-        if path == "net/ipv4/conf/all/forwarding" {
-            self.sysctl.set("net/ipv4/ip_forward", value.clone());
-        }
         if let Some((within, _, name)) = of_link(path).filter(|_| FOR_ALL.contains(&path)) {
             links()
                 .chain(["default"])
@@ -177,6 +209,11 @@ impl Net {
             })?;
         }
         Ok(())
+    }
+
+    /// What routers have said about the ways of a family holds no longer.
+    pub fn forget_paths(&self, is_ipv4: bool) {
+        self.inet.paths.forget(is_ipv4);
     }
 
     /// Whether an interface, or `all`, has a parameter that is a switch.

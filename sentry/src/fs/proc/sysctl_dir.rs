@@ -1,6 +1,7 @@
 //! `/proc/sys` with the values that the container's configuration gives.
 
 use super::sysctl::ENTRIES;
+use super::sysctl_net;
 use crate::errno::{Errno, SysResult};
 use crate::fs::attr::FileKind;
 use crate::fs::inode::Inode;
@@ -62,6 +63,8 @@ pub(super) struct SysctlDir {
     path: String,
 }
 
+/// Where the parameters of a network namespace are.
+const NET: &str = "net/";
 /// Where interfaces are listed: behind what there always is.
 const LINKS_AT: u64 = 16;
 
@@ -71,6 +74,15 @@ fn of_interface(ino: u64, index: u32) -> u64 {
 }
 
 impl SysctlDir {
+    /// Whether the reader's namespace has no such entry, as only the first has it.
+    fn is_hidden(&self, reader: &Reader, path: &str) -> bool {
+        path.strip_prefix(NET).is_some_and(sysctl_net::is_of_first) && !reader.task.net().is_first()
+    }
+
+    fn path_of(&self, name: &[u8]) -> String {
+        format!("{}{}", self.path, String::from_utf8_lossy(name))
+    }
+
     fn is_of_links(&self) -> bool {
         has_links(&self.path)
     }
@@ -89,7 +101,10 @@ impl SysctlDir {
 
 impl Directory for SysctlDir {
     fn lookup(&self, reader: &Reader, name: &[u8]) -> SysResult<Node> {
-        let path = format!("{}{}", self.path, String::from_utf8_lossy(name));
+        let path = self.path_of(name);
+        if self.is_hidden(reader, &path) {
+            return Err(Errno::NOENT);
+        }
         let link = self.link(reader, name);
         let mut node = self.fixed.lookup(reader, if link.is_some() { b"default" } else { name })?;
         if let Body::Dir(dir) = &node.body {
@@ -98,10 +113,14 @@ impl Directory for SysctlDir {
                 let fixed = FixedDir { dev: *dev, ino, entries };
                 node = Node::new(*dev, ino, 0o555, Body::Dir(Box::new(SysctlDir { fixed, path: path + "/" })));
             }
-        } else if path.starts_with("net/") {
-            let ino = node.ino();
-            let (mode, text) = (if READ_ONLY.contains(&&*path) { 0o444 } else { 0o644 }, node.body);
-            node = Node::new(self.fixed.dev, ino, mode, Body::File(Box::new(Parameter { path, text })));
+        } else if let Some(below) = path.strip_prefix(NET) {
+            let (ino, mode, text) = (node.ino(), sysctl_net::mode(below), node.body);
+            let file: Box<dyn Content> = match below {
+                "ipv4/route/flush" => Box::new(Flush { is_ipv4: true }),
+                "ipv6/route/flush" => Box::new(Flush { is_ipv4: false }),
+                _ => Box::new(Parameter { path, text }),
+            };
+            node = Node::new(self.fixed.dev, ino, mode, Body::File(file));
         } else if let Some(value) = Container::current().sysctls.get(&path).cloned() {
             node.body = Body::File(Box::new(move |_: &Reader| Ok(value.as_bytes().to_vec())));
         }
@@ -110,6 +129,7 @@ impl Directory for SysctlDir {
 
     fn list(&self, reader: &Reader) -> SysResult<Vec<Listed>> {
         let mut all = self.fixed.list(reader)?;
+        all.retain(|entry| !self.is_hidden(reader, &self.path_of(&entry.name)));
         if self.is_of_links() {
             let ino = self.fixed.lookup(reader, b"default")?.ino();
             all.extend(reader.task.net().layout().links().iter().map(|link| Listed {
@@ -123,7 +143,10 @@ impl Directory for SysctlDir {
     }
 
     fn is_current(&self, reader: &Reader, name: &[u8], child: &Node) -> bool {
-        // Another reader may see another interface of the name, or none.
+        // Another reader may see another interface of the name, or none, or less than another.
+        if self.is_hidden(reader, &self.path_of(name)) {
+            return false;
+        }
         if !self.is_of_links() || matches!(name, b"all" | b"default") {
             return true;
         }
@@ -136,18 +159,6 @@ impl Directory for SysctlDir {
     }
 }
 
-/// Those that tell what cannot be changed.
-const READ_ONLY: [&str; 8] = [
-    "net/core/rmem_default",
-    "net/core/rmem_max",
-    "net/core/wmem_default",
-    "net/core/wmem_max",
-    "net/ipv4/tcp_available_congestion_control",
-    "net/ipv4/tcp_allowed_congestion_control",
-    "net/ipv4/conf/lo/mc_forwarding",
-    "net/ipv6/conf/lo/mc_forwarding",
-];
-
 /// A parameter of the network, which guests may change.
 struct Parameter {
     path: String,
@@ -157,7 +168,7 @@ struct Parameter {
 
 impl Content for Parameter {
     fn read(&self, reader: &Reader) -> SysResult<Vec<u8>> {
-        if let Some(value) = reader.task.net().sysctl.text(&self.path) {
+        if let Some(value) = reader.task.net().parameter(&self.path) {
             return Ok((value + "\n").into_bytes());
         }
         match &self.text {
@@ -167,11 +178,29 @@ impl Content for Parameter {
     }
 
     fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
-        if READ_ONLY.contains(&&*self.path) {
+        let net = reader.task.net();
+        if self.path.strip_prefix(NET).is_some_and(|below| sysctl_net::mode(below) == 0o444) {
             return Err(Errno::PERM);
         }
         let present = self.read(reader)?;
-        reader.task.net().set_parameter(&self.path, &String::from_utf8_lossy(&present), data)
+        net.set_parameter(&self.path, &String::from_utf8_lossy(&present), data)
+    }
+}
+
+/// Whatever number is written: what routers have said about ways is forgotten.
+struct Flush {
+    is_ipv4: bool,
+}
+
+impl Content for Flush {
+    fn read(&self, _: &Reader) -> SysResult<Vec<u8>> {
+        Err(Errno::INVAL)
+    }
+
+    fn write(&self, reader: &Reader, data: &[u8]) -> SysResult<()> {
+        let _: i32 = String::from_utf8_lossy(data).trim().parse().map_err(|_| Errno::INVAL)?;
+        reader.task.net().forget_paths(self.is_ipv4);
+        Ok(())
     }
 }
 

@@ -30,6 +30,11 @@ impl Paths {
         }
     }
 
+    /// Nothing was said about those of a family.
+    pub(in crate::net) fn forget(&self, is_ipv4: bool) {
+        self.known.lock().retain(|ip, _| ip.is_ipv4() != is_ipv4);
+    }
+
     /// The longest packets that get to `ip` over a link that carries so much.
     pub(in crate::net) fn longest(&self, ip: IpAddr, mtu: usize) -> usize {
         let known = self.known.lock();
