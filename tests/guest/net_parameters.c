@@ -1,6 +1,6 @@
 /*
- * All parameters of /proc/sys/net of a new network namespace: names, permission bits, values. Of the
- * interfaces, some parameters of lo are unlike those of others.
+ * All parameters of /proc/sys/net of a new network namespace: names, permission bits, values, and
+ * which values they take. Of the interfaces, some parameters of lo are unlike those of others.
  */
 #include "rtnetlink.h"
 #include <dirent.h>
@@ -27,6 +27,13 @@ static const struct left left[] = {
 /* The same by a part of the name: what a kernel is built with or not. */
 static const char *const parts[] = { "xfrm_", "xfrm4", "xfrm6", "l3mdev", "ioam6", "seg6", "rpl_seg", "nf_" };
 
+/* Whose values are not tried: milliseconds that wrap, masks of processors, one thing under two names, bounds that bound
+ * each other. */
+static const char *const special[] = {
+	"_ms", "ratelimit", "_delay", "_report_interval", "/locktime", "/retrans_time", "/unres_qlen", "/gc_min_interval",
+	"/rps_default_mask", "frag_high_thresh", "frag_low_thresh",
+};
+
 static int ends(const char *path, const char *end)
 {
 	size_t whole = strlen(path), part = strlen(end);
@@ -48,6 +55,30 @@ static int is_left(const char *path)
 	return 0;
 }
 
+static int is_special(const char *path)
+{
+	for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+		if (ends(path, special[i]))
+			return 1;
+	return 0;
+}
+
+/* Which values may be written: a letter for each. */
+static void try(const char *path, const char *old)
+{
+	static const char *const values[] = { "-1", "0", "2", "300", "70000", "2147483647", "2147483648", "5000000000", "x", "", "\n" };
+
+	printf(" ");
+	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+		ssize_t len = strlen(values[i]);
+		int fd = open(path, O_WRONLY);
+
+		printf("%s", write(fd, values[i], len) == len ? "y" : errno == EINVAL ? "n" : strerrorname_np(errno));
+		MUST(pwrite(fd, old, strlen(old), 0));
+		close(fd);
+	}
+}
+
 static void show(const char *path, const struct stat *st)
 {
 	char value[4096];
@@ -62,6 +93,8 @@ static void show(const char *path, const struct stat *st)
 		value[n < 0 ? 0 : n] = 0;
 		printf(" %zd %s", n, strtok(value, "\n") ?: "-");
 		close(fd);
+		if (st->st_mode & S_IWUSR && !is_special(path))
+			try(path, value);
 	}
 	printf("\n");
 }

@@ -1,11 +1,10 @@
 //! Packets between the interfaces of a namespace whose `ip_forward` or `forwarding` says that it is a router.
 
-use super::layout::Layout;
 use super::namespace::Net;
 use super::stack::icmp::{self, Refusal};
 use super::stack::link::{Link, Offload, Received};
 use super::stack::packet::{
-    Fragment, HEADROOM, Head, IPV4_LEN, Packet, TCP, UDP, fold, pseudo_sum, put_checksum, sum, u16_at,
+    Fragment, HEADROOM, Head, IPV4_LEN, Packet, TCP, UDP, checksum, fold, pseudo_sum, put_checksum, sum, u16_at,
 };
 use super::stack::route::{Hop, Query, is_link_local};
 use super::stack::{Outgoing, rest};
@@ -33,9 +32,11 @@ pub(super) fn input(net: &Net, link: &Link, packet: &Packet<'_>, received: &Rece
     if packet.hops <= 1 {
         return refuse(net, packet, Some(Refusal::TimeExceeded));
     }
+    let Some(out) = layout.link(hop.interface) else { return };
+    let pass = |passed| pass(net, out.mtu, packet, passed, &hop);
     match received.datagrams {
-        Some(size) if packet.protocol == UDP => each_datagram(packet, size, |frame| net.transmit(&hop, frame)),
-        _ => pass(net, &layout, packet, received, &hop),
+        Some(size) if packet.protocol == UDP => each_datagram(packet, size, pass),
+        _ => on_its_way(packet, received).map_or((), pass),
     }
 }
 
@@ -71,21 +72,20 @@ fn unreachable(errno: Errno, v4: bool) -> Option<Refusal> {
     }
 }
 
-fn pass(net: &Net, layout: &Layout, packet: &Packet<'_>, received: &Received<'_>, hop: &Hop) {
-    let Some(out) = layout.link(hop.interface) else { return };
-    let Some(passed) = on_its_way(packet, received) else { return };
+/// Sends what has become of a packet over a link that carries so much.
+fn pass(net: &Net, mtu: usize, packet: &Packet<'_>, passed: Outgoing<'static>, hop: &Hop) {
     let longest = match passed.offload {
         Offload::Tcp { headers, segment: Some(segment), .. } => usize::from(headers) + usize::from(segment),
-        _ => packet.bytes.len(),
+        _ => passed.frame.len() - HEADROOM,
     };
-    if longest <= out.mtu {
+    if longest <= mtu {
         return net.transmit(hop, passed);
     }
     let may_be_cut = packet.dst.is_ipv4() && u16_at(packet.bytes, 6).is_some_and(|flags| flags & DONT_FRAGMENT == 0);
     if may_be_cut && passed.offload == Offload::None {
-        cut(&passed.frame, out.mtu, |frame| net.transmit(hop, Outgoing::whole(frame)));
+        cut(&passed.frame, mtu, |frame| net.transmit(hop, Outgoing::whole(frame)));
     } else {
-        refuse(net, packet, Some(Refusal::TooBig(out.mtu)));
+        refuse(net, packet, Some(Refusal::TooBig(mtu)));
     }
 }
 
@@ -111,10 +111,7 @@ fn on_its_way(packet: &Packet<'_>, received: &Received<'_>) -> Option<Outgoing<'
         // The sum of the pseudo-header is in place.
         let at = HEADROOM + packet.header;
         let place = at + if packet.protocol == UDP { 6 } else { 2 };
-        let checksum = match !fold(sum(frame.get(at..)?, 0)) {
-            0 if packet.protocol == UDP => 0xffff,
-            checksum => checksum,
-        };
+        let checksum = checksum(packet.protocol, frame.get(at..)?, 0);
         frame.get_mut(place..)?.first_chunk_mut::<2>()?.copy_from_slice(&checksum.to_be_bytes());
         return Some(Outgoing::whole(frame));
     }

@@ -18,6 +18,8 @@ const LINKS_MAX: usize = 256;
 const ADDRESSES_MAX: usize = 512;
 /// Most routes that guests may set: each packet's way is looked for in all.
 const ROUTES_MAX: usize = 1024;
+/// Guests take the index for an `int`.
+const INDEX_MAX: u32 = i32::MAX as u32;
 /// Longest packet of a bridge without ports.
 const MTU: usize = 1500;
 /// Metric of routes that follow from addresses of IPv6 (`IP6_RT_PRIO_ADDRCONF`).
@@ -42,6 +44,8 @@ pub enum V6 {
 pub struct Layout {
     /// By index.
     links: Vec<Arc<Link>>,
+    /// What was last given to an interface: they are not given again so soon.
+    last_index: u32,
     routes: Vec<Route>,
     /// By priority, for each family.
     rules: Vec<Rule>,
@@ -56,6 +60,7 @@ impl Layout {
     pub fn new(loopback: Arc<Device>) -> Layout {
         Layout {
             links: vec![Arc::new(Link::loopback(loopback))],
+            last_index: Link::LOOPBACK,
             routes: Vec::new(),
             rules: defaults(),
             own: HashMap::new(),
@@ -237,8 +242,9 @@ impl Layout {
         if self.link_named(link.name.as_bytes()).is_some() {
             return Err(Errno::EXIST);
         }
-        if link.index == 0 || self.link(link.index).is_some() {
-            link.index = self.links.last().map_or(Link::LOOPBACK, |last| last.index) + 1;
+        while link.index == 0 || self.link(link.index).is_some() {
+            self.last_index = if self.last_index < INDEX_MAX { self.last_index + 1 } else { 1 };
+            link.index = self.last_index;
         }
         let index = link.index;
         self.links.push(Arc::new(link));

@@ -4,6 +4,7 @@
 use crate::errno::{Errno, SysResult};
 use crate::net::namespace::Net;
 use crate::net::options::{Options, Value};
+use crate::net::stack::route::Query;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -211,10 +212,12 @@ impl IntOptions {
         options
     }
 
-    /// The interface over which packets to single hosts go (`IP_UNICAST_IF`); 0 for any.
-    pub(super) fn unicast_interface(&self, v4: bool) -> u32 {
-        let (level, name) = if v4 { (IP, IP_UNICAST_IF) } else { (V6, IPV6_UNICAST_IF) };
-        i32::from_be(self.value(level, name)).cast_unsigned()
+    /// What the options of a socket that has no connections say of routes: `IP_UNICAST_IF` if nothing else does.
+    pub(super) fn query(&self, options: &Options, family: i32) -> Query {
+        let (level, name) = if family == libc::AF_INET { (IP, IP_UNICAST_IF) } else { (V6, IPV6_UNICAST_IF) };
+        let query = options.query();
+        let named = || i32::from_be(self.value(level, name)).cast_unsigned();
+        Query { oif: if query.oif == 0 { named() } else { query.oif }, ..query }
     }
 
     /// Between which ports one is to be chosen (`IP_LOCAL_PORT_RANGE`); 0 for where all are.

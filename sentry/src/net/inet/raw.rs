@@ -203,12 +203,17 @@ impl Ping {
         self.queue.notify(Events::IN | Events::RDNORM);
     }
 
+    /// What its options say of routes.
+    fn query(&self) -> Query {
+        self.ints.query(&self.options, self.family)
+    }
+
     fn send(&self, data: &[u8], to: SocketAddr) -> SysResult<()> {
         let (own, has_header, checksum) = {
             let state = self.state.lock();
             (state.local, state.has_header, state.checksum)
         };
-        let (net, mut query) = (&self.ints.net, self.options.query());
+        let (net, mut query) = (&self.ints.net, self.query());
         let (scope, to) = (scope::interface(&to), to.ip());
         if scope > 0 {
             query.oif = scope;
@@ -263,7 +268,7 @@ impl Ping {
     }
 
     fn route(&self, to: SocketAddr) -> SysResult<SocketAddr> {
-        addr::route(&self.ints.net, to, &self.options.query())
+        addr::route(&self.ints.net, to, &self.query())
     }
 
     fn take_id(&self) -> u16 {

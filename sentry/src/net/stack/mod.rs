@@ -130,7 +130,9 @@ fn serve(epoll: &OwnedFd, devices: &[Arc<Device>], resolver: &'static Resolver, 
         if epoll::wait(epoll, spare_capacity(&mut ready), Some(&AT_ONCE).filter(|_| !waits)).is_err() {
             continue;
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| outbox.map(Outbox::serve)));
+        if let Some(outbox) = outbox {
+            outbox.serve();
+        }
         for Event { data, flags } in ready.iter().copied().filter(|event| event.data.u64() != BELL) {
             let (at, hung_up) = (data.u64() as usize, flags.contains(EventFlags::HUP));
             // A packet that finds a mistake in what reads it costs itself, not the network.

@@ -299,13 +299,18 @@ impl Head {
 /// Puts the checksum of a transport protocol into `payload` at `at`, where there is a zero.
 pub fn put_checksum(head: &Head, payload: &mut [u8], at: usize) {
     let initial = if head.protocol == ICMP { 0 } else { pseudo_sum(head.src, head.dst, head.protocol, payload.len()) };
-    let checksum = match !fold(sum(payload, initial)) {
-        // Zero would say that there is none.
-        0 if head.protocol == UDP => 0xffff,
-        checksum => checksum,
-    };
+    let checksum = checksum(head.protocol, payload, initial);
     if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *place = checksum.to_be_bytes();
+    }
+}
+
+/// The checksum of a protocol's message, of which `initial` is added up already.
+pub fn checksum(protocol: u8, message: &[u8], initial: u64) -> u16 {
+    match !fold(sum(message, initial)) {
+        // Zero would say that there is none.
+        0 if protocol == UDP => 0xffff,
+        checksum => checksum,
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) struct Endpoint {
 
 fn max_dgram_qlen(net: &Net) -> usize {
     let qlen = net.sysctl.number("net/unix/max_dgram_qlen", MAX_DGRAM_QLEN as i64);
-    usize::try_from(qlen).unwrap_or(0).min(QLEN_BOUND)
+    usize::try_from(qlen).unwrap_or(usize::MAX).min(QLEN_BOUND)
 }
 
 impl Endpoint {

@@ -112,9 +112,7 @@ impl Udp {
 
     /// What its options say of routes.
     pub(super) fn query(&self) -> Query {
-        let query = self.options.query();
-        let named = self.ints.unicast_interface(self.family == libc::AF_INET);
-        Query { oif: if query.oif == 0 { named } else { query.oif }, ..query }
+        self.ints.query(&self.options, self.family)
     }
 
     pub(super) fn is_v6only(&self) -> bool {

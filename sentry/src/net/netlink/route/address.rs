@@ -3,12 +3,11 @@
 use super::super::announce;
 use super::super::message::{Failure, Reply, Request, attributes};
 use super::strict::FILTERED;
-use super::{Answer, Asker, family_of, number, octets, text};
+use super::{Answer, Asker, family_of, ip, number, octets, text};
 use crate::errno::{Errno, SysResult};
 use crate::net::layout::V6;
 use crate::net::namespace::Net;
-use crate::net::stack::link::{IfAddress, Link};
-use std::net::IpAddr;
+use crate::net::stack::link::{IfAddress, Link, NAME_MAX};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `IFA_F_PERMANENT`, `IFA_F_SECONDARY`.
@@ -99,15 +98,6 @@ struct Wish {
     is_local: bool,
 }
 
-/// An address of a family, which more may follow: `ERANGE` if it is too short.
-fn ip(family: u8, content: &[u8]) -> SysResult<IpAddr> {
-    match i32::from(family) {
-        libc::AF_INET => content.first_chunk::<4>().map(|ip| IpAddr::from(*ip)).ok_or(Errno::RANGE),
-        libc::AF_INET6 => content.first_chunk::<16>().map(|ip| IpAddr::from(*ip)).ok_or(Errno::RANGE),
-        _ => Err(Errno::OPNOTSUPP),
-    }
-}
-
 fn parse(request: &Request<'_>) -> SysResult<Wish> {
     let (message, _) = Ifaddrmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
     let (mut local, mut address, mut broadcast, mut label) = (None, None, None, None);
@@ -117,7 +107,7 @@ fn parse(request: &Request<'_>) -> SysResult<Wish> {
             libc::IFA_LOCAL => local = Some(ip(message.family, content)?),
             libc::IFA_ADDRESS => address = Some(ip(message.family, content)?),
             libc::IFA_BROADCAST => broadcast = Some(ip(message.family, content)?),
-            libc::IFA_LABEL => label = Some(text(content)?.to_owned()),
+            libc::IFA_LABEL if message.family == libc::AF_INET as u8 => label = Some(label_of(content)?),
             IFA_FLAGS => flags = number(content)?,
             _ => {}
         }
@@ -130,6 +120,12 @@ fn parse(request: &Request<'_>) -> SysResult<Wish> {
     let flags = flags & if v6 { KEPT.1 } else { KEPT.0 };
     let own = IfAddress { peer, broadcast, scope, label, flags, ..plain };
     Ok(Wish { message, own, is_local: local.is_some() })
+}
+
+/// `ERANGE` for what is longer than an interface's name may be, or is not even empty.
+fn label_of(content: &[u8]) -> SysResult<String> {
+    let len = content.strip_suffix(&[0]).unwrap_or(content).len();
+    if content.is_empty() || len >= NAME_MAX { Err(Errno::RANGE) } else { Ok(text(content)?.to_owned()) }
 }
 
 pub(super) fn add(asker: &Asker<'_>, request: &Request<'_>) -> Answer {

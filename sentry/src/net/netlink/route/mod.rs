@@ -151,6 +151,15 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     }
 }
 
+/// The address of a family that an attribute begins with: `ERANGE` if it is too short.
+fn ip(family: u8, content: &[u8]) -> SysResult<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => content.first_chunk::<4>().map(|ip| IpAddr::from(*ip)).ok_or(Errno::RANGE),
+        libc::AF_INET6 => content.first_chunk::<16>().map(|ip| IpAddr::from(*ip)).ok_or(Errno::RANGE),
+        _ => Err(Errno::OPNOTSUPP),
+    }
+}
+
 /// An address of 4 or 16 bytes.
 fn parse_ip(bytes: &[u8]) -> SysResult<IpAddr> {
     match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {

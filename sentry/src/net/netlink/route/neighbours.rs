@@ -3,7 +3,7 @@
 use super::super::announce;
 use super::super::message::{Failure, Reply, Request, attributes};
 use super::tables::{NDA_DST, NDA_LLADDR, Ndmsg, Neighbour, PERMANENT, write_neighbour};
-use super::{Answer, Asker, RTM_DELNEIGH, RTM_NEWNEIGH, family_of, parse_ip};
+use super::{Answer, Asker, RTM_DELNEIGH, RTM_NEWNEIGH, ip};
 use crate::errno::Errno;
 use crate::net::namespace::Net;
 use crate::net::stack::link::{Link, Mac};
@@ -18,18 +18,16 @@ const NUD_INCOMPLETE: u16 = 1;
 /// The interface, address and state that a request about a neighbour names.
 fn neighbour(request: &Request<'_>) -> Result<(Ndmsg, IpAddr, Option<Mac>), Failure> {
     let (message, _) = Ndmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
+    let invalid = Failure::because(Errno::INVAL, "Invalid network address");
     let (mut to, mut mac) = (None, None);
     for (kind, content) in attributes(request.payload, size_of::<Ndmsg>()) {
         match kind {
-            NDA_DST => to = Some(parse_ip(content)?),
-            NDA_LLADDR => mac = Some(Mac::try_from(content).map_err(|_| Errno::INVAL)?),
+            NDA_DST => to = Some(ip(message.family, content).map_err(|_| invalid)?),
+            NDA_LLADDR => mac = Some(*content.first_chunk::<6>().ok_or(Errno::INVAL)?),
             _ => {}
         }
     }
     let to = to.ok_or(Failure::because(Errno::INVAL, "Network address not specified"))?;
-    if family_of(to) != message.family {
-        return Err(Failure::because(Errno::INVAL, "Invalid network address"));
-    }
     Ok((message, to, mac))
 }
 

@@ -3,8 +3,8 @@
 use super::super::announce;
 use super::super::message::{Failure, Origin, Reply, Request, attributes};
 use super::strict::FILTERED;
-use super::{Answer, Asker, family_of, number, octets, parse_ip};
-use crate::errno::Errno;
+use super::{Answer, Asker, family_of, ip, number, octets};
+use crate::errno::{Errno, SysResult};
 use crate::net::layout::Layout;
 use crate::net::stack::link::Link;
 use crate::net::stack::route::{self as routing, Hop, Query, Route};
@@ -143,10 +143,11 @@ pub(super) fn get(asker: &Asker<'_>, request: &Request<'_>, reply: &mut Reply) -
     let (asked, _) = Rtmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
     let layout = asker.net.layout();
     let (mut to, mut query) = (None, Query::default());
+    let short = |errno| if i32::from(asked.family) == libc::AF_INET6 { Errno::INVAL } else { errno };
     for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
         match kind {
-            libc::RTA_DST => to = Some(parse_ip(content)?),
-            libc::RTA_SRC => query.from = Some(parse_ip(content)?),
+            libc::RTA_DST => to = Some(ip(asked.family, content).map_err(short)?),
+            libc::RTA_SRC => query.from = Some(ip(asked.family, content).map_err(short)?),
             libc::RTA_OIF => query.oif = number(content)?,
             libc::RTA_IIF => query.iif = number(content)?,
             RTA_MARK => query.mark = number(content)?,
@@ -161,6 +162,9 @@ pub(super) fn get(asker: &Asker<'_>, request: &Request<'_>, reply: &mut Reply) -
     }
     if query.oif != 0 {
         layout.link(query.oif).ok_or(Errno::NODEV)?;
+    }
+    if query.iif == 0 && query.from.is_some_and(|from| from.is_ipv4() && !layout.is_own(from)) {
+        return Err(Errno::NETUNREACH.into());
     }
     let route = layout.lookup(to, &query)?;
     // Until a rule is added Linux keeps own addresses in the main table.
@@ -256,14 +260,27 @@ struct Wish {
     metric: Option<u32>,
 }
 
+/// Of IPv6 it is enough to name as many bytes as the prefix has.
+fn destination(message: &Rtmsg, content: &[u8]) -> SysResult<IpAddr> {
+    if i32::from(message.family) != libc::AF_INET6 {
+        return ip(message.family, content);
+    }
+    if content.len() < usize::from(message.dst_len).div_ceil(8) {
+        return Err(Errno::INVAL);
+    }
+    let mut octets = [0; 16];
+    octets.iter_mut().zip(content).for_each(|(octet, byte)| *octet = *byte);
+    Ok(octets.into())
+}
+
 fn parse(request: &Request<'_>) -> Result<Wish, Failure> {
     let (message, _) = Rtmsg::read_from_prefix(request.payload).map_err(|_| Errno::INVAL)?;
     let mut wish = Wish { message, table: message.table.into(), ..Wish::default() };
     for (kind, content) in attributes(request.payload, size_of::<Rtmsg>()) {
         match kind {
-            libc::RTA_DST => wish.to = Some(parse_ip(content)?),
-            libc::RTA_GATEWAY => wish.gateway = Some(parse_ip(content)?),
-            libc::RTA_PREFSRC => wish.source = Some(parse_ip(content)?),
+            libc::RTA_DST => wish.to = Some(destination(&message, content)?),
+            libc::RTA_GATEWAY => wish.gateway = Some(ip(message.family, content)?),
+            libc::RTA_PREFSRC => wish.source = Some(ip(message.family, content)?),
             libc::RTA_OIF => wish.interface = Some(number(content)?),
             libc::RTA_PRIORITY => wish.metric = Some(number(content)?),
             libc::RTA_TABLE => wish.table = number(content)?,

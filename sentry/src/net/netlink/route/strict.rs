@@ -88,7 +88,7 @@ pub(super) fn check(request: &Request<'_>, dump: bool) -> Answer {
         return invalid("Invalid header length");
     }
     let is_set =
-        |(from, to): &(usize, usize)| request.payload.get(*from..*to).is_some_and(|part| part != vec![0; part.len()]);
+        |(from, to): &(usize, usize)| request.payload.get(*from..*to).is_some_and(|part| part.iter().any(|b| *b != 0));
     if shape.unused.iter().any(is_set) {
         return invalid("Invalid values in header for request");
     }

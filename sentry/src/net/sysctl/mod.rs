@@ -1,6 +1,8 @@
 //! Parameters of `/proc/sys/net` of a network namespace that were changed: by guests, or in the first one by the
 //! configuration.
 
+mod form;
+
 use super::layout::V6;
 use super::namespace::Net;
 use super::stack::link::flag;
@@ -8,7 +10,6 @@ use crate::errno::{Errno, SysResult};
 use crate::fs::proc;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Those of a namespace.
@@ -47,30 +48,12 @@ pub fn of_link(path: &str) -> Option<(&'static str, &str, &str)> {
     Some((within, link, name)).filter(|_| !name.contains('/'))
 }
 
+/// Ports that sockets are given, which are above those that need a capability.
+const PORT_RANGE: &str = "net/ipv4/ip_local_port_range";
+const PORT_START: &str = "net/ipv4/ip_unprivileged_port_start";
+
 /// Longest value.
 const LEN_MAX: usize = 4096;
-
-/// Numbers with less than the range of `int`, as Linux checks them.
-const RANGES: &[(&str, RangeInclusive<i64>)] = &[
-    ("net/core/somaxconn", 0..=i32::MAX as i64),
-    ("net/ipv4/ip_local_port_range", 1..=65535),
-    ("net/ipv4/ip_unprivileged_port_start", 0..=65535),
-    ("net/ipv4/ip_default_ttl", 1..=255),
-    ("net/ipv4/ip_forward", 0..=1),
-    ("net/ipv4/ip_nonlocal_bind", 0..=1),
-    ("net/ipv4/tcp_ecn", 0..=5),
-    ("net/ipv4/tcp_fastopen", 0..=i32::MAX as i64),
-    ("net/ipv4/tcp_retries1", 0..=255),
-    ("net/ipv4/tcp_syn_retries", 1..=127),
-    ("net/ipv4/tcp_synack_retries", 0..=255),
-    ("net/ipv4/tcp_timestamps", 0..=2),
-    ("net/ipv4/tcp_tw_reuse", 0..=2),
-    ("net/ipv4/tcp_rmem", 1..=i32::MAX as i64),
-    ("net/ipv4/tcp_wmem", 1..=i32::MAX as i64),
-    ("net/ipv4/conf/all/forwarding", 0..=1),
-    ("net/ipv6/bindv6only", 0..=1),
-    ("net/unix/max_dgram_qlen", 0..=i32::MAX as i64),
-];
 
 impl Sysctls {
     /// Of a new namespace. `is_first`: the one that the configuration speaks of.
@@ -121,17 +104,17 @@ impl Sysctls {
     }
 
     /// A guest writes `data` to the parameter that is `present` now.
-    pub fn write(&self, path: &str, present: &str, data: &[u8]) -> SysResult<()> {
+    fn write(&self, path: &str, present: &str, data: &[u8], is_wrong: impl Fn(i64) -> bool) -> SysResult<()> {
         if data.len() > LEN_MAX {
             return Err(Errno::INVAL);
         }
         let data = std::str::from_utf8(data).map_err(|_| Errno::INVAL)?;
-        let data = data.split('\0').next().unwrap_or_default().trim();
-        let now: Vec<&str> = present.split_ascii_whitespace().collect();
-        let is_numeric = !now.is_empty() && now.iter().all(|word| word.parse::<i64>().is_ok());
-        let value = if is_numeric { merged(path, &now, data)? } else { data.to_owned() };
-        if path == "net/ipv4/tcp_congestion_control" && !matches!(data, "cubic" | "reno") {
-            return Err(Errno::NOENT);
+        if data.is_empty() {
+            return Ok(());
+        }
+        let value = form::written(path, present, data.split('\0').next().unwrap_or_default().trim())?;
+        if value.split('\t').next().and_then(|first| first.parse().ok()).is_some_and(is_wrong) {
+            return Err(Errno::INVAL);
         }
         self.set(path, value);
         Ok(())
@@ -195,7 +178,7 @@ impl Net {
                 }
             }
         }
-        self.sysctl.write(path, present, data)?;
+        self.sysctl.write(path, present, data, |value| self.contradicts(path, value))?;
         let value = self.sysctl.text(path).unwrap_or_default();
         if let Some((within, _, name)) = of_link(path).filter(|_| FOR_ALL.contains(&path)) {
             links()
@@ -209,6 +192,23 @@ impl Net {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the first number of a parameter does not go with what others are.
+    fn contradicts(&self, path: &str, value: i64) -> bool {
+        match path {
+            PORT_RANGE => value < self.sysctl.number(PORT_START, 1024),
+            PORT_START => value > self.sysctl.numbers(PORT_RANGE, [32768, 60999])[0],
+            _ => match of_link(path) {
+                Some(("net/ipv6/conf/", link, "mtu")) => {
+                    let layout = self.layout();
+                    layout.link_named(link.as_bytes()).is_some_and(|link| value > link.mtu as i64)
+                }
+                // Without a secret, of which there is none, nothing can be made of it.
+                Some(("net/ipv6/conf/", link, "addr_gen_mode")) => !matches!(link, "all" | "default") && value == 2,
+                _ => false,
+            },
+        }
     }
 
     /// What routers have said about the ways of a family holds no longer.
@@ -230,43 +230,5 @@ impl Net {
             NONE => V6::Bare,
             _ => V6::Full,
         }
-    }
-}
-
-/// The present numbers with the first replaced by those in `data`.
-fn merged(path: &str, now: &[&str], data: &str) -> SysResult<String> {
-    let range = RANGES.iter().find(|(known, _)| *known == path).map(|(_, range)| range.clone());
-    let range = range.unwrap_or(i64::from(i32::MIN)..=i64::from(u32::MAX));
-    let mut numbers: Vec<i64> = now.iter().map(|word| word.parse().unwrap_or(0)).collect();
-    let mut words = data.split_ascii_whitespace();
-    let mut any = false;
-    for (number, word) in numbers.iter_mut().zip(words.by_ref()) {
-        *number = word.parse().ok().filter(|value| range.contains(value)).ok_or(Errno::INVAL)?;
-        any = true;
-    }
-    let is_reversed = path.ends_with("port_range") && numbers.first() > numbers.last();
-    if !any || words.next().is_some() || is_reversed {
-        return Err(Errno::INVAL);
-    }
-    let words: Vec<String> = numbers.iter().map(i64::to_string).collect();
-    Ok(words.join("\t"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_keep_the_form_of_what_was_there() {
-        let path = "net/ipv4/ip_local_port_range";
-        let sysctls = Sysctls::new(false);
-        let write = |path, present, data| sysctls.write(path, present, data);
-        assert_eq!(write(path, "32768\t60999\n", b"x\n"), Err(Errno::INVAL));
-        assert_eq!(write(path, "32768\t60999\n", b"0 5\n"), Err(Errno::INVAL));
-        assert_eq!(write(path, "32768\t60999\n", b"9 5\n"), Err(Errno::INVAL));
-        assert_eq!(write(path, "32768\t60999\n", b"1 2 3\n"), Err(Errno::INVAL));
-        assert_eq!(merged(path, &["32768", "60999"], "40000"), Ok("40000\t60999".into()));
-        assert_eq!(write("net/test/a", "1\n", b"7\n"), Ok(()));
-        assert_eq!(sysctls.number("net/test/a", 1), 7);
     }
 }
