@@ -1,6 +1,7 @@
 /*
  * Networks of a guest's own, filled until they refuse: namespaces, interfaces, addresses, routes, rules, neighbours, the
- * queues of netlink sockets that nobody reads and of interfaces that nobody takes frames from. Each has its bound, is
+ * queues of netlink sockets that nobody reads and of interfaces that nobody takes frames from, frames that go round for
+ * ever. Each has its bound, is
  * usable again afterwards, and the sandbox lives on.
  *
  * expect namespaces: bounded
@@ -11,6 +12,7 @@
  * expect neighbours: answered
  * expect notifications: ENOBUFS, then read
  * expect frames: dropped
+ * expect ring: answered
  * expect filled: exit 0
  * expect again: exit 0
  * expect still alive: 1
@@ -23,6 +25,7 @@
 #include <fcntl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/neighbour.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -216,6 +219,56 @@ static void frames(void)
 	close(s);
 }
 
+static int add_port(const char *name, uint32_t bridge)
+{
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
+	struct ifinfomsg port = { .ifi_index = if_nametoindex(name), .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+
+	nl_put(&r, &port, sizeof port);
+	nl_attr(&r, IFLA_MASTER, &bridge, sizeof bridge);
+	return ask(&r, RTM_NEWLINK, 0);
+}
+
+static int add_bridge(void)
+{
+	struct nl_request r = { .h.nlmsg_len = NLMSG_HDRLEN };
+	struct ifinfomsg on = { .ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	struct rtattr *info;
+
+	nl_put(&r, &on, sizeof on);
+	nl_attr(&r, IFLA_IFNAME, "ring", 5);
+	info = nl_attr(&r, IFLA_LINKINFO, NULL, 0);
+	nl_attr(&r, IFLA_INFO_KIND, "bridge", 7);
+	nl_end(&r, info);
+	return ask(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+}
+
+/* A bridge all of whose ports lead back to it: what is for all comes back, and more of it each time. */
+static void ring(void)
+{
+	const char *ports[] = { "a0", "b0", "a1", "b1" };
+	unsigned char frame[64] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 0x88, 0xb5 };
+	struct sockaddr_ll to = { .sll_family = AF_PACKET };
+	int s, e;
+
+	start();
+	s = socket(AF_PACKET, SOCK_RAW, 0);
+	e = add_bridge();
+	e = e ? e : add_pair(0);
+	e = e ? e : add_pair(1);
+	for (int n = 0; n < 4; n++)
+		e = e ? e : add_port(ports[n], if_nametoindex("ring"));
+	to.sll_ifindex = if_nametoindex("ring");
+	for (int n = 0; n < 100; n++) {
+		sendto(s, frame, sizeof frame, 0, (struct sockaddr *)&to, sizeof to);
+		e = e || if_nametoindex("ring") ? e : -ENODEV;
+	}
+	printf("ring: %s\n", e ? strerror(-e) : "answered");
+	for (int n = 0; n < 4; n++)
+		up(ports[n], 0);
+	close(s);
+}
+
 static void attack(void)
 {
 	int held[1000], n = 0;
@@ -242,6 +295,7 @@ static void attack(void)
 	printf("neighbours: answered\n");
 	notifications();
 	frames();
+	ring();
 	fflush(stdout);
 }
 

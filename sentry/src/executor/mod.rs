@@ -61,12 +61,18 @@ pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     task.detach();
 }
 
-/// Runs what the calling thread has woken, and what that wakes, until nothing is left.
+/// What a thread runs before it goes back to its guests: what wakes itself for ever, as a frame does that goes round a
+/// ring of bridges, keeps no call waiting.
+const TURN: usize = 1024;
+
+/// Runs what the calling thread has woken, and what that wakes, until nothing is left or others have to go on with it.
 pub fn run_local() {
     IS_WORKER.set(true);
-    while let Some(runnable) = LOCAL.with(|q| q.borrow_mut().pop_front()) {
+    for _ in 0..TURN {
+        let Some(runnable) = LOCAL.with(|q| q.borrow_mut().pop_front()) else { return };
         runnable.run();
     }
+    offload_local();
 }
 
 /// Hands everything queued behind the calling thread to spare workers: for a thread about to sleep long.

@@ -11,12 +11,18 @@ use crate::net::inet;
 use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Bytes that may wait at an end: the windows of a few connections. More is lost, as on any wire.
 const WAITING_MAX: usize = 16 << 20;
+/// The same at all ends together: a ring of bridges can fill them all.
+const ALL_MAX: usize = 64 << 20;
 /// What a frame is charged beyond its data.
 const OVERHEAD: usize = 256;
+
+/// What waits at all ends.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// One end.
 #[derive(Debug, Default)]
@@ -31,6 +37,32 @@ struct Inbox {
     bytes: usize,
     /// Somebody is going to take them in.
     is_awaited: bool,
+}
+
+impl Inbox {
+    /// Whether so much more may wait.
+    fn charge(&mut self, bytes: usize) -> bool {
+        if self.bytes + bytes > WAITING_MAX {
+            return false;
+        }
+        if WAITING.fetch_add(bytes, Ordering::Relaxed) + bytes > ALL_MAX {
+            WAITING.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    fn discharge(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        WAITING.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.discharge(self.bytes);
+    }
 }
 
 impl End {
@@ -48,11 +80,9 @@ impl End {
 pub(super) fn push(device: &Arc<Device>, frame: Vec<u8>) -> bool {
     let Kind::Veth(end) = &device.kind else { return false };
     let mut inbox = end.inbox.lock();
-    let charge = frame.len() + OVERHEAD;
-    if inbox.bytes + charge > WAITING_MAX {
+    if !inbox.charge(frame.len() + OVERHEAD) {
         return false;
     }
-    inbox.bytes += charge;
     inbox.frames.push_back(frame);
     let is_first = !std::mem::replace(&mut inbox.is_awaited, true);
     drop(inbox);
@@ -73,7 +103,7 @@ fn drain(device: Arc<Device>) {
         let mut inbox = end.inbox.lock();
         let count = inbox.frames.len().min(BATCH);
         let frames: Vec<_> = inbox.frames.drain(..count).collect();
-        inbox.bytes -= frames.iter().map(|frame| frame.len() + OVERHEAD).sum::<usize>();
+        inbox.discharge(frames.iter().map(|frame| frame.len() + OVERHEAD).sum());
         inbox.is_awaited = !frames.is_empty();
         frames
     };
