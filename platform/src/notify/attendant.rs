@@ -166,9 +166,14 @@ impl Attendants {
     }
 
     /// Whether there is so much to run that guests who are kept off a core wait behind others: more than the cores and
-    /// one guest, for two that talk with one another can do so on one core while the other one attends.
-    fn is_overrun(&self, shared: &Shared) -> bool {
-        !self.always && running(shared).is_some_and(|running| running > self.cores + 1)
+    /// one guest, for two that talk with one another can do so on one core while the other one attends. Said at most
+    /// each [`WEIGH_EVERY`].
+    fn is_overrun(&self, shared: &Shared, inner: &mut Inner, now: Instant) -> bool {
+        if self.always || inner.weighed.is_some_and(|at| now - at <= WEIGH_EVERY) {
+            return false;
+        }
+        inner.weighed = Some(now);
+        running(shared).is_some_and(|running| running > self.cores + 1)
     }
 
     /// The channels to look at, if there was a change since `version`.
@@ -242,12 +247,9 @@ pub(super) fn invite(shared: &Arc<Shared>, thread: &Arc<NotifyThread>, channel: 
         return Attention::None;
     }
     if inner.current == 0 {
-        if inner.weighed.is_none_or(|at| now - at > WEIGH_EVERY) {
-            inner.weighed = Some(now);
-            if attendants.is_overrun(shared) {
-                inner.wait(PAUSE_OF_LOSER);
-                return Attention::None;
-            }
+        if attendants.is_overrun(shared, &mut inner, now) {
+            inner.wait(PAUSE_OF_LOSER);
+            return Attention::None;
         }
         inner.last += 1;
         inner.current = inner.last;
@@ -360,8 +362,6 @@ enum Judgement {
 /// A piece of an attendance, by which it is judged.
 struct Window {
     start: Instant,
-    /// When the load was looked at last.
-    weighed: Instant,
     /// The thread's processor time.
     cpu: Duration,
     /// How many calls had been taken before.
@@ -372,7 +372,7 @@ struct Window {
 
 impl Window {
     fn new(start: Instant, credit: Duration) -> Window {
-        Window { start, weighed: start, cpu: thread_time(), taken: 0, credit }
+        Window { start, cpu: thread_time(), taken: 0, credit }
     }
 
     /// How long to wait for a call.
@@ -385,14 +385,13 @@ impl Window {
         let (elapsed, calls, before) = (now - self.start, taken - self.taken, self.cpu);
         let left = self.spend(taken, thread_time());
         self.start = now;
-        let is_to_weigh = now - self.weighed > WEIGH_EVERY;
-        if is_to_weigh {
-            self.weighed = now;
-        }
-        if elapsed.saturating_sub(self.cpu - before) > LOST || is_to_weigh && shared.attendants.is_overrun(shared) {
+        let attendants = &shared.attendants;
+        if elapsed.saturating_sub(self.cpu - before) > LOST
+            || attendants.is_overrun(shared, &mut attendants.inner.lock(), now)
+        {
             return Judgement::PushedOut;
         }
-        let pays = left.is_some() || calls > PAYS && !shared.attendants.is_crowded(shared);
+        let pays = left.is_some() || calls > PAYS && !attendants.is_crowded(shared);
         if pays { Judgement::Pays } else { Judgement::DoesNot }
     }
 
@@ -435,13 +434,7 @@ mod tests {
 
     #[test]
     fn what_calls_have_saved_is_spent_on_a_lull() {
-        let mut window = Window {
-            start: Instant::now(),
-            weighed: Instant::now(),
-            cpu: Duration::ZERO,
-            taken: 0,
-            credit: Duration::ZERO,
-        };
+        let mut window = Window { start: Instant::now(), cpu: Duration::ZERO, taken: 0, credit: Duration::ZERO };
         let us = Duration::from_micros;
         assert_eq!(window.spend(150, us(500)), Some(us(250)));
         assert_eq!(window.patience(), us(250));

@@ -106,15 +106,17 @@ fn take(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     }
 }
 
-/// Takes what waits in the listener, without waiting for it. False if nothing will ever come.
+/// Takes what waits in the listener, without waiting for it.
 pub(super) fn serve_waiting(shared: &Arc<Shared>, family: &Arc<Family>) -> Found {
     let ready = ready(family);
     let is_served = ready.contains(PollFlags::IN)
         && sys::recv(family.listener.as_fd()).inspect(|notif| take(shared, family, notif)).is_ok();
-    match is_served {
-        _ if ready.contains(PollFlags::HUP) => Found::Gone,
-        true => Found::Served,
-        false => Found::None,
+    if ready.contains(PollFlags::HUP) {
+        Found::Gone
+    } else if is_served {
+        Found::Served
+    } else {
+        Found::None
     }
 }
 

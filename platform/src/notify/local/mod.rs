@@ -32,7 +32,7 @@ const BLOCK: u16 = 256;
 const SITES_MAX: usize = (CODE_SIZE / BLOCK as u64) as usize;
 
 /// A site is rewritten when it has made so many calls: about as many as cost what the rewriting costs.
-const OFTEN: u32 = 64;
+pub(super) const OFTEN: u32 = 64;
 /// How many sites are counted.
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.

@@ -121,10 +121,9 @@ impl NotifyThread {
         const UNREADABLE: Violation = Violation("its frame cannot be read");
         const UNWRITABLE: Violation = Violation("its frame cannot be written");
         let regs = frame::registers(&self.host, st.uc).ok_or(UNREADABLE)?;
-        let regs = match self.out_of_sigmask(st, &regs) {
-            Some(regs) => return if self.set(st, &regs) { Ok(()) } else { Err(UNWRITABLE) },
-            None => regs,
-        };
+        if let Some(regs) = self.out_of_sigmask(st, &regs) {
+            return if self.set(st, &regs) { Ok(()) } else { Err(UNWRITABLE) };
+        }
         let Some(channel) = &st.channel else { return Ok(()) };
         let is_set = match regs.rip {
             // What `rcx` and the channel say is the guest's word, to harm itself with.

@@ -1,6 +1,6 @@
 //! A thread stopped in the code that changes its signal mask (see the stub's `sigmask.rs`, which says what holds where).
 
-use super::super::local::is_sigmask;
+use super::super::local::{OFTEN, is_sigmask};
 use super::super::slots::Channel;
 use super::{NotifyThread, State};
 use crate::Registers;
@@ -19,11 +19,8 @@ const STORED: u64 = 0xd5;
 const ZERO: u64 = 1 << 6;
 const OVERFLOW: u64 = 1 << 11;
 
-/// A thread that has changed its mask so often by calls is given a channel for that.
-const OFTEN: u32 = 64;
-
 impl NotifyThread {
-    /// Counts a call that changes the mask; whether the thread makes many.
+    /// Counts a call that changes the mask; whether the thread makes so many that it is given a channel for that.
     pub(super) fn changes_sigmask_often(&self, st: &mut State, nr: u32) -> bool {
         if !is_sigmask(nr) || !self.shared.lends_sigmasks {
             return false;
