@@ -234,6 +234,10 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
         calls: &'a [Call],
     ) -> BoxFuture<'a, Result<Vec<i64>, Gone>>;
 
+    /// Has a thread clone another one in the call that it is in, if it is one that can (see
+    /// [`clone_thread`](Self::clone_thread)). The child is in a call too, which is to return 0.
+    fn clone_in_call<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Thread>>, Gone>>;
+
     /// Has a stopped thread clone itself. The child is stopped, with `rax` 0 in its registers.
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>>;
 
@@ -245,6 +249,12 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
 
     /// Has the guest answer this call itself from now on, if it can be arranged. The thread is stopped behind it.
     fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>>;
+
+    /// The head of its list of robust mutexes, if the guest has set it without a call,
+    fn robust_list(&self) -> Option<u64>;
+
+    /// which it did before it was set otherwise.
+    fn forget_robust_list(&self);
 
     /// Lets the guest change the signal mask of this thread, which is `mask` and whose call is under way or who is
     /// stopped, without a call. False if it cannot be done.

@@ -23,6 +23,16 @@ const ENTRIES: &[&str] = &[
     "stub_sigmask_unmade",
     "stub_sigmask_slow",
     "stub_sigmask_end",
+    "stub_robust",
+    "stub_robust_flags",
+    "stub_robust_done",
+    "stub_robust_end",
+    "stub_clone",
+    "stub_clone_copy",
+    "stub_clone_made",
+    "stub_clone_unmade",
+    "stub_clone_slow",
+    "stub_clone_end",
 ];
 
 fn main() {

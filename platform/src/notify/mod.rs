@@ -20,9 +20,10 @@ mod sys;
 mod thread;
 mod watcher;
 
-use crate::{BoxFuture, CloneKind, FastPath, Platform, Thread};
+use crate::{BoxFuture, CloneKind, FastPath, Platform, Syscall, Thread};
 use parking_lot::{Condvar, Mutex, RwLock};
 use process::{AddressSpace, HostProcess};
+use slots::Channel;
 use spawner::SpawnerHandle;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -30,7 +31,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use thread::{NotifyThread, Phase};
 
 /// How many ready stub processes are kept, and how many at most: as many more as programs have been started faster than
@@ -62,7 +63,17 @@ struct Birth {
     family: Arc<Family>,
     space: Arc<AddressSpace>,
     stack: Option<u64>,
+    /// It begins in the call in which it was made, and with this channel, instead of in a frame.
+    in_call: Option<(Syscall, Channel)>,
     state: Mutex<BirthState>,
+}
+
+/// The clones that were ordered and have not shown themselves, by their nonces.
+#[derive(Debug, Default)]
+struct Births {
+    expected: HashMap<u64, Arc<Birth>>,
+    /// Random numbers that nobody has seen.
+    nonces: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -79,17 +90,23 @@ impl Birth {
     async fn wait(&self, claimed: i32) -> Option<Arc<NotifyThread>> {
         self.state.lock().claimed = claimed;
         poll_fn(|cx| {
-            let mut state = self.state.lock();
-            if let Some(child) = state.child.take() {
+            if let Some(child) = self.poll_child(cx) {
                 return Poll::Ready(Some(child));
             }
-            if state.failed || self.host.is_gone_now() {
-                return Poll::Ready(None);
-            }
-            state.waker = Some(cx.waker().clone());
-            Poll::Pending
+            let has_failed = self.state.lock().failed || self.host.is_gone_now();
+            if has_failed { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// The child, if it has shown itself.
+    fn poll_child(&self, cx: &Context<'_>) -> Option<Arc<NotifyThread>> {
+        let mut state = self.state.lock();
+        let child = state.child.take();
+        if child.is_none() {
+            state.waker = Some(cx.waker().clone());
+        }
+        child
     }
 }
 
@@ -152,7 +169,7 @@ pub(crate) struct Shared {
     dummy: OwnedFd,
     threads: RwLock<HashMap<i32, Arc<NotifyThread>>>,
     processes: Mutex<HashMap<i32, Arc<HostProcess>>>,
-    births: Mutex<HashMap<u64, Arc<Birth>>>,
+    births: Mutex<Births>,
     watch: watcher::Watch,
     spares: receiver::Spares,
     /// Notifications received, for the watcher to see whether anything happens.
@@ -162,7 +179,7 @@ pub(crate) struct Shared {
     /// Guests may answer some calls themselves.
     local_answers: bool,
     /// Whether threads may be lent their signal masks.
-    lends_sigmasks: bool,
+    gives_channels: bool,
     attendants: attendant::Attendants,
     /// Called when the sandbox cannot go on.
     fatal: fn(&str),
@@ -186,14 +203,20 @@ impl Shared {
     }
 
     fn expect_birth(&self, birth: &Arc<Birth>) -> u64 {
+        let mut births = self.births.lock();
+        let random = births.nonces.pop().unwrap_or_else(|| {
+            let [first, more @ ..] = sys::random();
+            births.nonces.extend(more);
+            first
+        });
         // 63 bits: the value must look like no error.
-        let nonce = sys::random() >> 1 | 1;
-        self.births.lock().insert(nonce, birth.clone());
+        let nonce = random >> 1 | 1;
+        births.expected.insert(nonce, birth.clone());
         nonce
     }
 
     fn cancel_birth(&self, nonce: u64) {
-        self.births.lock().remove(&nonce);
+        self.births.lock().expected.remove(&nonce);
     }
 
     /// A stub process has booted (`Some`), or died before it could.
@@ -280,7 +303,7 @@ impl NotifyPlatform {
             received: AtomicU64::new(0),
             run_ready,
             local_answers: fast_path != FastPath::Off,
-            lends_sigmasks: fast_path != FastPath::Off && attendant::programs_set_gs(),
+            gives_channels: fast_path != FastPath::Off && attendant::programs_set_gs(),
             attendants: attendant::Attendants::new(cores, fast_path == FastPath::Always),
             fatal,
         });
@@ -440,7 +463,7 @@ fn fail_births(shared: &Shared, pid: i32) {
     let failed: Vec<Arc<Birth>> = {
         let mut births = shared.births.lock();
         let is_failed = |birth: &Birth| birth.host.pid == pid || birth.state.lock().claimed == pid;
-        births.extract_if(|_, birth| is_failed(birth)).map(|(_, birth)| birth).collect()
+        births.expected.extract_if(|_, birth| is_failed(birth)).map(|(_, birth)| birth).collect()
     };
     for birth in failed {
         let mut state = birth.state.lock();

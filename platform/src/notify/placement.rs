@@ -46,6 +46,9 @@ pub(super) fn keep_off(host: &Arc<HostProcess>, tid: i32, cpu: usize) -> Option<
 }
 
 fn keep(host: &Arc<HostProcess>, tid: i32, place: impl FnOnce(CpuSet) -> CpuSet) -> Option<Kept> {
+    if core_count() == 1 {
+        return None;
+    }
     let before = host.with_pid(|_| {
         let tid = Pid::from_raw(tid);
         let before = sched_getaffinity(tid).ok()?;

@@ -156,7 +156,7 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     let tid = notif.pid as i32;
     let [op, _, _, _, _, nonce] = notif.data.args;
     let shown = notif.data.nr as u64 == abi::HYPERCALL && op == op::CHILD;
-    let birth = if shown { shared.births.lock().remove(&nonce) } else { None };
+    let birth = if shown { shared.births.lock().expected.remove(&nonce) } else { None };
     let Some(birth) = birth.filter(|b| Arc::ptr_eq(&b.family, family) && is_from(b, tid)) else {
         tracing::warn!(tid, nr = notif.data.nr, "guest process killed: a thread that nobody ordered");
         // Whatever group it is in, none of it can be trusted.
@@ -172,7 +172,10 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
         }
     };
     let child = NotifyThread::new(shared, family, &host, tid, birth.stack);
-    child.born(notif);
+    match &birth.in_call {
+        Some((call, channel)) => child.born_in_call(notif, *call, channel.clone()),
+        None => child.born(notif),
+    }
     shared.threads.write().insert(tid, child.clone());
     let mut state = birth.state.lock();
     state.child = Some(child);
@@ -224,7 +227,7 @@ pub(super) fn phase_name(phase: &Phase) -> &'static str {
     match phase {
         Phase::Booting => "booting",
         Phase::Running => "running",
-        Phase::InCall(_) | Phase::InChannel(_) => "in a call",
+        Phase::InCall(_) | Phase::InChannel(_) | Phase::Cloning(_) => "in a call",
         Phase::Entering { .. } => "entering its stub",
         Phase::Parking(..) => "being parked",
         Phase::Parked(..) => "parked",

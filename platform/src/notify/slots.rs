@@ -137,6 +137,7 @@ impl Channel {
         let channel = Channel { file: file.clone(), index: index % CHANNELS };
         channel.state().store(state::IDLE, Ordering::Release);
         channel.sigmask().store(0, Ordering::Release);
+        channel.take_robust_list();
         channel
     }
 
@@ -285,6 +286,48 @@ impl Channel {
     pub(super) fn sigmask_change(&self) -> (u64, u64) {
         let half = |offset| u64::from(self.field::<AtomicU32>(offset).load(Ordering::Relaxed));
         (half(field::SIGMASK_DONE), half(field::SIGMASK_FLAGS))
+    }
+
+    /// The head of its thread's list of robust mutexes, if it has left that here,
+    pub(super) fn robust_list(&self) -> Option<u64> {
+        Some(self.field::<AtomicU64>(field::ROBUST).load(Ordering::Relaxed)).filter(|head| *head != 0)
+    }
+
+    /// and has it no longer there.
+    pub(super) fn take_robust_list(&self) {
+        self.field::<AtomicU64>(field::ROBUST).store(0, Ordering::Relaxed);
+    }
+
+    /// Before its thread clones: what the child finds. From then on the thread waits as for a call that was taken; `looks`
+    /// says whether it need not sleep at once.
+    pub(super) fn offer(&self, nonce: u64, stack: (u64, u64), child: &Channel, looks: bool) {
+        let word = |offset, value| self.field::<AtomicU64>(offset).store(value, Ordering::Relaxed);
+        let (base, size) = stack;
+        word(field::CHILD_NONCE, nonce);
+        word(field::CHILD_CHANNEL, child.guest_address());
+        // A `stack_t`: address, flags, size.
+        word(field::CHILD_STACK, base);
+        word(field::CHILD_STACK + 8, 0);
+        word(field::CHILD_STACK + 16, size);
+        child.continue_as(self);
+        let state = if looks { state::REQUEST } else { state::BLOCKED };
+        self.state().store(state, Ordering::Release);
+    }
+
+    /// Its new thread is in the call that its creator makes through `other`, and is to find 0 as its result.
+    fn continue_as(&self, other: &Channel) {
+        let word = |channel: &Channel, offset| channel.field::<AtomicU64>(offset).load(Ordering::Relaxed);
+        let half = |channel: &Channel, offset| channel.field::<AtomicU32>(offset).load(Ordering::Relaxed);
+        for offset in
+            [0, 8, 16, 24].map(|at| field::ARGS + at).into_iter().chain([0, 8].map(|at| field::MORE_ARGS + at))
+        {
+            self.field::<AtomicU64>(offset).store(word(other, offset), Ordering::Relaxed);
+        }
+        for offset in [field::NR, field::DONE] {
+            self.field::<AtomicU32>(offset).store(half(other, offset), Ordering::Relaxed);
+        }
+        self.field::<AtomicU32>(field::OUT_LEN).store(0, Ordering::Relaxed);
+        self.field::<AtomicU64>(field::RET).store(0, Ordering::Relaxed);
     }
 
     /// Its thread has left it.

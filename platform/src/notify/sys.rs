@@ -161,12 +161,12 @@ pub(super) fn cpu_time(pid: i32) -> u64 {
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
-/// 64 random bits, for nonces.
-pub(super) fn random() -> u64 {
-    let mut value = [0u8; 8];
-    // SAFETY: fills in the eight bytes; a request this small is never cut short.
-    unsafe { libc::getrandom(value.as_mut_ptr().cast(), 8, 0) };
-    u64::from_ne_bytes(value)
+/// Random bits, for nonces.
+pub(super) fn random() -> [u64; 32] {
+    let mut values = [0u64; 32];
+    // SAFETY: fills in these bytes; a request this small is never cut short.
+    unsafe { libc::getrandom(values.as_mut_ptr().cast(), size_of_val(&values), 0) };
+    values
 }
 
 /// Has the host schedule a thread by `policy`, one of those without priorities.

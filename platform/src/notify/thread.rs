@@ -4,7 +4,7 @@
 //! Answers of the host kernel (`ENOENT` for a caller that died or was interrupted) are normal everywhere.
 
 use super::attendant::Attention;
-use super::local::Window;
+use super::local::{Window, is_clone};
 use super::process::{BootFacts, HostProcess, Slots};
 use super::slots::Channel;
 use super::{Family, Shared, frame, sys};
@@ -54,8 +54,10 @@ pub(super) enum Phase {
     InCall(Syscall),
     /// A call waits for its answer in the thread's channel.
     InChannel(Syscall),
+    /// The host makes a thread in the call, which is `clone3`.
+    Cloning(Syscall),
     /// Answered and kicked; the entry of the handler is expected.
-    Entering { ret: i64, ip: u64 },
+    Entering { ret: i64, call: Syscall },
     /// As `Entering`, but to be parked.
     Parking(Syscall, Option<Outcome>),
     /// Waits in its slot, or in an unanswered hypercall where it has none.
@@ -101,6 +103,10 @@ pub(super) struct State {
     closes: Option<u64>,
     /// Return address and result of the last answered call (see `settle_native_wait`).
     last: (u64, i64),
+    /// What a channel that it had said of its list of robust mutexes.
+    robust_list: Option<u64>,
+    /// For the child that the call under way is to make.
+    offer: Option<clone::Offer>,
     /// The stub stack that an ordered `clone` is to use.
     clone_stack: Option<(u64, u64)>,
     /// When the phase began, for the watcher.
@@ -188,6 +194,8 @@ impl NotifyThread {
                 sigmask_calls: 0,
                 closes: None,
                 last: (0, 0),
+                robust_list: None,
+                offer: None,
                 clone_stack: None,
                 since: Instant::now(),
                 suspected: None,
@@ -261,6 +269,10 @@ impl NotifyThread {
                 self.replace_stale_fds(st);
                 st.note_call();
                 self.is_in_channel.store(false, Ordering::Relaxed);
+                if NotifyThread::is_clone_of_stub(&call) {
+                    self.clone_called(st, &call);
+                    return Ok(());
+                }
                 let ip = self.seen(call.ip);
                 if ip != call.ip && st.streak >= BUSY {
                     self.seek_attention(st);
@@ -274,6 +286,7 @@ impl NotifyThread {
                 self.let_through(st);
                 Ok(())
             }
+            Phase::Cloning(_) => self.called_in_clone(st, &call),
             Phase::Ordered { pending, .. } => {
                 let mut made = Call { nr: call.nr, args: call.args };
                 if let Some((low, high)) = st.clone_stack.take()
@@ -329,8 +342,10 @@ impl NotifyThread {
                 self.leave_listener(st);
                 self.park(st, call);
             }
-            Phase::Entering { ret, ip } => {
-                if !frame::ensure_result(&self.host, st.uc, ret, ip, self.real(ip)) {
+            Phase::Entering { ret, call } => {
+                if is_clone(call.nr) {
+                    self.settle(st, ret, &call)?;
+                } else if !frame::ensure_result(&self.host, st.uc, ret, call.ip, self.real(call.ip)) {
                     return Err(Violation("its frame cannot be written"));
                 }
                 self.stopped(st);
@@ -473,6 +488,7 @@ impl NotifyThread {
 
 mod answers;
 mod channel;
+mod clone;
 mod orders;
 mod parking;
 mod rewrite;

@@ -7,8 +7,10 @@
 #[allow(dead_code)]
 mod abi;
 mod channel;
+mod clone;
 mod entry;
 mod mem;
+mod robust;
 mod sigmask;
 mod sys;
 

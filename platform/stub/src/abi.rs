@@ -57,9 +57,30 @@ pub mod channel {
     pub const SIGMASK_DONE: u64 = 2184;
     /// and what the flags were, 32 bits.
     pub const SIGMASK_FLAGS: u64 = 2188;
+    /// The head of its list of robust mutexes; 0 if it has told the platform otherwise, or not at all.
+    pub const ROBUST: u64 = 2232;
+    /// What a child that its thread clones finds there, for it has its creator's GS: the nonce that it is to show,
+    pub const CHILD_NONCE: u64 = 2192;
+    /// the address of its own channel,
+    pub const CHILD_CHANNEL: u64 = 2200;
+    /// and its stub stack, a `stack_t`.
+    pub const CHILD_STACK: u64 = 2208;
     /// How much each can be. More costs less if the platform reaches for it: through a channel each byte goes from one
     /// core's cache to another's twice.
     pub const MOST: u64 = 1024;
+}
+
+/// Flags of `clone3`, as C libraries make threads.
+pub mod clone {
+    /// CLONE_VM, FS, FILES, SIGHAND, THREAD and SYSVSEM.
+    pub const THREAD: u32 = 0x5_0f00;
+    const SETTLS: u32 = 0x8_0000;
+    const PARENT_SETTID: u32 = 0x10_0000;
+    const CHILD_CLEARTID: u32 = 0x20_0000;
+    /// What programs ask for,
+    pub const FLAGS: u32 = THREAD | SETTLS | PARENT_SETTID | CHILD_CLEARTID;
+    /// and what the host is asked for: its ids are not the program's.
+    pub const HOST_FLAGS: u32 = THREAD | SETTLS | CHILD_CLEARTID;
 }
 
 /// A signal mask in a channel.
@@ -147,7 +168,8 @@ pub mod op {
     pub const ENTRY: u64 = 2;
     /// Orders have run: (uc, result of the last, order buffer).
     pub const DONE: u64 = 3;
-    /// First call of a new thread or process: (uc, 0, order buffer, 0, nonce).
+    /// First call of a new thread or process: (uc, 0, order buffer, 0, nonce). If it comes from a thread's rewritten
+    /// `clone3` there is no frame yet, only the nonce counts, and the answer is the result of the call.
     pub const CHILD: u64 = 4;
     /// The slot's word was set: (uc, 0, order buffer).
     pub const WOKEN: u64 = 5;

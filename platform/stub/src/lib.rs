@@ -21,8 +21,10 @@ pub mod entry {
 #[path = "../blob"]
 mod blob {
     mod channel;
+    mod clone;
     mod entry;
     mod mem;
+    mod robust;
     mod sigmask;
     mod sys;
 }

@@ -1,6 +1,7 @@
 //! `clone(2)` and its kin.
 
 use super::namespaces::CgroupNamespace;
+use super::run::Begins;
 use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
 use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
@@ -104,17 +105,11 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         tls: (flags & SETTLS != 0).then_some(args.tls),
         clear_tid: (flags & CHILD_CLEARTID != 0).then_some(args.child_tid.0),
     };
-    let thread = t.thread();
-    thread.enter(i64::from(child_tid)).await?;
-    t.set_outcome(Outcome::Stopped);
-    let host_child = match thread.clone_thread(&spec).await? {
-        Ok(child) => child,
-        Err(errno) => {
+    let (host_child, begins) = match host_clone(t, &spec, child_tid).await {
+        Ok(made) => made,
+        Err(error) => {
             t.kernel.tree.lock().cancel_pid(child_tid);
-            let mut regs = thread.registers()?;
-            regs.rax = -i64::from(errno) as u64;
-            thread.set_registers(&regs)?;
-            return Err(Errno::from_raw(errno));
+            return Err(error);
         }
     };
     let child = new_task(t, &args, child_tid, host_child, fs);
@@ -140,11 +135,33 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     if flags & VM == 0 && !child.thread().process().set_known(&child.known()) {
         child.thread().process().kill();
     }
-    run::start(child);
+    run::start(child, begins);
     if let Some(vfork) = vfork {
         vfork.wait(t).await;
     }
     Ok(child_tid)
+}
+
+/// Has the host make the thread. Where the caller is stopped afterwards its registers have `child_tid` as the result, or
+/// the error.
+async fn host_clone(t: &Task, spec: &CloneSpec, child_tid: i32) -> SysResult<(Arc<dyn Thread>, Begins)> {
+    let thread = t.thread();
+    if spec.kind == CloneKind::Thread
+        && let Some(child) = thread.clone_in_call(spec).await?
+    {
+        return Ok((child, Begins::InCall));
+    }
+    thread.enter(i64::from(child_tid)).await?;
+    t.set_outcome(Outcome::Stopped);
+    match thread.clone_thread(spec).await? {
+        Ok(child) => Ok((child, Begins::Stopped)),
+        Err(errno) => {
+            let mut regs = thread.registers()?;
+            regs.rax = -i64::from(errno) as u64;
+            thread.set_registers(&regs)?;
+            Err(Errno::from_raw(errno))
+        }
+    }
 }
 
 /// The descriptor of a child that is yet to be made, for nothing may fail once it is: it shows the parent until then.

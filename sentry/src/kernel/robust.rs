@@ -35,13 +35,25 @@ impl ThreadGroup {
 }
 
 impl Task {
+    /// The head of its list, which it may have set without a call.
+    pub fn robust_list(&self) -> u64 {
+        self.thread().robust_list().unwrap_or_else(|| self.robust_list.load(Ordering::Relaxed))
+    }
+
+    /// Sets it.
+    pub fn set_robust_list(&self, head: u64) {
+        self.robust_list.store(head, Ordering::Relaxed);
+        self.thread().forget_robust_list();
+    }
+
     /// Marks what the thread holds; words whose waiters are to be woken.
     pub fn orphan_robust_list(&self) -> Vec<u64> {
         let mut wakes = Vec::new();
-        let head = self.robust_list.swap(0, Ordering::Relaxed);
+        let head = self.robust_list();
         if head == 0 {
             return wakes;
         }
+        self.set_robust_list(0);
         let mem = self.mem();
         let Ok([first, offset, pending]) = mem.read::<[u64; 3]>(Addr(head)) else { return wakes };
         let pending = Entry(pending);

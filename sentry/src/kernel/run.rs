@@ -13,11 +13,20 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-/// Starts the future of a task whose thread is stopped and ready to go on.
-pub(crate) fn start(t: Arc<Task>) {
+/// Where the thread of a new task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// Stopped, and ready to go on.
+    Stopped,
+    /// In the `clone3` that made it, which is to return 0.
+    InCall,
+}
+
+/// Starts the future of a task.
+pub(crate) fn start(t: Arc<Task>, begins: Begins) {
     let container = t.kernel.container.clone();
     executor::spawn(container.scope(async move {
-        let survived = guarded(&t, ipc::scope(&t, live(&t))).await;
+        let survived = guarded(&t, ipc::scope(&t, live(&t, begins))).await;
         if survived.is_none() {
             tracing::error!(task = ?t, call = t.current_call_name(), "the sentry panicked; the process is killed");
             t.group.kill(libc::SIGKILL);
@@ -45,8 +54,12 @@ async fn guarded<T>(t: &Task, future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// From the first instruction to the last.
-async fn live(t: &Task) -> Gone {
-    if go_on(t, StoppedIn::Nothing, None).await.is_err() {
+async fn live(t: &Task, begins: Begins) -> Gone {
+    let begun = match begins {
+        Begins::Stopped => go_on(t, StoppedIn::Nothing, None).await,
+        Begins::InCall => begin_in_call(t).await,
+    };
+    if begun.is_err() {
         return Gone;
     }
     let mut thread = t.thread();
@@ -65,6 +78,18 @@ async fn live(t: &Task) -> Gone {
             return Gone;
         }
     }
+}
+
+/// Lets a thread that is in the call that made it go on.
+async fn begin_in_call(t: &Task) -> Result<(), Gone> {
+    let thread = t.thread();
+    if t.work().is_empty() {
+        t.lend_sigmask();
+        thread.answer(0);
+        return Ok(());
+    }
+    thread.enter(0).await?;
+    go_on(t, StoppedIn::Call(libc::SYS_clone3 as u32, None), None).await
 }
 
 /// Delivers what is to be delivered and resumes the stopped thread.
@@ -106,7 +131,12 @@ async fn system_call(t: &Task, thread: &mut Arc<dyn Thread>, call: Syscall) -> R
             thread.answer_native();
             return Ok(());
         }
-        Outcome::Stopped => return go_on(t, StoppedIn::Nothing, None).await,
+        Outcome::Stopped => {
+            if result.is_ok() && thread.is_hot(&call) && seccomp::allows_local_answers(t) {
+                Box::pin(thread.rewrite(&call, &t.known())).await?;
+            }
+            return go_on(t, StoppedIn::Nothing, None).await;
+        }
         Outcome::StoppedReturn => {
             let mut regs = thread.registers()?;
             regs.rax = result.unwrap_or_else(|e| -i64::from(e.raw())) as u64;

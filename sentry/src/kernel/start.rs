@@ -60,7 +60,7 @@ pub struct Prepared(Arc<Task>);
 impl Prepared {
     /// Lets it run.
     pub fn go(self) {
-        run::start(self.0);
+        run::start(self.0, run::Begins::Stopped);
     }
 
     /// Its process.

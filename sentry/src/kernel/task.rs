@@ -84,8 +84,8 @@ pub struct Task {
     pub clear_child_tid: AtomicU64,
     /// That word as its host thread knows it.
     pub host_clears_tid: AtomicU64,
-    /// `set_robust_list`.
-    pub robust_list: AtomicU64,
+    /// `set_robust_list`, as far as it was a call (see [`Task::robust_list`]).
+    pub(super) robust_list: AtomicU64,
     /// `PR_SET_PDEATHSIG`.
     pub pdeath_signal: AtomicI32,
     /// `personality(2)`.

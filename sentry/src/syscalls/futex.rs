@@ -6,7 +6,6 @@ use crate::errno::{Errno, SysResult};
 use crate::kernel::{Outcome, Task};
 use crate::mm::Addr;
 use platform::Call;
-use std::sync::atomic::Ordering;
 
 const CMD: u32 = 0x7f;
 const REQUEUE: u32 = 3;
@@ -84,20 +83,20 @@ pub async fn set_robust_list(t: &Task, head: u64, len: usize) -> SysResult<()> {
     if len != HEAD_SIZE {
         return Err(Errno::INVAL);
     }
-    t.robust_list.store(head, Ordering::Relaxed);
+    t.set_robust_list(head);
     Ok(())
 }
 
 /// `get_robust_list(2)`.
 pub async fn get_robust_list(t: &Task, pid: i32, head: Addr, len: Addr) -> SysResult<()> {
     let list = match pid {
-        0 => t.robust_list.load(Ordering::Relaxed),
+        0 => t.robust_list(),
         pid => {
             let target = t.kernel.task(pid).ok_or(Errno::SRCH)?;
             if !t.may_signal(&target, 0) {
                 return Err(Errno::PERM);
             }
-            target.robust_list.load(Ordering::Relaxed)
+            target.robust_list()
         }
     };
     t.mem().write(len, &(HEAD_SIZE as u64))?;

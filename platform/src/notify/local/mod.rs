@@ -9,14 +9,16 @@
 //! No debugger, signal handler or unwinder is shown an address in here: [`Local::seen`] says where a thread that was
 //! stopped in such code is in terms of its program.
 
+mod calls;
 mod thunk;
 mod window;
 
 use super::process::HostProcess;
 use crate::{Fact, Known};
+pub(super) use calls::{has_channel, has_more_args, is_clone, is_robust_list, is_sigmask};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-pub(super) use thunk::{BEFORE, BEHIND, has_channel, has_more_args, is_sigmask};
+pub(super) use thunk::{BEFORE, BEHIND};
 use thunk::{JUMP, Thunk};
 pub(super) use window::Window;
 
@@ -37,6 +39,8 @@ pub(super) const OFTEN: u32 = 64;
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
+/// And those that make threads, or that each thread makes once: it spares much more.
+const CLONE_OFTEN: u32 = 4;
 
 /// The rewritten sites of one address space.
 #[derive(Debug, Default, Clone)]
@@ -51,8 +55,9 @@ pub(super) struct Local {
     pub(super) is_refused: bool,
     /// Values that are no longer true, as bits.
     forgotten: u16,
-    /// Counts changes of the table.
+    /// Counts changes of the table, and which of them has been written.
     generation: u64,
+    written: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -133,9 +138,10 @@ impl Local {
     /// Counts a call that returns to `ip`; whether its site should be rewritten now. `is_busy`: its thread makes many
     /// calls, and can have a channel.
     pub(super) fn count(&mut self, nr: u32, ip: u64, is_busy: bool) -> bool {
-        let often = match thunk::value_of(nr) {
+        let often = match calls::value_of(nr) {
             Some(_) => OFTEN,
             None if is_sigmask(nr) => OFTEN,
+            None if is_clone(nr) || is_robust_list(nr) => CLONE_OFTEN,
             None if is_busy && has_channel(nr) => CHANNEL_OFTEN,
             None => return false,
         };
@@ -192,6 +198,7 @@ impl Local {
     }
 
     fn forget(&mut self, fact: Fact) {
+        let before = self.forgotten;
         self.forgotten |= match fact {
             Fact::All => 0x1ff,
             Fact::Calls => u16::MAX,
@@ -200,7 +207,7 @@ impl Local {
             Fact::Owner => 0xf << 3,
             Fact::Group => 3 << 7,
         };
-        self.generation += 1;
+        self.generation += u64::from(self.forgotten != before);
     }
 
     fn table(&self) -> Vec<u8> {
@@ -269,7 +276,9 @@ impl HostProcess {
             if !table.is_empty() && !self.write_all(TABLE, &table) {
                 return false;
             }
-            if self.space.local.lock().generation == generation {
+            let mut local = self.space.local.lock();
+            if local.generation == generation {
+                local.written = generation;
                 return true;
             }
         }
@@ -277,7 +286,13 @@ impl HostProcess {
 
     /// From now on the guest has to ask about this.
     pub(super) fn forget_fact(&self, fact: Fact) {
-        self.space.local.lock().forget(fact);
+        {
+            let mut local = self.space.local.lock();
+            local.forget(fact);
+            if local.generation == local.written {
+                return;
+            }
+        }
         // If this fails the guest has unmapped its table, and jumps through nothing.
         self.write_table();
     }

@@ -4,6 +4,7 @@
 //! of pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
 //! *fast* loads the answer from memory, or makes the call through the thread's channel; *slow* does what the site did.
 
+use super::calls::{CALLS, has_channel, is_clone, is_robust_list, is_sigmask, value_of};
 use super::window::shape_of;
 use std::ops::Range;
 use stub::abi::shape;
@@ -46,119 +47,8 @@ const NOP: [u8; 3] = [0x0f, 0x1f, 0x00];
 const SLOW_OF_ONE: u16 = shape::SLOW as u16;
 const SLOW_OF_ALL: u16 = 192;
 
-/// The calls that can be answered so: number and index of the value.
-pub(super) const CALLS: [(u32, u8); 8] = [
-    (libc::SYS_getpid as u32, 0),
-    (libc::SYS_gettid as u32, 1),
-    (libc::SYS_getppid as u32, 2),
-    (libc::SYS_getuid as u32, 3),
-    (libc::SYS_geteuid as u32, 4),
-    (libc::SYS_getgid as u32, 5),
-    (libc::SYS_getegid as u32, 6),
-    (libc::SYS_getpgrp as u32, 7),
-];
-/// Those that ask about a process: what answers if that is 0, the caller.
-const CALLS_OF: [(u32, u8); 2] = [(libc::SYS_getpgid as u32, 7), (libc::SYS_getsid as u32, 8)];
-
-/// Which value answers a call, and whether only if its argument is 0.
-pub(super) fn value_of(nr: u32) -> Option<(u8, bool)> {
-    let of = |calls: &[(u32, u8)]| calls.iter().find(|(call, _)| *call == nr).map(|(_, value)| *value);
-    of(&CALLS).map(|value| (value, false)).or_else(|| Some((of(&CALLS_OF)?, true)))
-}
-
-/// The calls that can be made through a channel: those that are often made, and answered with a value alone by the
-/// sentry itself.
-const CHANNEL_CALLS: [libc::c_long; 59] = [
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_open,
-    libc::SYS_close,
-    libc::SYS_stat,
-    libc::SYS_fstat,
-    libc::SYS_lstat,
-    libc::SYS_poll,
-    libc::SYS_lseek,
-    libc::SYS_ioctl,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    libc::SYS_readv,
-    libc::SYS_writev,
-    libc::SYS_access,
-    libc::SYS_select,
-    libc::SYS_getitimer,
-    libc::SYS_sendto,
-    libc::SYS_recvfrom,
-    libc::SYS_sendmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_accept4,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_setsockopt,
-    libc::SYS_getsockopt,
-    libc::SYS_uname,
-    libc::SYS_fcntl,
-    libc::SYS_flock,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_ftruncate,
-    libc::SYS_getcwd,
-    libc::SYS_rename,
-    libc::SYS_mkdir,
-    libc::SYS_rmdir,
-    libc::SYS_unlink,
-    libc::SYS_symlink,
-    libc::SYS_readlink,
-    libc::SYS_chmod,
-    libc::SYS_umask,
-    libc::SYS_getrusage,
-    libc::SYS_times,
-    libc::SYS_getpriority,
-    libc::SYS_getdents64,
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_openat,
-    libc::SYS_mkdirat,
-    libc::SYS_newfstatat,
-    libc::SYS_unlinkat,
-    libc::SYS_readlinkat,
-    libc::SYS_faccessat2,
-    libc::SYS_preadv2,
-    libc::SYS_pwritev2,
-    libc::SYS_statx,
-];
-
-/// Whether a call is [`rt_sigprocmask`](libc::SYS_rt_sigprocmask), whose answer is in the channel too.
-pub(in super::super) fn is_sigmask(nr: u32) -> bool {
-    i64::from(nr) == libc::SYS_rt_sigprocmask
-}
-
-/// The value of [`is_sigmask`] calls, which has its place elsewhere.
-const SIGMASK_VALUE: u8 = 15;
-
-/// Whether a call can be made through a channel.
-pub(in super::super) fn has_channel(nr: u32) -> bool {
-    CHANNEL_CALLS.contains(&i64::from(nr))
-}
-
-/// Whether such a call has more than four arguments.
-pub(in super::super) fn has_more_args(nr: u32) -> bool {
-    matches!(
-        i64::from(nr),
-        libc::SYS_select
-            | libc::SYS_sendto
-            | libc::SYS_recvfrom
-            | libc::SYS_recvmmsg
-            | libc::SYS_setsockopt
-            | libc::SYS_getsockopt
-            | libc::SYS_epoll_pwait
-            | libc::SYS_preadv2
-            | libc::SYS_pwritev2
-            | libc::SYS_statx
-    )
-}
+/// The value of [`is_sigmask`] and [`is_robust_list`] calls, which has its place elsewhere.
+const CHANNEL_VALUE: u8 = 15;
 
 /// Code for one site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,9 +83,11 @@ impl Thunk {
             let (before, between) = before.split_at(before.len() - gap);
             before.ends_with(&number).then(|| moved(between, at_syscall)).flatten()
         });
-        if let Some(loads) = loads.as_ref().filter(|_| is_sigmask(nr)) {
-            Some(Thunk::of_sigmask(&number, loads, end, code_at))
-        } else if let Some(loads) = loads.filter(|_| frees_flags && has_channel(nr)) {
+        let keeps_flags = [(is_sigmask(nr), stub::entry::SIGMASK), (is_robust_list(nr), stub::entry::ROBUST)];
+        let keeps_flags = keeps_flags.into_iter().find_map(|(is_it, entry)| is_it.then_some(entry));
+        if let (Some(loads), Some(entry)) = (&loads, keeps_flags) {
+            Some(Thunk::of_word(entry, &number, loads, end, code_at))
+        } else if let Some(loads) = loads.filter(|_| frees_flags && (has_channel(nr) || is_clone(nr))) {
             let len = HEAD + loads.len as u64;
             Some(Thunk::of_channel(nr, len, &[number, loads.code].concat(), &[], end, code_at))
         } else if head.ends_with(&XOR_EAX) && rest.starts_with(&CMP_RAX_MORE) && i64::from(nr) == libc::SYS_read {
@@ -235,7 +127,10 @@ impl Thunk {
     fn of_channel(nr: u32, head_len: u64, head: &[u8], tail: &[u8], end: u64, code_at: u64) -> Thunk {
         let mut t = Thunk { head: head_len, slow_head: head.len() as u16, ..Thunk::empty(SLOW_OF_ONE) };
         t.bytes.extend(head);
-        t.enter(stub::entry::CHANNEL, shape_of(nr), code_at);
+        match is_clone(nr) {
+            true => t.enter(stub::entry::CLONE, 0, code_at),
+            false => t.enter(stub::entry::CHANNEL, shape_of(nr), code_at),
+        }
         t.bytes.resize(usize::from(t.slow), 0xcc);
         t.bytes.extend(head);
         t.bytes.extend(SYSCALL);
@@ -246,14 +141,14 @@ impl Thunk {
         t
     }
 
-    /// A site of `rt_sigprocmask`.
-    fn of_sigmask(number: &[u8], loads: &Moved, end: u64, code_at: u64) -> Thunk {
+    /// A site whose call is about a word of the channel, by code that keeps the flags.
+    fn of_word(entry: u64, number: &[u8], loads: &Moved, end: u64, code_at: u64) -> Thunk {
         let mut t = Thunk { head: HEAD + loads.len as u64, ..Thunk::empty(SLOW_OF_ONE) };
         let head = [number, &loads.code].concat();
         t.slow_head = head.len() as u16;
-        t.values = 1 << SIGMASK_VALUE;
+        t.values = 1 << CHANNEL_VALUE;
         t.bytes.extend(&loads.code);
-        t.enter(stub::entry::SIGMASK, 0, code_at);
+        t.enter(entry, 0, code_at);
         t.slow(&head, end);
         t
     }
@@ -504,9 +399,23 @@ mod tests {
     }
 
     #[test]
+    fn some_sites_lead_to_code_of_their_own() {
+        let goes_to = |t: &Thunk, jmp: usize| {
+            assert_eq!(t.bytes[jmp], JMP);
+            let distance = u32::from_le_bytes(*t.bytes[jmp + 1..].first_chunk().unwrap());
+            u64::from((0x6_1100u32 + jmp as u32 + 5).wrapping_add(distance))
+        };
+        let t = of_nr(435, [MOV_EAX, 0xb3, 1, 0, 0], &[0x48, 0x85, 0xc0]).unwrap();
+        assert_eq!((goes_to(&t, 10), t.values), (stub::entry::CLONE, 0));
+        assert_eq!(of_nr(435, [MOV_EAX, 0xb3, 1, 0, 0], &[0xc3]), None);
+        let t = of_nr(273, [MOV_EAX, 0x11, 1, 0, 0], &[0xc3]).unwrap();
+        assert_eq!((goes_to(&t, 5), t.values), (stub::entry::ROBUST, 1 << CHANNEL_VALUE));
+    }
+
+    #[test]
     fn a_site_of_the_signal_mask_may_have_an_instruction_between() {
         let t = of([MOV_EAX, 14, 0, 0, 0], &[0x90]).unwrap();
-        assert_eq!((t.head, t.values, t.behind()), (5, 1 << SIGMASK_VALUE, 39));
+        assert_eq!((t.head, t.values, t.behind()), (5, 1 << CHANNEL_VALUE, 39));
         assert_eq!(t.bytes[..6], [MOV_ECX, 0x27, 0x11, 0x06, 0, JMP]);
         assert_eq!(t.bytes[32..39], [MOV_EAX, 14, 0, 0, 0, 0x0f, 0x05]);
         assert_eq!([0, 5, 32, 37, 39].map(|at| t.seen_at(at)), [0, 0, 0, 0, 7]);

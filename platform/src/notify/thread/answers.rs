@@ -147,7 +147,7 @@ impl NotifyThread {
         let child_stack = stack.or(self.stack);
         // The child is to have the affinity that its parent was given.
         self.end_attention(&mut self.lock());
-        let birth = Birth::new(spec.kind, self, space, child_stack);
+        let birth = Arc::new(Birth::new(spec.kind, self, space, child_stack));
         let nonce = self.shared.expect_birth(&birth);
         let shared = libc::CLONE_VM
             | libc::CLONE_FS
@@ -237,6 +237,7 @@ impl Thread for NotifyThread {
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
+            st.offer = None;
             self.leave_core(&mut st);
             self.listen(&st);
             if ret == 0 && st.closes.is_some() && st.closes == st.id {
@@ -306,11 +307,12 @@ impl Thread for NotifyThread {
         Box::pin(async move {
             {
                 let mut st = self.lock();
-                if let Phase::InCall(call @ Syscall { ip, .. }) = st.phase {
+                if let Phase::InCall(call) = st.phase {
                     self.close_by_replacing(&mut st, &call);
-                    st.phase = Phase::Entering { ret, ip };
+                    st.phase = Phase::Entering { ret, call };
                     st.since = Instant::now();
-                    st.last = (ip, ret);
+                    st.last = (call.ip, ret);
+                    st.offer = None;
                     st.kicked = true;
                     self.kick();
                     self.send(&mut st, ret);
@@ -413,6 +415,10 @@ impl Thread for NotifyThread {
         })
     }
 
+    fn clone_in_call<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Thread>>, Gone>> {
+        Box::pin(async { Ok(self.clone_in_call(spec).await?.map(|child| child as Arc<dyn Thread>)) })
+    }
+
     fn clone_thread<'a>(&'a self, spec: &'a CloneSpec) -> BoxFuture<'a, Result<Cloned, Gone>> {
         Box::pin(self.clone_inner(spec))
     }
@@ -429,9 +435,22 @@ impl Thread for NotifyThread {
         Box::pin(self.rewrite_site(call, known))
     }
 
+    fn robust_list(&self) -> Option<u64> {
+        let st = self.lock();
+        st.channel.as_ref().map_or(st.robust_list, Channel::robust_list)
+    }
+
+    fn forget_robust_list(&self) {
+        let mut st = self.lock();
+        st.robust_list = None;
+        if let Some(channel) = &st.channel {
+            channel.take_robust_list();
+        }
+    }
+
     fn lend_sigmask(&self, mask: u64) -> bool {
         let st = self.lock();
-        let channel = st.channel.as_ref().filter(|_| self.shared.lends_sigmasks && !self.host.is_filtered());
+        let channel = st.channel.as_ref().filter(|_| self.shared.gives_channels && !self.host.is_filtered());
         channel.inspect(|channel| channel.lend_sigmask(mask)).is_some()
     }
 
@@ -523,14 +542,15 @@ fn is_close(call: &Syscall, fd: u32) -> bool {
 }
 
 impl Birth {
-    fn new(kind: CloneKind, parent: &NotifyThread, space: Arc<AddressSpace>, stack: Option<u64>) -> Arc<Birth> {
-        Arc::new(Birth {
+    pub(super) fn new(kind: CloneKind, parent: &NotifyThread, space: Arc<AddressSpace>, stack: Option<u64>) -> Birth {
+        Birth {
             kind,
             host: parent.host.clone(),
             family: parent.family.clone(),
             space,
             stack,
+            in_call: None,
             state: parking_lot::Mutex::default(),
-        })
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::super::attendant::{self, Attention};
 use super::super::frame;
-use super::super::local::{self, Moved, Window};
+use super::super::local::{self, Moved, Window, has_more_args};
 use super::super::process::Slots;
 use super::super::slots::{Channel, SlotFile};
 use super::orders::slot_orders;
@@ -22,6 +22,13 @@ const BEFORE: Range<u64> = entry::CHANNEL..entry::CHANNEL_COPY;
 const COPYING: Range<u64> = entry::CHANNEL_COPY..entry::CHANNEL_ASKED;
 const WAITING: Range<u64> = entry::CHANNEL_WAIT..entry::CHANNEL_UNASKED;
 const SLOW: Range<u64> = entry::CHANNEL_SLOW..entry::CHANNEL_END;
+/// The code of `clone3`: before anything is asked for, up to the host's call, after it if there is a child, and if there
+/// is none.
+const CLONE_BEFORE: Range<u64> = entry::CLONE..entry::CLONE_COPY;
+const CLONE_COPYING: Range<u64> = entry::CLONE_COPY..entry::CLONE_MADE;
+const CLONE_MADE: Range<u64> = entry::CLONE_MADE..entry::CLONE_UNMADE;
+const CLONE_UNMADE: Range<u64> = entry::CLONE_UNMADE..entry::CLONE_SLOW;
+const CLONE_SLOW: Range<u64> = entry::CLONE_SLOW..entry::CLONE_END;
 const EFAULT: i64 = -(libc::EFAULT as i64);
 /// A thread whose attendant has left is still busy if it calls again within this time.
 const GRACE: Duration = Duration::from_micros(300);
@@ -127,11 +134,17 @@ impl NotifyThread {
         let Some(channel) = &st.channel else { return Ok(()) };
         let is_set = match regs.rip {
             // What `rcx` and the channel say is the guest's word, to harm itself with.
-            rip if BEFORE.contains(&rip) || SLOW.contains(&rip) => {
+            rip if [BEFORE, SLOW, CLONE_BEFORE, CLONE_SLOW].iter().any(|code| code.contains(&rip)) => {
                 let site = self.site(regs.rcx & u64::from(abi::shape::ADDRESS));
                 site.is_none_or(|(at, _)| self.set(st, &Registers { rip: at, rcx: at, ..regs }))
             }
             rip if COPYING.contains(&rip) || rip == entry::CHANNEL_UNASKED => self.take_back(st, channel, &regs),
+            rip if CLONE_COPYING.contains(&rip) || CLONE_UNMADE.contains(&rip) => self.take_back(st, channel, &regs),
+            rip if CLONE_MADE.contains(&rip) => match regs.rax.cast_signed() {
+                // It was refused.
+                ..0 => self.take_back(st, channel, &regs),
+                _ => self.take_on(st, channel, &regs, st.last.1),
+            },
             entry::CHANNEL_ASKED if regs.eflags & ZERO_FLAG == 0 => self.take_back(st, channel, &regs),
             rip if (rip == entry::CHANNEL_ASKED || WAITING.contains(&rip)) && channel.withdraw() => {
                 self.take_back(st, channel, &regs)
@@ -149,13 +162,14 @@ impl NotifyThread {
     fn take_back(&self, st: &State, channel: &Channel, regs: &Registers) -> bool {
         let request = channel.request();
         let at = self.site(request.done).map_or(regs.rip, |(at, _)| at);
-        self.set(st, &with_arguments(Registers { rip: at, rcx: at, ..*regs }, &channel.request().args))
+        self.set(st, &with_arguments(Registers { rip: at, rcx: at, ..*regs }, request.nr, &request.args))
     }
 
     /// On behind the site whose call has been answered.
     fn take_on(&self, st: &State, channel: &Channel, regs: &Registers, ret: i64) -> bool {
         let (ip, _) = st.last;
-        let regs = with_arguments(*regs, &channel.request().args);
+        let request = channel.request();
+        let regs = with_arguments(*regs, request.nr, &request.args);
         self.set(st, &Registers { rip: self.real(ip), rcx: ip, rax: ret.cast_unsigned(), ..regs })
     }
 
@@ -166,11 +180,11 @@ impl NotifyThread {
             return false;
         };
         let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
-        let is_settled = if COPYING.contains(&regs.rip) {
+        let is_settled = if COPYING.contains(&regs.rip) || CLONE_COPYING.contains(&regs.rip) {
             let request = channel.request();
             let slow = self.host.space.local.lock().slow(request.done);
             slow.is_some_and(|slow| {
-                self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, &request.args))
+                self.set(st, &with_arguments(Registers { rip: slow, rcx: slow, ..regs }, request.nr, &request.args))
             })
         } else {
             // Some of it may have been written: another thread took the memory away meanwhile.
@@ -252,7 +266,7 @@ impl NotifyThread {
     /// Has the frame return behind a call that may have been made through the channel, whose code changes arguments.
     pub(super) fn set_behind(&self, st: &State, ret: i64, call: &Syscall) -> bool {
         let Some(regs) = frame::registers(&self.host, st.uc) else { return false };
-        let regs = with_arguments(regs, &call.args);
+        let regs = with_arguments(regs, call.nr, &call.args);
         self.set(st, &Registers { rip: self.real(call.ip), rcx: call.ip, rax: ret.cast_unsigned(), ..regs })
     }
 
@@ -287,13 +301,15 @@ impl NotifyThread {
         Some(file)
     }
 
+    /// One that nobody has, if the process's slots are there.
+    pub(super) fn new_channel(&self) -> Option<Channel> {
+        let slots = self.host.space.slots.lock();
+        let Slots::Mapped(file) = &*slots else { return None };
+        Some(Channel::new(file, self.host.space.take_channel()?))
+    }
+
     fn take_channel(&self, st: &mut State) {
-        let file = match &*self.host.space.slots.lock() {
-            Slots::Mapped(file) => file.clone(),
-            _ => return,
-        };
-        if let Some(index) = self.host.space.take_channel() {
-            let channel = Channel::new(&file, index);
+        if let Some(channel) = self.new_channel() {
             st.gs = Some(channel.guest_address());
             st.channel = Some(channel);
         }
@@ -313,6 +329,7 @@ impl NotifyThread {
             self.shared.attendants.forget(self);
         }
         if let Some(channel) = st.channel.take() {
+            st.robust_list = channel.robust_list();
             self.host.space.free_channel(channel.index);
         }
     }
@@ -356,7 +373,8 @@ impl NotifyThread {
 }
 
 /// `regs` with the arguments of a call as they were when it was made: those that the channel's code changes.
-fn with_arguments(regs: Registers, args: &[u64; 6]) -> Registers {
-    let [rdi, rsi, rdx, r10, ..] = *args;
-    Registers { rdi, rsi, rdx, r10, ..regs }
+fn with_arguments(regs: Registers, nr: u32, args: &[u64; 6]) -> Registers {
+    let [rdi, rsi, rdx, r10, r8, r9] = *args;
+    let (r8, r9) = if has_more_args(nr) { (r8, r9) } else { (regs.r8, regs.r9) };
+    Registers { rdi, rsi, rdx, r10, r8, r9, ..regs }
 }

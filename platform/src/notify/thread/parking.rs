@@ -14,7 +14,11 @@ impl NotifyThread {
     /// Called by the watcher or a crowded receiver: the call has been blocked for a while.
     pub(in super::super) fn start_parking(&self, st: &mut State) {
         let Phase::InCall(call) = st.phase else { return };
-        if st.closes.is_some() || matches!(*self.host.space.slots.lock(), Slots::Refused) || !self.leave_listener(st) {
+        if st.closes.is_some()
+            || st.offer.is_some()
+            || matches!(*self.host.space.slots.lock(), Slots::Refused)
+            || !self.leave_listener(st)
+        {
             return;
         }
         st.phase = Phase::Parking(call, None);

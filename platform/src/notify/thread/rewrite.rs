@@ -1,7 +1,9 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
 use super::super::attendant::Attention;
-use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_sigmask};
+use super::super::local::{
+    BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_clone, is_robust_list, is_sigmask,
+};
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
@@ -49,10 +51,12 @@ impl NotifyThread {
             let may_have_one = is_busy && has_channel(call.nr) || self.changes_sigmask_often(&mut st, call.nr);
             (is_busy, may_have_one && self.wants_channel(&st))
         };
-        if is_sigmask(call.nr) && !self.shared.lends_sigmasks {
+        let is_for_channel = is_sigmask(call.nr) || is_clone(call.nr) || is_robust_list(call.nr);
+        if is_for_channel && !self.shared.gives_channels {
             return false;
         }
         let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
+        let wants_channel = wants_channel || is_clone(call.nr) && self.wants_channel(&self.lock());
         wants_channel || is_frequent && self.may_rewrite() && self.plan(call).is_some()
     }
 
@@ -63,7 +67,7 @@ impl NotifyThread {
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
     pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
-        if has_channel(call.nr) || is_sigmask(call.nr) {
+        if has_channel(call.nr) || is_sigmask(call.nr) || is_clone(call.nr) || is_robust_list(call.nr) {
             self.open_channel().await?;
         }
         let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };

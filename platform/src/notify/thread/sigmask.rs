@@ -1,4 +1,5 @@
-//! A thread stopped in the code that changes its signal mask (see the stub's `sigmask.rs`, which says what holds where).
+//! A thread stopped in the code that changes its signal mask, or its list of robust mutexes (see the stub's `sigmask.rs`
+//! and `robust.rs`, which say what holds where).
 
 use super::super::local::{OFTEN, is_sigmask};
 use super::super::slots::Channel;
@@ -14,6 +15,10 @@ const KEPT: Range<u64> = entry::SIGMASK_KEPT..entry::SIGMASK_SLOW;
 const DONE: Range<u64> = entry::SIGMASK_DONE..entry::SIGMASK_UNMADE;
 const SLOW: Range<u64> = entry::SIGMASK_SLOW..entry::SIGMASK_END;
 
+/// The code for the list: all of it, where the flags are in `ax`, and where it is over.
+const ROBUST: Range<u64> = entry::ROBUST..entry::ROBUST_END;
+const ROBUST_FLAGS: Range<u64> = entry::ROBUST_FLAGS..entry::ROBUST_DONE;
+
 /// EFLAGS: what `lahf` stores, and overflow.
 const STORED: u64 = 0xd5;
 const ZERO: u64 = 1 << 6;
@@ -22,7 +27,7 @@ const OVERFLOW: u64 = 1 << 11;
 impl NotifyThread {
     /// Counts a call that changes the mask; whether the thread makes so many that it is given a channel for that.
     pub(super) fn changes_sigmask_often(&self, st: &mut State, nr: u32) -> bool {
-        if !is_sigmask(nr) || !self.shared.lends_sigmasks {
+        if !is_sigmask(nr) || !self.shared.gives_channels {
             return false;
         }
         st.sigmask_calls = st.sigmask_calls.saturating_add(1);
@@ -32,12 +37,14 @@ impl NotifyThread {
     /// Where a thread goes on that was stopped in that code: behind the site if it has changed the mask, otherwise at the
     /// site again. `None` if it was stopped elsewhere.
     pub(super) fn out_of_sigmask(&self, st: &State, regs: &Registers) -> Option<Registers> {
-        if !CODE.contains(&regs.rip) {
+        if !CODE.contains(&regs.rip) && !ROBUST.contains(&regs.rip) {
             return None;
         }
         let (done, eflags) = self.sigmask_state(st.channel.as_ref(), regs)?;
         let (begin, end) = self.site(done)?;
-        let is_made = DONE.contains(&regs.rip) || regs.rip == entry::SIGMASK_MADE && regs.eflags & ZERO != 0;
+        let is_made = DONE.contains(&regs.rip)
+            || regs.rip == entry::SIGMASK_MADE && regs.eflags & ZERO != 0
+            || regs.rip == entry::ROBUST_DONE;
         Some(match is_made {
             true => Registers { rip: self.real(end), rcx: end, rax: 0, eflags, ..*regs },
             false => Registers { rip: begin, rcx: begin, eflags, ..*regs },
@@ -59,7 +66,7 @@ impl NotifyThread {
         if KEPT.contains(&regs.rip) {
             let (done, flags) = channel?.sigmask_change();
             Some((done, with_flags(regs.eflags, flags)))
-        } else if FLAGS.contains(&regs.rip) || SLOW.contains(&regs.rip) {
+        } else if [FLAGS, SLOW, ROBUST_FLAGS].iter().any(|code| code.contains(&regs.rip)) {
             Some((regs.rcx, with_flags(regs.eflags, regs.rax)))
         } else {
             Some((regs.rcx, regs.eflags))
