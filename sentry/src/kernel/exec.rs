@@ -11,7 +11,7 @@ use crate::fs::inode::Caller;
 use crate::fs::open::{Program, open_exec};
 use crate::fs::path::PathRef;
 use crate::fs::walk::{Resolve, Walk};
-use crate::loader::{self, Elf, ElfKind, PAGE, Segment, Strings, page_down, page_up};
+use crate::loader::{self, Elf, ElfKind, Headers, PAGE, Segment, Strings, page_down, page_up};
 use crate::mm::{Addr, UserMemory};
 use platform::{Call, Layout, Registers, Thread, WINDOW_FD};
 use std::future::poll_fn;
@@ -46,8 +46,8 @@ fn mmap(addr: u64, len: u64, prot: u64, flags: u64, fd: u64, offset: u64) -> Cal
 /// What a path leads to, scripts resolved.
 struct Found {
     program: Program,
-    elf: Elf,
-    interp: Option<(Program, Elf)>,
+    elf: Arc<Elf>,
+    interp: Option<(Program, Arc<Elf>)>,
     strings: Strings,
 }
 
@@ -132,20 +132,15 @@ fn find(t: &Task, start: PathRef, path: &[u8], follow: bool, mut strings: String
     };
     let mut program = lookup(start.clone(), path, follow)?;
     for _ in 0..SCRIPT_DEPTH {
-        let head = loader::head(&program.file)?;
-        let Some((name, arg)) = loader::interpreter(&head)? else {
-            let elf = Elf::read(&program.file, &head)?;
-            let interp = match &elf.interp {
-                Some(name) => {
-                    let linker = lookup(t.fs().cwd(), name, true)?;
-                    let head = loader::head(&linker.file)?;
-                    // A broken dynamic linker is ELIBBAD.
-                    let elf = Elf::read(&linker.file, &head).map_err(|_| Errno::from_raw(libc::ELIBBAD))?;
-                    Some((linker, elf))
-                }
-                None => None,
-            };
-            return Ok(Found { program, elf, interp, strings });
+        let (name, arg) = match loader::headers(&program)? {
+            Headers::Script(name, arg) => (name, arg),
+            Headers::Elf(elf) => {
+                let interp = match &elf.interp {
+                    Some(name) => Some(with_headers(lookup(t.fs().cwd(), name, true)?)?),
+                    None => None,
+                };
+                return Ok(Found { program, elf, interp, strings });
+            }
         };
         let script = std::mem::replace(&mut strings.filename, name.clone());
         let rest = strings.args.split_off(strings.args.len().min(1));
@@ -153,6 +148,16 @@ fn find(t: &Task, start: PathRef, path: &[u8], follow: bool, mut strings: String
         program = lookup(t.fs().cwd(), &name, true)?;
     }
     Err(Errno::LOOP)
+}
+
+/// A dynamic linker, which cannot be a script: what is no ELF program is ELIBBAD.
+fn with_headers(linker: Program) -> SysResult<(Program, Arc<Elf>)> {
+    const LIBBAD: Errno = Errno::from_raw(libc::ELIBBAD);
+    match loader::headers(&linker) {
+        Ok(Headers::Elf(elf)) => Ok((linker, elf)),
+        Ok(Headers::Script(..)) | Err(Errno::NOEXEC) => Err(LIBBAD),
+        Err(error) => Err(error),
+    }
 }
 
 /// Ends the other threads of the process and waits for them; the caller becomes the leader.

@@ -77,6 +77,8 @@ struct Inner {
 /// The timers of a process.
 #[derive(Debug, Default)]
 pub struct ProcessTimers {
+    /// Held while a timer expires, until its signal is sent, and while one is set: what was disarmed sends none.
+    expiring: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
@@ -136,6 +138,7 @@ impl Timer {
 }
 
 fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
+    let _expiring = group.timers.expiring.lock();
     let (notify, info) = {
         let mut inner = group.timers.inner.lock();
         let Some(timer) = inner.timers.get_mut(&key) else { return };
@@ -205,6 +208,7 @@ impl ThreadGroup {
     /// `setitimer(2)`; returns the old setting.
     pub fn set_itimer(self: &Arc<Self>, kernel: &Arc<Kernel>, which: i32, new: Setting) -> SysResult<Setting> {
         let (key, counts, signo) = itimer(which)?;
+        let _expiring = self.timers.expiring.lock();
         let mut inner = self.timers.inner.lock();
         let timer = inner.timers.entry(key).or_insert(Timer {
             counts,
@@ -251,6 +255,7 @@ impl ThreadGroup {
         new: impl FnOnce(i32) -> SysResult<Setting>,
         absolute: bool,
     ) -> SysResult<Setting> {
+        let _expiring = self.timers.expiring.lock();
         let mut inner = self.timers.inner.lock();
         let timer = inner.timers.get_mut(&id).filter(|_| id >= 0).ok_or(Errno::INVAL)?;
         let new = new(timer.clock)?;
@@ -280,6 +285,7 @@ impl ThreadGroup {
 
     /// `timer_delete(2)`.
     pub fn delete_timer(&self, id: i32) -> SysResult<()> {
+        let _expiring = self.timers.expiring.lock();
         let mut inner = self.timers.inner.lock();
         let mut timer = inner.timers.remove(&id).filter(|_| id >= 0).ok_or(Errno::INVAL)?;
         timer.dequeue();

@@ -1,18 +1,19 @@
 //! Programs: what `execve(2)` finds in a file, and how it is laid out in memory.
 
 mod elf;
+mod headers;
 mod script;
 mod stack;
 
 pub use elf::{Elf, ElfKind, Segment};
-pub use script::interpreter;
+pub use headers::{Headers, headers};
 pub use stack::{STRING_MAX, Stack, Strings, build as build_stack};
 
 use crate::errno::{Errno, SysResult};
 use crate::fs::File;
 
 /// How much of a file is read to see what it is.
-pub const HEAD: usize = 4096;
+const HEAD: usize = 4096;
 
 /// Page size.
 pub const PAGE: u64 = 4096;
@@ -28,7 +29,7 @@ pub fn page_down(addr: u64) -> u64 {
 }
 
 /// The first bytes of a program.
-pub fn head(file: &File) -> SysResult<Vec<u8>> {
+fn head(file: &File) -> SysResult<Vec<u8>> {
     let mut head = vec![0; HEAD];
     let got = read_at(file, &mut head, 0)?;
     head.truncate(got);
@@ -36,7 +37,7 @@ pub fn head(file: &File) -> SysResult<Vec<u8>> {
 }
 
 /// Reads until `buf` is full or the file ends.
-pub fn read_at(file: &File, buf: &mut [u8], offset: u64) -> SysResult<usize> {
+fn read_at(file: &File, buf: &mut [u8], offset: u64) -> SysResult<usize> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
         match file.ops.read(file, rest, offset + done as u64)? {

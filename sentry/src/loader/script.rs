@@ -9,7 +9,7 @@ const LINE_MAX: usize = 256;
 type Interpreter = (Vec<u8>, Option<Vec<u8>>);
 
 /// The interpreter that the first line names; `None` if this is no script.
-pub fn interpreter(head: &[u8]) -> SysResult<Option<Interpreter>> {
+pub(super) fn interpreter(head: &[u8]) -> SysResult<Option<Interpreter>> {
     let Some(rest) = head.strip_prefix(b"#!") else { return Ok(None) };
     let window = rest.get(..LINE_MAX - 2).unwrap_or(rest);
     let line = match window.iter().position(|b| *b == b'\n') {
