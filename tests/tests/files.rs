@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use tests::{Scratch, runsc};
+use tests::{Sandbox, Scratch, runsc, status_field};
 
 /// A shell in a sandbox that is asked one thing after the other.
 struct Shell {
@@ -175,5 +175,39 @@ fn more_files_than_any_cache_holds_are_all_there() -> Result<()> {
         let left = DIRS * (0..FILES).filter(|n| !n.to_string().starts_with('1')).count();
         assert_eq!(shell.ask(&format!("find {place} -type f -size 0 | wc -l"))?, left.to_string());
     }
+    Ok(())
+}
+
+/// Makes, maps and removes as many files as it is told to, each with a name of its own.
+const CHURN: &str = r"
+import mmap, os, sys
+made = 0
+for line in sys.stdin:
+    for _ in range(int(line)):
+        made += 1
+        name = f'/tmp/churn{made}'
+        with open(name, 'w+b') as file:
+            file.truncate(4096)
+            mmap.mmap(file.fileno(), 4096).close()
+        os.unlink(name)
+    print('done', flush=True)
+";
+
+#[test]
+fn files_that_are_gone_leave_no_memory_behind() -> Result<()> {
+    let mut sandbox = Sandbox::start(Path::new("/"), &["python3", "-c", CHURN])?;
+    let sentry = sandbox.sentry()?;
+    let mut input = sandbox.runsc.stdin.take().context("input")?;
+    let mut output = BufReader::new(sandbox.runsc.stdout.take().context("output")?);
+    let mut resident_after = |count: usize| -> Result<usize> {
+        writeln!(input, "{count}")?;
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        assert_eq!(line.trim(), "done");
+        Ok(status_field(sentry, "RssAnon:")?.trim_end_matches(" kB").parse()?)
+    };
+    let before = resident_after(2000)?;
+    let after = resident_after(20_000)?;
+    assert!(after < before + 1024, "{before} KiB before, {after} KiB after 20,000 files");
     Ok(())
 }

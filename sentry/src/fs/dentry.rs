@@ -184,11 +184,16 @@ impl Dentry {
         name: &[u8],
         inode: Option<Arc<dyn Inode>>,
     ) -> Arc<Dentry> {
+        let child = self.list(children, name, inode);
+        self.sb.cache(&child);
+        child
+    }
+
+    fn list(self: &Arc<Self>, children: &mut Children, name: &[u8], inode: Option<Arc<dyn Inode>>) -> Arc<Dentry> {
         let child = Dentry::make(self.sb.clone(), inode, Some(self.clone()), name);
         if let Some(old) = children.insert(child.name(), &child) {
             self.sb.uncache(&old);
         }
-        self.sb.cache(&child);
         child
     }
 
@@ -220,7 +225,8 @@ impl Dentry {
         child.unlinked.store(true, Ordering::Release);
         self.forget(children, child);
         if self.sb.exclusive {
-            self.add(children, &child.name(), None);
+            let absence = self.list(children, &child.name(), None);
+            self.sb.cache_removed(absence);
         }
     }
 

@@ -4,6 +4,7 @@ use super::dentry::Dentry;
 use super::inode::{FileSystem, Inode};
 use super::room;
 use crate::sync::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -12,6 +13,10 @@ pub fn alloc_dev() -> u64 {
     static NEXT: AtomicU32 = AtomicU32::new(32);
     libc::makedev(0, NEXT.fetch_add(1, Ordering::Relaxed))
 }
+
+/// Removed names that are known to lead nowhere: those of locks and journals are soon made again, those of temporary
+/// files never.
+const REMOVED_MAX: usize = 64;
 
 /// One instance of a file system, shared by all its mounts.
 pub struct SuperBlock {
@@ -33,8 +38,10 @@ pub struct SuperBlock {
 
 #[derive(Default)]
 struct Cache {
-    slots: Vec<Option<Arc<Dentry>>>,
+    slots: Vec<Arc<Dentry>>,
     hand: usize,
+    /// Names that were removed last.
+    removed: VecDeque<Arc<Dentry>>,
     closed: bool,
 }
 
@@ -72,35 +79,41 @@ impl SuperBlock {
         if cache.closed {
             return;
         }
-        let at = cache.place();
-        dentry.slot.store(at, Ordering::Relaxed);
-        let old = cache.slots.get_mut(at).and_then(|slot| slot.replace(dentry.clone()));
+        let old = cache.put(dentry.clone());
         drop(cache);
         // Dropped without the lock: it may be the last reference to a long chain.
         drop(old);
     }
 
+    /// Keeps what says that a name was removed, for a while.
+    pub(super) fn cache_removed(&self, absence: Arc<Dentry>) {
+        if !self.fs.keeps_names() {
+            return;
+        }
+        let mut cache = self.cache.lock();
+        if cache.closed {
+            return;
+        }
+        let old = if cache.removed.len() < REMOVED_MAX { None } else { cache.removed.pop_front() };
+        cache.removed.push_back(absence);
+        drop(cache);
+        drop(old);
+    }
+
     /// Forgets a dentry, because what it names is gone.
     pub(super) fn uncache(&self, dentry: &Dentry) {
-        let at = dentry.slot.load(Ordering::Relaxed);
-        let mut cache = self.cache.lock();
-        let old = cache
-            .slots
-            .get_mut(at)
-            .filter(|slot| slot.as_ref().is_some_and(|d| std::ptr::eq(Arc::as_ptr(d), dentry)))
-            .and_then(Option::take);
-        drop(cache);
+        let old = self.cache.lock().take(dentry);
         drop(old);
     }
 
     /// Forgets every cached dentry that nobody uses.
     pub fn shrink(&self) {
         let mut cache = self.cache.lock();
-        let old = std::mem::take(&mut cache.slots);
+        let (old, removed) = (std::mem::take(&mut cache.slots), std::mem::take(&mut cache.removed));
         cache.hand = 0;
         drop(cache);
         room::give_names(old.len());
-        drop(old);
+        drop((old, removed));
     }
 
     /// A mount of it begins.
@@ -119,13 +132,28 @@ impl SuperBlock {
 }
 
 impl Cache {
-    /// The slot for a further dentry: a new one, or that of a dentry which has to make way.
-    fn place(&mut self) -> usize {
+    /// Adds a dentry; returns one that had to make way.
+    fn put(&mut self, dentry: Arc<Dentry>) -> Option<Arc<Dentry>> {
         if room::take_name(self.slots.len()) {
-            self.slots.push(None);
-            return self.slots.len() - 1;
+            dentry.slot.store(self.slots.len(), Ordering::Relaxed);
+            self.slots.push(dentry);
+            return None;
         }
-        self.victim()
+        let at = self.victim();
+        dentry.slot.store(at, Ordering::Relaxed);
+        self.slots.get_mut(at).map(|slot| std::mem::replace(slot, dentry))
+    }
+
+    /// Removes a dentry, if it is there; the last one moves to its place.
+    fn take(&mut self, dentry: &Dentry) -> Option<Arc<Dentry>> {
+        let at = dentry.slot.load(Ordering::Relaxed);
+        self.slots.get(at).filter(|slot| std::ptr::eq(Arc::as_ptr(slot), dentry))?;
+        let old = self.slots.swap_remove(at);
+        if let Some(moved) = self.slots.get(at) {
+            moved.slot.store(at, Ordering::Relaxed);
+        }
+        room::give_names(1);
+        Some(old)
     }
 
     /// The next slot whose dentry was not used since the hand last passed.
@@ -134,7 +162,7 @@ impl Cache {
         for _ in 0..2 * count {
             let at = self.hand % count;
             self.hand = (at + 1) % count;
-            match self.slots.get(at).and_then(|s| s.as_ref()) {
+            match self.slots.get(at) {
                 Some(dentry) if dentry.used.swap(false, Ordering::Relaxed) => {}
                 _ => return at,
             }

@@ -31,7 +31,8 @@ pub fn note(file: &File, host: BorrowedFd<'_>) {
         Known { mount: std::sync::Arc::downgrade(&path.mount), dentry: std::sync::Arc::downgrade(&path.dentry) };
     let mut files = FILES.lock();
     let files = files.get_or_insert_default();
-    if files.len() >= MAX {
+    // Swept when the table would grow: what is left of a file that is gone keeps memory.
+    if files.len() == files.capacity() {
         files.retain(|_, known| known.dentry.strong_count() > 0);
     }
     if files.len() < MAX {
