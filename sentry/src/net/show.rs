@@ -2,6 +2,7 @@
 
 use super::counters as count;
 use super::diag::{Diag, InetDiag, UnixDiag, state};
+use super::inet::tcp::count_lingering;
 use super::namespace::Net;
 use super::registry;
 use super::socket::Socket;
@@ -189,9 +190,10 @@ pub fn sockstat(net: &Net) -> Vec<u8> {
     let (_, udp) = tally(net, libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP);
     let (_, raw) = tally(net, libc::AF_INET, libc::SOCK_RAW, 0);
     format!(
-        "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {} mem 0\nUDP: inuse {udp} mem 0\n\
+        "sockets: used {}\nTCP: inuse {tcp} orphan 0 tw {} alloc {} mem 0\nUDP: inuse {udp} mem 0\n\
          UDPLITE: inuse 0\nRAW: inuse {raw}\nFRAG: inuse 0 memory 0\n",
         registry::all_of(net).len(),
+        count_lingering(net),
         tcp_all + tcp6_all
     )
     .into_bytes()

@@ -2,6 +2,7 @@
 
 use super::endpoint::{Phase, Tcp};
 use super::flow::{Flow, Key};
+use super::lingering::{Heard, Lingering};
 use crate::errno::{Errno, SysResult};
 use crate::net::inet::Batch;
 use crate::net::inet::errors::Failed;
@@ -11,22 +12,22 @@ use crate::net::stack::packet::{Packet, u32_at};
 use crate::net::stack::route::Query;
 use crate::net::stack::scope::scoped;
 use crate::net::stack::tcp::State;
+use crate::net::stack::tcp::late::Late;
 use crate::net::stack::tcp::segment::Segment;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// Connections that others have begun and not completed. A flood of them pushes out its own oldest, so that those who
 /// answer within a round trip get through.
 const EMBRYOS_MAX: usize = 512;
-/// Connections of closed sockets that only wait for late packets (`tcp_max_tw_buckets`; each takes about a KiB).
-const LINGERING_MAX: usize = 4096;
 
 /// Those of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     flows: HashMap<Key, Arc<Flow>>,
     embryos: VecDeque<Weak<Flow>>,
-    lingering: VecDeque<Weak<Flow>>,
+    pub(super) lingering: Lingering,
 }
 
 /// Begins a connection of `end`.
@@ -36,6 +37,7 @@ pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
     if table.flows.get(&key).is_some_and(|old| old.state() != State::TimeWait) {
         return Err(Errno::ADDRNOTAVAIL);
     }
+    table.lingering.remove(&key);
     let old = table.flows.insert(key, flow.clone());
     drop(table);
     drop(old);
@@ -46,24 +48,33 @@ pub(super) fn connect(end: &Arc<Tcp>, key: Key) -> SysResult<Arc<Flow>> {
 /// A connection is over.
 pub(super) fn remove(flow: &Arc<Flow>) {
     let Some(net) = flow.net() else { return };
+    let removed = net.inet.tcp.flows.lock().take(flow);
+    drop(removed);
+}
+
+/// A connection is over but for packets that come late, before `end`.
+pub(super) fn linger(flow: &Arc<Flow>, end: Instant, late: Late) {
+    let Some(net) = flow.net() else { return };
     let mut table = net.inet.tcp.flows.lock();
-    let is_this = table.flows.get(&flow.key).is_some_and(|known| Arc::ptr_eq(known, flow));
-    let removed = if is_this { table.flows.remove(&flow.key) } else { None };
+    let removed = table.take(flow);
+    if removed.is_some() {
+        table.lingering.add(&net, flow.key, end, late);
+    }
     drop(table);
     drop(removed);
 }
 
-/// A connection is over but for late packets.
-pub(super) fn linger(flow: &Arc<Flow>) {
-    let Some(net) = flow.net() else { return };
-    let mut table = net.inet.tcp.flows.lock();
-    forget_dead(&mut table.lingering);
-    table.lingering.push_back(Arc::downgrade(flow));
-    let surplus = if table.lingering.len() > LINGERING_MAX { table.lingering.pop_front() } else { None };
-    drop(table);
-    if let Some(flow) = surplus.and_then(|flow| flow.upgrade()) {
-        remove(&flow);
+impl Flows {
+    /// Removes a connection, unless another has taken its place.
+    fn take(&mut self, flow: &Arc<Flow>) -> Option<Arc<Flow>> {
+        let is_this = self.flows.get(&flow.key).is_some_and(|known| Arc::ptr_eq(known, flow));
+        if is_this { self.flows.remove(&flow.key) } else { None }
     }
+}
+
+/// How many connections are over but for late packets.
+pub(in crate::net) fn lingering(net: &Net) -> usize {
+    net.inet.tcp.flows.lock().lingering.len()
 }
 
 /// Lets go of the memory of those at the front that are gone.
@@ -79,7 +90,19 @@ pub(in crate::net) fn input(net: &Net, packet: &Packet<'_>, batch: &mut Batch) {
     if !net.layout().is_own(packet.dst) {
         return;
     }
-    let known = net.inet.tcp.flows.lock().flows.get(&key(&segment)).cloned();
+    let key = key(&segment);
+    let mut table = net.inet.tcp.flows.lock();
+    let known = table.flows.get(&key).cloned();
+    let heard = if known.is_none() { table.lingering.input(&key, &segment) } else { Heard::Unknown };
+    drop(table);
+    match heard {
+        Heard::Unknown => {}
+        Heard::Taken => return,
+        Heard::Answer(head, answer) => {
+            let _ = net.send_by(&head, &answer, &packet.back());
+            return;
+        }
+    }
     let is_new = segment.opens();
     let flow = match known {
         // A new connection may follow on one whose late packets were waited for.

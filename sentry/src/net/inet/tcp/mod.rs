@@ -13,6 +13,7 @@ mod endpoint;
 mod flow;
 mod flows;
 mod info;
+mod lingering;
 mod socket;
 mod transfer;
 mod wire;
@@ -25,7 +26,7 @@ use crate::net::socket::Socket;
 use crate::sync::Mutex;
 use endpoint::Tcp;
 pub(in crate::net) use flow::Flow;
-pub(in crate::net) use flows::{failed, input, too_big};
+pub(in crate::net) use flows::{failed, input, lingering as count_lingering, too_big};
 use socket::TcpSocket;
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ mod congestion;
 mod ecn;
 mod flight;
 mod input;
+pub mod late;
 mod numbers;
 mod output;
 mod queue;

@@ -43,7 +43,7 @@ const ECN: i64 = 2;
 const FIN_WAIT: i64 = 60;
 
 /// Both ends of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
@@ -78,8 +78,6 @@ struct Inner {
     ended: bool,
     /// The `connect` that began it has not yet been told of its success.
     unreported: bool,
-    /// It is among those that only wait for late packets.
-    lingers: bool,
     timer: Option<(TimerId, Instant)>,
     /// Ends of messages whose times are wanted, and whether they were sent.
     stamps: VecDeque<(u64, bool)>,
@@ -138,7 +136,6 @@ impl Flow {
             orphan: None,
             ended: false,
             unreported: false,
-            lingers: false,
             timer: None,
             stamps: VecDeque::new(),
             seen: Seen { state: State::Closed, received: 0, writable: false, urgent: false },

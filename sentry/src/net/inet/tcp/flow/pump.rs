@@ -40,9 +40,9 @@ impl Flow {
         let events = events(inner.seen, seen) | if is_stamped { Events::ERR } else { Events::empty() };
         inner.seen = seen;
         let gone = matches!(state, State::Closed | State::Listen) && !inner.ended;
-        inner.ended |= gone;
-        let stays = state == State::TimeWait && inner.orphan.is_some() && !inner.lingers;
-        inner.lingers |= stays;
+        let is_left = inner.orphan.is_some() && !inner.ended;
+        let late = if is_left { inner.machine().late(now) } else { None };
+        inner.ended |= gone || late.is_some();
         self.arm(&mut inner, now);
         let born = inner.embryo && matches!(state, State::Established | State::CloseWait);
         // Of a closed socket it is who waits in `close`, if anybody.
@@ -58,8 +58,8 @@ impl Flow {
         }
         if gone {
             flows::remove(self);
-        } else if stays {
-            flows::linger(self);
+        } else if let Some((end, late)) = late {
+            flows::linger(self, end, late);
         }
         match owner {
             Some(listener) if born => {
