@@ -1,7 +1,7 @@
 #!/bin/bash
 # Mixed load on a container's network for LOAD_SECONDS (an hour unless said), as root: nginx, redis, iperf3, short
-# connections, pings, a thousand idle connections and traffic on `lo`, over a veth pair whose other end is a host of its
-# own. The memory of the sandbox (RUNSC, or the release build) is told as it goes; in the last quarter of the time its
+# connections, pings, a thousand connections that are idle between a first and a last request, and traffic on `lo`, over
+# a veth pair whose other end is a host of its own. The memory of the sandbox (RUNSC, or the release build) is told as it goes; in the last quarter of the time its
 # median may not be more than a tenth above that of the second. PACE: seconds of rest after each piece of load.
 set -u
 RUNSC=${RUNSC:-$(dirname "$0")/../../target/release/runsc}
@@ -72,12 +72,18 @@ done
 # KiB of all processes of the runtime, which run no guest.
 memory() { for pid in $(pgrep -f "^$WORK/runsc"); do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup"; done 2>/dev/null | awk '{ s += $1 } END { print s + 0 }'; }
 
-timeout "$SECONDS_ALL" ip netns exec "$HOST" python3 -c '
-import socket, time
-held = []
-for _ in range(1000):
-    s = socket.create_connection(("10.78.0.2", 80)); held.append(s)
-time.sleep(1e6)' &
+mkfifo idle
+ip netns exec "$HOST" python3 -c '
+import socket, sys
+def ask(s):
+    s.sendall(b"GET / HTTP/1.1\r\nHost: load\r\n\r\n")
+    return s.recv(4096).endswith(b"ok")
+held = [socket.create_connection(("10.78.0.2", 80), 20) for _ in range(1000)]
+alive = sum(map(ask, held))
+sys.stdin.read()
+sys.exit(alive < 1000 or sum(map(ask, held)) < 1000)' <idle &
+IDLE=$!
+exec 3>idle
 ROUNDS=0 FAILED=0 NEXT=0
 fail() { echo "FAIL $*"; FAILED=1; }
 SECONDS=0
@@ -104,6 +110,8 @@ while [ "$SECONDS" -lt "$SECONDS_ALL" ]; do
 		NEXT=$((NEXT + SECONDS_ALL / 60))
 	fi
 done
+exec 3>&-
+wait "$IDLE" || fail "idle connections are lost"
 # Of the readings between two sixtieths of the time.
 median() { awk -v from=$((SECONDS_ALL * $1 / 60)) -v to=$((SECONDS_ALL * $2 / 60)) '$1 >= from && $1 < to { print $2 }' readings | sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] + 0 }'; }
 BEFORE=$(median 15 30) AFTER=$(median 45 99)
