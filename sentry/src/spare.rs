@@ -3,8 +3,10 @@
 
 use crate::sync::Mutex;
 
-/// Bytes that are written at once.
+/// Bytes that are read or written at once.
 pub const WRITTEN: usize = 128 << 10;
+/// Bytes that come at once from what is no file, at most.
+pub const MESSAGE: usize = 256 << 10;
 /// Room for a frame: the longest fits.
 pub const FRAME: usize = 68 << 10;
 
@@ -17,8 +19,8 @@ struct Pool {
     kept: Mutex<Vec<Vec<u8>>>,
 }
 
-/// In all three MiB: what is under way of a fast connection.
-static POOLS: [Pool; 2] = [Pool::new(WRITTEN, 8), Pool::new(FRAME, 32)];
+/// In all less than four MiB: what is under way of a fast connection, and what two cores work on.
+static POOLS: [Pool; 3] = [Pool::new(WRITTEN, 8), Pool::new(FRAME, 32), Pool::new(MESSAGE, 2)];
 
 impl Pool {
     const fn new(size: usize, most: usize) -> Pool {

@@ -143,15 +143,16 @@ impl Buffers {
     }
 }
 
-/// Room for the bytes of one transfer, taken from the thread that runs and given back to whichever drops it.
+/// Room for the bytes of one transfer: of few, taken from the thread that runs and given back to whichever drops it, of
+/// many, from what all threads share.
 #[derive(Debug)]
 pub struct IoBuffer {
     bytes: Vec<u8>,
     len: usize,
-    is_to_give: bool,
 }
 
-/// Bytes that are rather copied than handed over with their memory.
+/// Bytes that are rather copied than handed over with their memory, and for which each thread keeps some of its own: more
+/// of it would add up.
 pub(super) const SMALL: usize = 32 << 10;
 
 thread_local! {
@@ -161,25 +162,21 @@ thread_local! {
 impl IoBuffer {
     /// Room for `len` bytes, of any content.
     pub fn new(len: usize) -> IoBuffer {
-        let mut bytes = SPARE.take();
+        let mut bytes = match len {
+            _ if len <= SMALL => SPARE.take(),
+            _ if len <= spare::WRITTEN => spare::take(spare::WRITTEN),
+            _ if len <= spare::MESSAGE => spare::take(spare::MESSAGE),
+            _ => Vec::new(),
+        };
         if bytes.len() < len {
-            bytes.resize(len, 0);
+            bytes = vec![0; len];
         }
-        IoBuffer { bytes, len, is_to_give: false }
+        IoBuffer { bytes, len }
     }
 
-    /// The same, in memory that others may keep if that is worth it ([`take`](Self::take)).
-    pub fn to_give(len: usize) -> IoBuffer {
-        if len > SMALL && len <= spare::WRITTEN {
-            IoBuffer { bytes: spare::take(spare::WRITTEN), len, is_to_give: true }
-        } else {
-            IoBuffer::new(len)
-        }
-    }
-
-    /// Takes its memory out of it.
+    /// Takes its memory out of it, for others to keep, if that is worth it.
     pub fn take(&mut self) -> Option<Vec<u8>> {
-        self.is_to_give.then(|| std::mem::take(&mut self.bytes))
+        (self.bytes.len() > SMALL).then(|| std::mem::take(&mut self.bytes))
     }
 }
 
@@ -200,7 +197,7 @@ impl std::ops::DerefMut for IoBuffer {
 impl Drop for IoBuffer {
     fn drop(&mut self) {
         let mine = std::mem::take(&mut self.bytes);
-        if self.is_to_give {
+        if mine.len() > SMALL {
             return spare::give(mine);
         }
         let spare = SPARE.take();

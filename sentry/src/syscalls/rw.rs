@@ -16,10 +16,11 @@ use crate::fs::signalfd::SignalFd;
 use crate::kernel::Task;
 use crate::mm::Addr;
 use crate::net::socket::Socket;
+use crate::spare;
 use std::sync::Arc;
 
 /// Bytes offered at once to what is no regular file: a message must not be cut, and none is larger.
-const MESSAGE: usize = 256 * 1024;
+const MESSAGE: usize = spare::MESSAGE;
 
 /// `read(2)`.
 pub async fn read(t: &Task, fd: i32, buf: Addr, count: usize) -> SysResult<usize> {

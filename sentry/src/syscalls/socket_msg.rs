@@ -165,7 +165,7 @@ pub(super) async fn send(
     let mut done = 0;
     loop {
         let mut attempt = || {
-            let mut buf = IoBuffer::to_give(worth(socket, from.len() - done).min(chunk));
+            let mut buf = IoBuffer::new(worth(socket, from.len() - done).min(chunk));
             let got = from.copy_in(t, done, &mut buf)?;
             // A message, or what a stream takes at once, goes whole or not at all.
             if got < buf.len() {
