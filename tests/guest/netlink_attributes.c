@@ -136,9 +136,7 @@ int main(void)
 {
 	int index;
 
-	MUST(unshare(CLONE_NEWNET));
-	quiet();
-	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	alone();
 	index = device();
 	for (int v6 = 0; v6 < 2; v6++) {
 		address_request(RTM_NEWADDR, MAKE, index, v6 ? "fd09::1" : "10.9.0.1", v6 ? 64 : 24);

@@ -231,9 +231,7 @@ int main(void)
 {
 	int index;
 
-	MUST(unshare(CLONE_NEWNET));
-	quiet();
-	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	alone();
 	index = device();
 	addresses(index);
 	routes(index);

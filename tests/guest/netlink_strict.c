@@ -250,9 +250,7 @@ int main(void)
 {
 	int index;
 
-	MUST(unshare(CLONE_NEWNET));
-	quiet();
-	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	alone();
 	index = device();
 	populate(index);
 	for (int on = 0; on < 2; on++) {

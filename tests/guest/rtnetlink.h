@@ -361,6 +361,14 @@ static inline void quiet(void)
 	write_to("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
 }
 
+/* To a network namespace of the test's own. */
+static inline void alone(void)
+{
+	MUST(unshare(CLONE_NEWNET));
+	quiet();
+	MUST(nl = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+}
+
 /* A pair, "one" and "two", which is up as lo is; the index of the first. */
 static inline int device(void)
 {

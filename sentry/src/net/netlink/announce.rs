@@ -18,7 +18,10 @@ const APPEND: u16 = libc::NLM_F_APPEND as u16;
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const EXCL: u16 = libc::NLM_F_EXCL as u16;
 /// What happens by itself, or of which Linux does not say who did it.
-const NOBODY: Origin = Origin { seq: 0, pid: 0, flags: 0 };
+const NOBODY: Origin = Origin { seq: 0, pid: 0, flags: 0, echo: false };
+/// Whose messages Linux sends to those who led to them, if they ask for it.
+const ECHOED: [u32; 5] =
+    [group::IPV4_ADDRESS, group::IPV4_ROUTE, group::IPV6_ROUTE, group::IPV4_RULE, group::IPV6_RULE];
 
 /// All that differs between two layouts, in the order in which Linux tells it.
 pub(in crate::net) fn changes(net: &Net, old: &Layout, new: &Layout, origin: Origin) {
@@ -82,10 +85,11 @@ fn carrier_changed(device: &Device) {
 }
 
 fn tell(net: &Net, group: u32, origin: Origin, write: impl FnOnce(&mut Reply)) {
-    if net.netlink.is_heard() {
+    let echo = Some(origin.pid).filter(|_| origin.echo && ECHOED.contains(&group));
+    if net.netlink.is_heard() || echo.is_some() {
         let mut news = Reply::news(origin);
         write(&mut news);
-        broadcast(net, group, &news.into_bytes());
+        broadcast(net, group, echo, &news.into_bytes());
     }
 }
 
@@ -104,7 +108,7 @@ fn tell_address(net: &Net, kind: u16, link: &Link, own: &IfAddress, origin: Orig
 }
 
 fn tell_routes(net: &Net, old: &Layout, new: &Layout, origin: Origin) {
-    if !net.netlink.is_heard() {
+    if !net.netlink.is_heard() && !origin.echo {
         return;
     }
     let one = |kind: u16, route: &Route, flags: u16| {

@@ -125,6 +125,8 @@ pub(in crate::net) struct Origin {
     pub(super) pid: u32,
     /// What messages of routes say of how they came (`NLM_F_CREATE` and so on).
     pub(super) flags: u16,
+    /// Who sent it wants to be told (`NLM_F_ECHO`).
+    pub(super) echo: bool,
 }
 
 /// Answers to one request, put together.

@@ -119,7 +119,7 @@ impl NetlinkSocket {
                     net: &self.net,
                     task: t,
                     admin: t.is_some_and(|t| t.creds().has(Cap::NetAdmin)),
-                    origin: Origin { seq: request.header.seq, pid: own, flags: 0 },
+                    origin: Origin { seq: request.header.seq, pid: own, flags: 0, echo: request.has(libc::NLM_F_ECHO) },
                     strict: self.is_set(STRICT),
                 },
                 &mut reply,
@@ -197,21 +197,25 @@ impl NetlinkSocket {
     }
 }
 
-/// Sends a message about something that has changed to all members of a group of `NETLINK_ROUTE`.
-pub(super) fn broadcast(net: &Net, group: u32, bytes: &[u8]) {
+/// Sends a message about something that has changed to all members of a group of `NETLINK_ROUTE`, and to the one with the
+/// address `echo`.
+pub(super) fn broadcast(net: &Net, group: u32, echo: Option<u32>, bytes: &[u8]) {
     for file in registry::all_of(net) {
         let Some(socket) = file.downcast::<Socket>().filter(|socket| socket.family == libc::AF_NETLINK) else {
             continue;
         };
         let Some(member) = socket.ops.as_any().downcast_ref::<NetlinkSocket>() else { continue };
-        let is_member = {
+        let (is_asker, is_member) = {
             let state = member.state.lock();
             // Without an address it hears nothing, as what has none has sent the message.
-            member.protocol == libc::NETLINK_ROUTE && state.id != 0 && state.groups & 1 << (group - 1) != 0
+            let hears = member.protocol == libc::NETLINK_ROUTE && state.id != 0;
+            (hears && echo == Some(state.id), hears && state.groups & 1 << (group - 1) != 0)
         };
-        if !is_member {
+        if !is_asker && !is_member {
             continue;
         }
+        // What is for the asker is for it alone.
+        let group = if is_asker { 0 } else { group };
         if member.enqueue(Message { bytes: bytes.to_vec(), group }).is_err() {
             // It has missed something, and is told so.
             member.options.set_error(Errno::NOBUFS);
