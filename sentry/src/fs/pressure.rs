@@ -25,7 +25,8 @@ pub(super) fn watch() {
     });
 }
 
-fn relieve(trigger: &OwnedFd) {
+/// Empties the caches each time that the trigger has an exceptional condition, as long as it can have one.
+pub(super) fn relieve(trigger: &OwnedFd) {
     loop {
         let mut fds = [PollFd::new(trigger, PollFlags::PRI)];
         match poll(&mut fds, None) {

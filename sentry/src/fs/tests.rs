@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A tree to try things in.
 struct World {
@@ -317,6 +318,27 @@ fn an_overlay_keeps_attributes_when_dentries_are_forgotten() {
     sb.shrink();
     let attr = world.find("/lower/deep/two").unwrap().inode().unwrap().attr().unwrap();
     assert_eq!((attr.uid, attr.mode & 0o7777, attr.size, attr.ino), (7, 0o600, 3, ino));
+}
+
+#[test]
+fn names_are_forgotten_when_the_host_is_short_of_memory() {
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+    let world = World::overlay("pressure");
+    let two = Arc::downgrade(&world.find("/lower/deep/two").unwrap().dentry);
+    assert!(two.strong_count() > 0);
+    // As the host's trigger does, it has an exceptional condition: here a byte out of band.
+    let kind = (AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC);
+    let (host, trigger) = rustix::net::socketpair(kind.0, kind.1, kind.2, None).unwrap();
+    std::thread::spawn(move || super::pressure::relieve(&trigger));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(two.strong_count() > 0);
+    rustix::net::send(&host, b"!", SendFlags::OOB).unwrap();
+    let since = Instant::now();
+    while two.strong_count() > 0 {
+        assert!(since.elapsed() < Duration::from_secs(20), "the name is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(world.read("/lower/deep/two"), b"two");
 }
 
 #[test]
