@@ -7,6 +7,10 @@
  * expect requests for others: over
  * expect calls that are not for channels: over
  * expect a thread that never wakes: over
+ * expect any state while threads are made: over
+ * expect any child while threads are made: over
+ * expect showing the nonce of another: over
+ * expect the code's own call, otherwise: over
  * expect any entry to the code: over
  * expect unmapping the channels: exit 0
  * expect mapping over the channels: exit 0
@@ -191,10 +195,121 @@ static void never_wakes(void)
 	many(OFTEN);
 }
 
+/* What a child finds in its creator's channel: nonce, channel, stack. */
+#define CHILD(c) ((volatile uint64_t *)((char *)(c) + 2192))
+
+static void *ends_at_once(void *arg)
+{
+	return arg;
+}
+
+static void *makes_threads(void *arg)
+{
+	pthread_t thread;
+
+	for (int i = 0; !stop; i++) {
+		uintptr_t gs;
+
+		if (pthread_create(&thread, NULL, ends_at_once, NULL) == 0)
+			pthread_join(thread, NULL);
+		__asm__("rdgsbase %0" : "=r"(gs));
+		if (i == 50)
+			*(struct channel *volatile *)arg = (struct channel *)gs;
+	}
+	return NULL;
+}
+
+/* For half a second, beside a thread that makes others. */
+static void beside_clones(void (*attack)(struct channel *))
+{
+	struct channel *volatile theirs = NULL;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, makes_threads, (void *)&theirs))
+		_exit(0);
+	for (int i = 0; i < 1000 && !theirs; i++)
+		usleep(1000);
+	if ((char *)theirs < CHANNELS || (char *)theirs >= END)
+		_exit(0);
+	alarm(1);
+	for (int i = 0; i < 3000000; i++)
+		attack(theirs);
+	stop = 1;
+	pthread_join(thread, NULL);
+}
+
+static void state_of_clones(void)
+{
+	beside_clones(any_state);
+}
+
+static void any_child_now(struct channel *c)
+{
+	CHILD(c)[any() % 5] = any() % 3 == 0 ? any() : any() % 3 ? 0x180000 + any() % 0x80000 : 0x20000 + any() % 0x40000;
+}
+
+static void any_child(void)
+{
+	beside_clones(any_child_now);
+}
+
+static void show_nonce(struct channel *c)
+{
+	uint64_t nonce = CHILD(c)[0];
+
+	/* A thread that is known is none that was born. */
+	if (nonce)
+		syscall(0x5000, 4, 0, 0, 0, 0, nonce);
+}
+
+static void shows(void)
+{
+	beside_clones(show_nonce);
+}
+
+/* mov $56, %eax; syscall. */
+static char *call_of_stub(void)
+{
+	static const char code[] = "\xb8\x38\0\0\0\x0f\x05";
+
+	return memmem(STUB, 0x1000, code, sizeof code - 1);
+}
+
+static void *pauses(void *arg)
+{
+	pause();
+	return arg;
+}
+
+static void otherwise(void)
+{
+	static const unsigned long flags[] = { 0x2d0f00, 0x3d0f00, SIGCHLD, 0x4000 | 0x100 | SIGCHLD, 0x2d0f00 | 1UL << 40, 0 };
+	char *code = call_of_stub();
+
+	for (unsigned n = 0; code && n < 2 * sizeof flags / sizeof *flags; n++) {
+		pid_t p = fork();
+
+		if (p == 0) {
+			pthread_t thread;
+
+			alarm(1);
+			/* The one half has a channel by then. */
+			for (int i = 0; i < 50 && n % 2; i++)
+				if (pthread_create(&thread, NULL, ends_at_once, NULL) == 0)
+					pthread_join(thread, NULL);
+			pthread_create(&thread, NULL, pauses, NULL);
+			close(1);
+			((void (*)(unsigned long, uint64_t, uint64_t, uint64_t))code)(flags[n / 2], any(), any(), any());
+			_exit(0);
+		}
+		waitpid(p, NULL, 0);
+	}
+}
+
 /* Each byte of the page that the stub's code may begin at. */
 static void entries(void)
 {
-	for (int at = 0; at < 0x900; at += 7) {
+	for (int at = 0; at < 0xc00; at += 7) {
 		pid_t p = fork();
 		if (p == 0) {
 			alarm(1);
@@ -243,12 +358,16 @@ static void deaths(void)
 	}
 }
 
+static int done_file[2];
+
 static void over(const char *name, void (*attack)(void))
 {
 	pid_t p = fork();
 
 	if (p == 0) {
 		alarm(10);
+		/* Nor is it known what it leaves behind. */
+		close(done_file[1]);
 		attack();
 		_exit(0);
 	}
@@ -256,8 +375,6 @@ static void over(const char *name, void (*attack)(void))
 	printf("%s: over\n", name);
 	fflush(stdout);
 }
-
-static int done_file[2];
 
 static void witness(void)
 {
@@ -284,6 +401,10 @@ int main(void)
 	over("requests for others", for_others);
 	over("calls that are not for channels", foreign);
 	over("a thread that never wakes", never_wakes);
+	over("any state while threads are made", state_of_clones);
+	over("any child while threads are made", any_child);
+	over("showing the nonce of another", shows);
+	over("the code's own call, otherwise", otherwise);
 	over("any entry to the code", entries);
 	in_child("unmapping the channels", unmap, EXACT);
 	in_child("mapping over the channels", map_over, EXACT);
