@@ -341,6 +341,8 @@ impl Platform for NotifyPlatform {
                 return Poll::Ready(Ok(thread as Arc<dyn Thread>));
             }
             if let Some(errno) = nursery.broken {
+                // The limit may have passed when the next one asks.
+                self.nest.changed.notify_one();
                 return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
             nursery.more = (nursery.more + 1).min(READY_MAX - READY);
@@ -412,10 +414,10 @@ fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
     let thread = NotifyThread::new(shared, &family, &host, pid, None);
-    shared.processes.lock().insert(pid, host);
-    shared.threads.write().insert(pid, thread.clone());
-    receiver::start(shared, family)?;
-    Ok(())
+    shared.processes.lock().insert(pid, host.clone());
+    shared.threads.write().insert(pid, thread);
+    // Without a receiver it would wait for ever, and the spawner for it.
+    receiver::start(shared, family).inspect_err(|_| crate::Process::kill(host.as_ref()))
 }
 
 /// Waits for host processes to die, and reaps them.
