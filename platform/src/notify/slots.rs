@@ -298,9 +298,8 @@ impl Channel {
         self.field::<AtomicU64>(field::ROBUST).store(0, Ordering::Relaxed);
     }
 
-    /// Before its thread clones: what the child finds. From then on the thread waits as for a call that was taken; `looks`
-    /// says whether it need not sleep at once.
-    pub(super) fn offer(&self, nonce: u64, stack: (u64, u64), child: &Channel, looks: bool) {
+    /// Before its thread clones: what the child finds. From then on the thread waits as for a call that blocks.
+    pub(super) fn offer(&self, nonce: u64, stack: (u64, u64), child: &Channel) {
         let word = |offset, value| self.field::<AtomicU64>(offset).store(value, Ordering::Relaxed);
         let (base, size) = stack;
         word(field::CHILD_NONCE, nonce);
@@ -310,8 +309,7 @@ impl Channel {
         word(field::CHILD_STACK + 8, 0);
         word(field::CHILD_STACK + 16, size);
         child.continue_as(self);
-        let state = if looks { state::REQUEST } else { state::BLOCKED };
-        self.state().store(state, Ordering::Release);
+        self.state().store(state::BLOCKED, Ordering::Release);
     }
 
     /// Its new thread is in the call that its creator makes through `other`, and is to find 0 as its result.

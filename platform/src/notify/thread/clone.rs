@@ -126,7 +126,7 @@ impl NotifyThread {
         st.phase = Phase::Cloning(call);
         match (child, &st.channel) {
             (Some((nonce, stack, channel)), Some(own)) => {
-                own.offer(nonce, (stack, self.host.space.stack_size()), channel, false);
+                own.offer(nonce, (stack, self.host.space.stack_size()), channel);
                 self.let_through(&mut st);
             }
             _ => self.send(&mut st, REFUSED),
@@ -154,12 +154,12 @@ impl NotifyThread {
         .await
     }
 
-    /// A thread that clones has called again: for the host to make the same once more, which a freezer may have
-    /// interrupted, or because that failed.
+    /// A thread that clones has called again: because that failed, or was interrupted before it was made, by a freezer.
+    /// What has been let through is not again: it goes the other way then, too.
     pub(super) fn called_in_clone(&self, st: &mut State, call: &Syscall) -> Checked {
         let Phase::Cloning(program) = st.phase else { return Ok(()) };
         if NotifyThread::is_clone_of_stub(call) {
-            self.let_through(st);
+            self.send(st, REFUSED);
             return Ok(());
         }
         let seen = self.seen(call.ip);
