@@ -162,11 +162,14 @@ thread_local! {
 impl IoBuffer {
     /// Room for `len` bytes, of any content.
     pub fn new(len: usize) -> IoBuffer {
-        let mut bytes = match len {
-            _ if len <= SMALL => SPARE.take(),
-            _ if len <= spare::WRITTEN => spare::take(spare::WRITTEN),
-            _ if len <= spare::MESSAGE => spare::take(spare::MESSAGE),
-            _ => Vec::new(),
+        let mut bytes = if len <= SMALL {
+            SPARE.take()
+        } else if len <= spare::WRITTEN {
+            spare::take(spare::WRITTEN)
+        } else if len <= spare::MESSAGE {
+            spare::take(spare::MESSAGE)
+        } else {
+            Vec::new()
         };
         if bytes.len() < len {
             bytes = vec![0; len];

@@ -99,6 +99,11 @@ pub(in super::super) fn is_robust_list(nr: u32) -> bool {
     i64::from(nr) == libc::SYS_set_robust_list
 }
 
+/// Whether a call has code of its own that needs a channel.
+pub(in super::super) fn is_for_channel(nr: u32) -> bool {
+    is_sigmask(nr) || is_clone(nr) || is_robust_list(nr)
+}
+
 /// Whether a call can be made through a channel.
 pub(in super::super) fn has_channel(nr: u32) -> bool {
     CHANNEL_CALLS.contains(&i64::from(nr))

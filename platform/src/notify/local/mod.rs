@@ -15,7 +15,8 @@ mod window;
 
 use super::process::HostProcess;
 use crate::{Fact, Known};
-pub(super) use calls::{has_channel, has_more_args, is_clone, is_robust_list, is_sigmask};
+use calls::is_robust_list;
+pub(super) use calls::{has_channel, has_more_args, is_clone, is_for_channel, is_sigmask};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use thunk::{BEFORE, BEHIND};

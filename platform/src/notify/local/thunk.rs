@@ -83,10 +83,10 @@ impl Thunk {
             let (before, between) = before.split_at(before.len() - gap);
             before.ends_with(&number).then(|| moved(between, at_syscall)).flatten()
         });
-        let keeps_flags = [(is_sigmask(nr), stub::entry::SIGMASK), (is_robust_list(nr), stub::entry::ROBUST)];
-        let keeps_flags = keeps_flags.into_iter().find_map(|(is_it, entry)| is_it.then_some(entry));
-        if let (Some(loads), Some(entry)) = (&loads, keeps_flags) {
-            Some(Thunk::of_word(entry, &number, loads, end, code_at))
+        if let Some(loads) = loads.as_ref().filter(|_| is_sigmask(nr)) {
+            Some(Thunk::of_word(stub::entry::SIGMASK, &number, loads, end, code_at))
+        } else if let Some(loads) = loads.as_ref().filter(|_| is_robust_list(nr)) {
+            Some(Thunk::of_word(stub::entry::ROBUST, &number, loads, end, code_at))
         } else if let Some(loads) = loads.filter(|_| frees_flags && (has_channel(nr) || is_clone(nr))) {
             let len = HEAD + loads.len as u64;
             Some(Thunk::of_channel(nr, len, &[number, loads.code].concat(), &[], end, code_at))

@@ -1,9 +1,7 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
 use super::super::attendant::Attention;
-use super::super::local::{
-    BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_clone, is_robust_list, is_sigmask,
-};
+use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_clone, is_for_channel};
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
@@ -51,8 +49,7 @@ impl NotifyThread {
             let may_have_one = is_busy && has_channel(call.nr) || self.changes_sigmask_often(&mut st, call.nr);
             (is_busy, may_have_one && self.wants_channel(&st))
         };
-        let is_for_channel = is_sigmask(call.nr) || is_clone(call.nr) || is_robust_list(call.nr);
-        if is_for_channel && !self.shared.gives_channels {
+        if is_for_channel(call.nr) && !self.shared.gives_channels {
             return false;
         }
         let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
@@ -67,7 +64,7 @@ impl NotifyThread {
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
     pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
-        if has_channel(call.nr) || is_sigmask(call.nr) || is_clone(call.nr) || is_robust_list(call.nr) {
+        if has_channel(call.nr) || is_for_channel(call.nr) {
             self.open_channel().await?;
         }
         let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };
