@@ -347,6 +347,12 @@ static void *tid(void *arg)
 
 	for (int i = 0; i < OFTEN; i++)
 		ok &= gettid() == mine && syscall(SYS_gettid) == mine && mine != getpid() && getpid() == main_pid;
+	ok &= by_number(SYS_getppid) == getppid() && by_number(SYS_gettid) == mine;
+	pid_t p = fork();
+	if (!p)
+		_exit(by_number(SYS_gettid) == getpid() && gettid() == getpid() && by_number(SYS_getpid) == getpid());
+	int status;
+	ok &= waitpid(p, &status, 0) == p && WIFEXITED(status) && WEXITSTATUS(status) == 1;
 	return (void *)(intptr_t)ok;
 }
 
@@ -362,7 +368,7 @@ static void threads(void)
 		pthread_join(t[i], &result);
 		ok &= result != 0;
 	}
-	check("threads", ok && gettid() == getpid());
+	check("threads", ok && gettid() == getpid() && by_number(SYS_gettid) == getpid());
 }
 
 int main(void)

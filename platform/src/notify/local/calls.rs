@@ -1,9 +1,11 @@
 //! Which calls need not reach the sentry as notifications.
 
+/// Index of the thread's id; the value is 0 while there is more than one thread.
+pub(super) const TID: u8 = 1;
 /// The calls that can be answered so: number and index of the value.
 pub(super) const CALLS: [(u32, u8); 8] = [
     (libc::SYS_getpid as u32, 0),
-    (libc::SYS_gettid as u32, 1),
+    (libc::SYS_gettid as u32, TID),
     (libc::SYS_getppid as u32, 2),
     (libc::SYS_getuid as u32, 3),
     (libc::SYS_geteuid as u32, 4),

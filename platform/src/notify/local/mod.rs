@@ -3,8 +3,9 @@
 //!
 //! The platform rewrites such a site (see [`thunk`]) while the thread that called is stopped. Others of its process may
 //! run: they meet no instruction then, and are led on. Some pages of the process's own hold values with a table of
-//! pointers, and code. A process that changes any of it lies to itself. A value is never changed while it may be read: what is no longer true is *forgotten*, that is the sites
-//! that need it go their slow way from then on; only a forked child, before it runs, gets values of its own.
+//! pointers, and code. A process that changes any of it lies to itself. A value is never changed while it may be read:
+//! what is no longer true is *forgotten*, that is the sites that need it go their slow way from then on; only a forked
+//! child, before it runs, gets values of its own, and a thread's id becomes 0 before there is a second thread.
 //!
 //! No debugger, signal handler or unwinder is shown an address in here: [`Local::seen`] says where a thread that was
 //! stopped in such code is in terms of its program.
@@ -203,12 +204,17 @@ impl Local {
         self.forgotten |= match fact {
             Fact::All => 0x1ff,
             Fact::Calls => u16::MAX,
-            Fact::Thread => 1 << 1,
+            Fact::Thread => 1 << calls::TID,
             Fact::Parent => 1 << 2,
             Fact::Owner => 0xf << 3,
             Fact::Group => 3 << 7,
         };
         self.generation += u64::from(self.forgotten != before);
+    }
+
+    /// Whether nobody knows any more which thread it is that asks.
+    fn has_threads(&self) -> bool {
+        self.forgotten & 1 << calls::TID != 0
     }
 
     fn table(&self) -> Vec<u8> {
@@ -287,21 +293,27 @@ impl HostProcess {
 
     /// From now on the guest has to ask about this.
     pub(super) fn forget_fact(&self, fact: Fact) {
-        {
+        let is_mapped = {
             let mut local = self.space.local.lock();
             local.forget(fact);
             if local.generation == local.written {
                 return;
             }
-        }
+            local.is_mapped
+        };
         // If this fails the guest has unmapped its table, and jumps through nothing.
+        if is_mapped && fact == Fact::Thread {
+            // Sites of many calls need not go the slow way for this: whoever reads the value now is the thread whose it is.
+            self.write_all(DATA + 4 * u64::from(calls::TID), &[0; 4]);
+        }
         self.write_table();
     }
 
     /// The values of a process none of whose code has run since they were last true.
     pub(super) fn write_known(&self, known: &Known) -> bool {
+        let tid = if self.space.local.lock().has_threads() { 0 } else { known.tid };
         let values =
-            [known.pid, known.tid, known.parent, known.uid, known.euid, known.gid, known.egid, known.pgid, known.sid];
+            [known.pid, tid, known.parent, known.uid, known.euid, known.gid, known.egid, known.pgid, known.sid];
         let bytes: Vec<u8> = values.into_iter().flat_map(u32::to_le_bytes).collect();
         self.write_all(DATA, &bytes)
     }

@@ -4,7 +4,7 @@
 //! of pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
 //! *fast* loads the answer from memory, or makes the call through the thread's channel; *slow* does what the site did.
 
-use super::calls::{CALLS, has_channel, is_clone, is_robust_list, is_sigmask, value_of};
+use super::calls::{CALLS, TID, has_channel, is_clone, is_robust_list, is_sigmask, value_of};
 use super::window::shape_of;
 use std::ops::Range;
 use stub::abi::shape;
@@ -168,22 +168,38 @@ impl Thunk {
         self.bytes.extend((entry.wrapping_sub(next) as u32).to_le_bytes());
     }
 
-    /// A site that makes any call: compares the number first.
+    /// A site that makes any call: compares the number first. While nobody knows which thread it is, only a call for that
+    /// is made.
     fn of_all(head: &[u8], back: u64, values_at: u64) -> Thunk {
         let mut t = Thunk::empty(SLOW_OF_ALL);
         t.bytes.extend(head);
-        // From here each case is 16 bytes: cmp $nr, %eax; jne +9; mov value, %eax; jmp to the end.
-        let end = HEAD as usize + 16 * CALLS.len() + SYSCALL.len();
+        // Each case: cmp $nr, %eax; jne to the next; mov value, %eax; jmp to the end, whose distances are known later.
+        let (mut ends, mut calls) = (Vec::new(), None);
         for (nr, value) in CALLS {
             t.bytes.push(0x3d);
             t.bytes.extend(nr.to_le_bytes());
-            t.bytes.extend([0x75, 9]);
-            t.load(value, values_at);
+            if value == TID {
+                // mov value, %ecx; jecxz to the call; mov %ecx, %eax.
+                t.bytes.extend([0x75, 14, 0x8b, 0x0c, 0x25]);
+                t.bytes.extend((values_at as u32 + 4 * u32::from(value)).to_le_bytes());
+                t.bytes.extend([0x67, 0xe3, 0, 0x89, 0xc8]);
+                calls = Some(t.bytes.len() - 3);
+            } else {
+                t.bytes.extend([0x75, 9]);
+                t.load(value, values_at);
+            }
             t.done.push(t.at());
-            let distance = end - (t.bytes.len() + 2);
-            t.bytes.extend([0xeb, distance as u8]);
+            t.bytes.extend([0xeb, 0]);
+            ends.push(t.bytes.len() - 1);
         }
+        let call = t.bytes.len();
         t.bytes.extend(SYSCALL);
+        let end = t.bytes.len();
+        for (at, to) in ends.into_iter().map(|at| (at, end)).chain(calls.map(|at| (at, call))) {
+            if let Some(distance) = t.bytes.get_mut(at) {
+                *distance = (to - (at + 1)) as u8;
+            }
+        }
         t.leave(back);
         t.slow(head, back);
         t
@@ -352,20 +368,30 @@ mod tests {
     #[test]
     fn the_cases_of_a_general_site_all_end_at_the_same_place() {
         let t = of(MOV_R9, &CMP_RAX).unwrap();
-        let end = 5 + 16 * CALLS.len() + 2;
+        let end = 5 + 16 * CALLS.len() + 5 + 2;
         assert_eq!(t.bytes[end..end + 2], [0x48, 0xb9]);
-        for n in 0..CALLS.len() {
-            let jmp = 5 + 16 * n + 14;
+        let mut at = 5;
+        for (nr, value) in CALLS {
+            let len = if value == TID { 21 } else { 16 };
+            assert_eq!((t.bytes[at], &t.bytes[at + 1..at + 5]), (0x3d, &nr.to_le_bytes()[..]));
+            // Not taken, the comparison leads to the next one, or to the call itself.
+            assert_eq!(t.bytes[at + 5..at + 7], [0x75, len - 7]);
+            let jmp = at + usize::from(len) - 2;
             assert_eq!(t.bytes[jmp], 0xeb);
             assert_eq!(jmp + 2 + usize::from(t.bytes[jmp + 1]), end);
             assert_eq!(t.seen_at(jmp as u16), 7);
-            // Not taken, the comparison leads to the next one, or to the call itself.
-            assert_eq!(t.bytes[5 + 16 * n + 5..][..2], [0x75, 9]);
+            if value == TID {
+                assert_eq!(t.bytes[at + 7..at + 16], [0x8b, 0x0c, 0x25, 4, 0, 6, 0, 0x67, 0xe3]);
+                assert_eq!(at + 17 + usize::from(t.bytes[at + 16]), end - 2);
+            }
+            at += usize::from(len);
         }
+        assert_eq!(at, end - 2);
         assert_eq!(t.bytes[end - 2..end], SYSCALL);
         assert_eq!(t.seen_at(end as u16 - 2), 0);
-        assert_eq!(t.values, 0xff);
-        assert!(t.bytes.len() <= 256);
+        // All but the thread's id.
+        assert_eq!(t.values, 0xff & !(1 << TID));
+        assert!(end < usize::from(t.slow) && t.bytes.len() <= 256);
     }
 
     #[test]
