@@ -23,6 +23,7 @@ use platform::FastPath;
 use platform::host::{FilterAction, Reach};
 use platform::notify::{NotifyPlatform, selftest, spawner};
 use protocol::Reply;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// How the sandbox ended: the wait status of its first process, or why the sentry gave up.
@@ -95,6 +96,15 @@ fn log_panics() {
     }));
 }
 
+/// Has the host make room for many descriptors at once, while this is the only thread: to make more for a process with
+/// threads it waits until all its cores have let go of the old table, some milliseconds (`expand_fdtable` in Linux's
+/// `fs/file.c`), and so would the guest whose call needs one more.
+fn reserve_descriptors(any: &OwnedFd) {
+    /// Tables of 32 and 8 KiB; the host has no room for more than may be open.
+    const MANY: [i32; 2] = [4096, 1024];
+    let _ = MANY.into_iter().find(|many| rustix::io::fcntl_dupfd_cloexec(any, many - 1).is_ok());
+}
+
 /// Gets everything ready and the first process started, or ready to be; returns its terminal.
 fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     mark("the outer walls stand");
@@ -115,6 +125,7 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let guest_cgroups = guest_cgroups.into_iter().map(Handle::into_fd).collect();
     // The spawner is forked while this is the only thread.
     let spawner = spawner::start(guest_cgroups).map_err(|e| failed("cannot start the spawner", e))?;
+    reserve_descriptors(&config.procfs);
     if let Some(out) = config.debug_log {
         log::start(out);
     }
