@@ -3,6 +3,7 @@
 use super::super::process::AddressSpace;
 use super::super::slots::Channel;
 use super::super::{Birth, frame, placement, sys};
+use super::rewrite::register_barriers;
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
     BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers, Syscall,
@@ -118,7 +119,12 @@ impl NotifyThread {
             return Ok(None);
         }
         let seal = Call { nr: 462, args: [base as u64, len, 0, 0, 0, 0] };
-        self.run_batch(&[seal], &[]).await?;
+        let mut last = vec![seal];
+        if self.shared.local_answers {
+            // Its threads' sites may be rewritten.
+            last.push(register_barriers());
+        }
+        self.run_batch(&last, &[]).await?;
         self.host.space.add_chunk(base as u64, len);
         Ok(self.host.space.take_stack())
     }

@@ -23,6 +23,12 @@ fn map(start: u64, len: u64) -> Call {
 const MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 5;
 const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u64 = 1 << 6;
 
+/// What has to come before the first barrier. For a process with threads the host waits until all its cores have gone on
+/// meanwhile, 10 ms and more, so it is best asked for before there are any.
+pub(super) fn register_barriers() -> Call {
+    membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE)
+}
+
 fn membarrier(command: u64) -> Call {
     Call { nr: libc::SYS_membarrier as u32, args: [command, 0, 0, 0, 0, 0] }
 }
@@ -80,7 +86,7 @@ impl NotifyThread {
         let mut open = if is_mapped { Vec::new() } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
         open.extend([protect(text, PAGE, open_prot), protect(CODE, CODE_SIZE, open_prot)]);
         if !is_alone {
-            open.push(membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+            open.push(register_barriers());
         }
         let close = [protect(text, PAGE, READ_EXEC), protect(CODE, CODE_SIZE, READ_EXEC)];
         let opened = self.run_batch(&open, &[]).await?;
