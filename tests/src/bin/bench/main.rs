@@ -10,6 +10,7 @@ mod veth;
 use anyhow::{Context, Result, bail};
 use place::{Cores, Place};
 use std::path::PathBuf;
+use std::process::Command;
 use table::Table;
 
 struct Options {
@@ -22,6 +23,11 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = options()?;
+    let setup = tests::here().join("setup.sh");
+    let is_ready = Command::new(&setup).stdout(std::io::stderr()).status().context("cannot run tests/setup.sh")?;
+    if !is_ready.success() {
+        bail!("some programs that are measured are missing: run {} as root", setup.display());
+    }
     let scratch = tests::Scratch::new("bench")?;
     let dir = scratch.fresh("bench")?;
     rows::prepare(&dir)?;
