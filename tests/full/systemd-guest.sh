@@ -33,10 +33,10 @@ mount | grep -q '/sys/fs/cgroup type cgroup2' || echo "FAIL the machine has not 
 config /plain/c1
 check 'version 2: run' '' bash -c 'r run -d --pid-file /run/pid c1 </dev/null >/run/out 2>&1; cat /run/out'
 check 'version 2: the place' '/plain/c1 ' group
-check 'version 2: limits' '67108864 0 33554432 84 50000 100000 20 0 ' \
+check 'version 2: limits' '67108864 0 33554432 216 50000 100000 20 0 ' \
 	bash -c 'cd /sys/fs/cgroup/plain/c1; cat memory.max memory.swap.max memory.low pids.max cpu.max cpu.weight cpuset.cpus'
 check 'version 2: what the guest sees' 'MemTotal: *65536 kB 1 ' r exec c1 sh -c 'grep MemTotal /proc/meminfo; nproc'
-check 'version 2: update' '134217728 114 ' bash -c 'r update --memory 134217728 --memory-swap 134217728 --pids-limit 50 c1
+check 'version 2: update' '134217728 396 ' bash -c 'r update --memory 134217728 --memory-swap 134217728 --pids-limit 50 c1
 	cat /sys/fs/cgroup/plain/c1/memory.max /sys/fs/cgroup/plain/c1/pids.max'
 check 'version 2: pause' 'paused running ' bash -c 'r pause c1; r state c1 | grep -o "paused"; r resume c1; r state c1 | grep -o running'
 check 'version 2: out of memory' '*oom=137 oom_kill 1 *running*' bash -c 'r exec c1 sh -c "tail /dev/zero; echo oom=\$?"
@@ -47,10 +47,10 @@ check 'version 2: delete leaves nothing' '' bash -c 'r delete --force c1; find /
 config machine.slice:runsc:s1
 check 'systemd: run' '' bash -c 's run -d --pid-file /run/pid s1 </dev/null >/run/out 2>&1; cat /run/out'
 check 'systemd: the place' '/machine.slice/runsc-s1.scope ' group
-check 'systemd: properties' 'Slice=machine.slice Delegate=yes CPUWeight=20 CPUQuotaPerSecUSec=500ms AllowedCPUs=0 MemoryLow=33554432 MemoryMax=67108864 MemorySwapMax=0 TasksMax=84 ' \
+check 'systemd: properties' 'Slice=machine.slice Delegate=yes CPUWeight=20 CPUQuotaPerSecUSec=500ms AllowedCPUs=0 MemoryLow=33554432 MemoryMax=67108864 MemorySwapMax=0 TasksMax=216 ' \
 	show runsc-s1.scope
 check 'systemd: exec is in the scope' '*runsc-s1.scope*' bash -c 's exec s1 sleep 3 & sleep 1; cat /proc/$(pgrep -nf "exec s1 sleep")/cgroup; wait'
-check 'systemd: update lasts' '*MemoryMax=134217728*TasksMax=114 134217728 114 ' bash -c \
+check 'systemd: update lasts' '*MemoryMax=134217728*TasksMax=396 134217728 396 ' bash -c \
 	's update --memory 134217728 --memory-swap 134217728 --pids-limit 50 s1; show runsc-s1.scope; systemctl daemon-reload; sleep 1
 	cat /sys/fs/cgroup/machine.slice/runsc-s1.scope/memory.max /sys/fs/cgroup/machine.slice/runsc-s1.scope/pids.max'
 check 'systemd: out of memory' '*oom=137 running *' bash -c 's exec s1 sh -c "tail /dev/zero; echo oom=\$?"; s state s1 | grep -o running'

@@ -96,6 +96,12 @@ static void ask6(size_t len, int code, const char *group, int alert)
 	m[4] = code >> 8;
 	m[5] = code;
 	inet_pton(AF_INET6, group, m + 8);
+	/*
+	 * How often is asked, in seconds. A query as of old has its answers as of old for twice this time and the longest
+	 * delay of an answer: were it 0, an answer that is delayed for longest would be a new one again.
+	 */
+	if (len == 28)
+		m[25] = 125;
 	for (unsigned char *at = p + 8; at < p + 40; at += 2)
 		sum += at[0] << 8 | at[1];
 	for (unsigned char *at = m; at < m + len; at += 2)

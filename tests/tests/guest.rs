@@ -1,15 +1,19 @@
 //! Guest programs in C (`tests/guest/*.c`): each is compiled, run natively, run in the sandbox; output and exit
 //! status must be equal. Each runs a second time with as many calls as can be taking the fast path, whatever the load
 //! is; those of the file system run a third time with their files on the host, those of sockets with sockets of the host.
+//! Those of limits have theirs from a group of the host natively.
 
 use anyhow::Result;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
-use tests::{Program, Scratch, cases, compare, compile, run_trials, sandboxed_with, trial};
+use tests::{PidsGroup, Program, Scratch, cases, compare, compile, run_trials, sandboxed_with, trial};
 
 /// Guest programs take below 2 s each; the rest is for a loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many processes those programs may have whose names begin with `limit`.
+const PIDS: u64 = 8;
 
 /// Programs about sockets that are to behave alike with `--network=host`.
 const HOSTED: [&str; 9] = [
@@ -68,6 +72,9 @@ fn check(source: &Path, name: &str, way: Way) -> Result<()> {
     let program =
         Program { args: vec![exe.into()], cwd: scratch.path().join("cwd"), env: Vec::new(), timeout: TIMEOUT };
     scratch.fresh("cwd")?;
+    if name.starts_with("limit") {
+        return check_limited(&program, name, way);
+    }
     let is_hosted = matches!(way, Way::Hosted);
     let native = if name.starts_with("net") || is_hosted { in_own_network(&program).run()? } else { program.run()? };
     scratch.fresh("cwd")?;
@@ -81,4 +88,18 @@ fn check(source: &Path, name: &str, way: Way) -> Result<()> {
     let sandboxed = sandboxed_with(&program, options)?;
     let sandbox = if is_hosted { in_own_network(&sandboxed).run()? } else { sandboxed.run()? };
     compare(&native, &sandbox)
+}
+
+/// One that is told how many processes it may have.
+fn check_limited(program: &Program, name: &str, way: Way) -> Result<()> {
+    let Some(group) = PidsGroup::new(name, PIDS)? else {
+        eprintln!("skipped: the host gives no groups");
+        return Ok(());
+    };
+    let mut native = group.holding(program);
+    native.env.push(("PIDS_DIR", group.path().into()));
+    let max = PIDS.to_string();
+    let fast = if matches!(way, Way::Fast) { "always" } else { "auto" };
+    let options = ["--pids".as_ref(), OsStr::new(&max), "--fast-path".as_ref(), fast.as_ref()];
+    compare(&native.run()?, &sandboxed_with(program, &options)?.run()?)
 }

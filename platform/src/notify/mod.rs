@@ -20,7 +20,7 @@ mod sys;
 mod thread;
 mod watcher;
 
-use crate::{BoxFuture, CloneKind, FastPath, Platform, Syscall, Thread};
+use crate::{BoxFuture, CloneKind, Event, FastPath, Platform, Syscall, Thread};
 use parking_lot::{Condvar, Mutex, RwLock};
 use process::{AddressSpace, HostProcess};
 use slots::Channel;
@@ -38,6 +38,20 @@ use thread::{NotifyThread, Phase};
 /// such processes, until the sandbox is idle.
 const READY: usize = 3;
 const READY_MAX: usize = 12;
+/// Most threads and processes that a sandbox has for itself: ready processes with their receivers, the spawner, spare
+/// receivers, and as many again for the sentry's own threads and those of a dozen commands at once (each one for its
+/// connection, one that waits for its process, two of its terminal, and a process that no limit keeps out).
+const OWN_TASKS: u64 = 2 * (2 * READY_MAX + 1 + receiver::SPARE) as u64 + 38;
+/// Most that there are for a guest's thread: the process that it runs in, one that `execve` is about to put in its
+/// place, and one that was replaced or has ended and is still on its way out; each with a receiver.
+const TASKS_PER_GUEST: u64 = 2 * 3;
+
+/// How many threads and processes of the host a container may need whose guests have `guests` threads: what a limit of
+/// the host has to leave room for. It is the outer wall; guests are held to theirs by the sentry.
+pub fn host_tasks(guests: u64) -> u64 {
+    guests.saturating_mul(TASKS_PER_GUEST).saturating_add(OWN_TASKS)
+}
+
 /// How much higher the `oom_score_adj` of guests is than the sentry's: a fifth of the limit that memory ran into, which
 /// is more than a sentry uses.
 const GUEST_OOM_BONUS: i32 = 200;
@@ -93,10 +107,24 @@ impl Birth {
             if let Some(child) = self.poll_child(cx) {
                 return Poll::Ready(Some(child));
             }
-            let has_failed = self.state.lock().failed || self.host.is_gone_now();
+            let has_failed = self.state.lock().failed || self.host.is_gone_now() || self.is_missing(claimed);
             if has_failed { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// It was reaped before anybody knew whose it is.
+    fn is_missing(&self, claimed: i32) -> bool {
+        self.kind != CloneKind::Thread && !sys::exists(claimed)
+    }
+
+    /// Nobody will come.
+    fn fail(&self) {
+        let mut state = self.state.lock();
+        state.failed = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
     }
 
     /// The child, if it has shown itself.
@@ -127,8 +155,13 @@ struct Nursery {
     waiting: Vec<Waker>,
     /// How many more are kept than [`READY`].
     more: usize,
-    /// The spawner is gone or refuses.
-    broken: Option<i32>,
+    /// How often one could not be made: whoever was waiting then has its answer.
+    failures: u64,
+    /// Why, the last time.
+    error: i32,
+    /// The host has refused a process or thread, and something has happened ever since: none are kept, for each takes the
+    /// place of one that a guest wants.
+    is_scarce: bool,
     /// None are kept or made: a ready process waits in its listener, and what does cannot be frozen (M7).
     is_paused: bool,
     /// So has its spawner, with the container.
@@ -138,12 +171,18 @@ struct Nursery {
 impl Nursery {
     /// How many there should be.
     fn wanted(&self) -> usize {
-        (READY + self.more).max(self.waiting.len())
+        let kept = if self.is_scarce { 0 } else { READY + self.more };
+        kept.max(self.waiting.len())
+    }
+
+    /// The host has no room for more.
+    fn be_scarce(&mut self) {
+        (self.is_scarce, self.more) = (true, 0);
     }
 
     /// Nothing happens: those are enough that are always kept.
     fn rest(&mut self) {
-        self.more = 0;
+        (self.is_scarce, self.more) = (false, 0);
         for spare in self.ready.split_off(self.ready.len().min(READY)) {
             crate::Process::kill(spare.host.as_ref());
         }
@@ -156,6 +195,23 @@ pub(crate) struct Nest {
     spawner: SpawnerHandle,
     nursery: Mutex<Nursery>,
     changed: Condvar,
+}
+
+impl Nest {
+    /// The host has refused a guest's clone: the ready processes make room for it. Whether there were any; they are gone
+    /// then.
+    async fn make_room(&self) -> bool {
+        let ready = {
+            let mut nursery = self.nursery.lock();
+            nursery.be_scarce();
+            std::mem::take(&mut nursery.ready)
+        };
+        ready.iter().for_each(|thread| crate::Process::kill(thread.host.as_ref()));
+        for thread in &ready {
+            while poll_fn(|cx| thread.poll_event(cx)).await != Event::Gone {}
+        }
+        !ready.is_empty()
+    }
 }
 
 /// What all threads of the platform share.
@@ -224,7 +280,10 @@ impl Shared {
         let mut nursery = nest.nursery.lock();
         nursery.under_way = nursery.under_way.saturating_sub(1);
         match thread {
-            Some(thread) if nursery.is_paused => crate::Process::kill(thread.host.as_ref()),
+            // Whoever waited for it has got another one, or is gone.
+            Some(thread) if nursery.is_paused || nursery.is_scarce && nursery.waiting.is_empty() => {
+                crate::Process::kill(thread.host.as_ref());
+            }
             Some(thread) => {
                 // Not before: while it starts it shares its memory, and so the score, with the spawner.
                 self.set_oom_score(thread.host.pid, READY_OOM_SCORE);
@@ -260,6 +319,17 @@ impl Shared {
             nest.nursery.lock().rest();
         }
         crate::host::give_back();
+    }
+
+    /// Has the reaper know a process; false if it is gone already.
+    fn adopt(&self, host: &Arc<HostProcess>) -> bool {
+        self.processes.lock().insert(host.pid, host.clone());
+        // Whoever reaps one that is unknown looks again afterwards.
+        let is_there = sys::exists(host.pid);
+        if !is_there {
+            self.processes.lock().remove(&host.pid);
+        }
+        is_there
     }
 
     /// The watcher should look at threads again.
@@ -332,7 +402,8 @@ impl NotifyPlatform {
 
 impl Platform for NotifyPlatform {
     fn new_process(&self) -> BoxFuture<'_, io::Result<Arc<dyn Thread>>> {
-        Box::pin(poll_fn(|cx| {
+        let mut asked = None;
+        Box::pin(poll_fn(move |cx| {
             let mut nursery = self.nest.nursery.lock();
             if let Some(thread) = nursery.ready.pop() {
                 self.nest.changed.notify_one();
@@ -340,12 +411,20 @@ impl Platform for NotifyPlatform {
                 self.shared.set_oom_score(thread.host.pid, self.shared.oom_score_adj);
                 return Poll::Ready(Ok(thread as Arc<dyn Thread>));
             }
-            if let Some(errno) = nursery.broken {
-                // The limit may have passed when the next one asks.
-                self.nest.changed.notify_one();
-                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            if nursery.has_ended {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(libc::EAGAIN)));
             }
-            nursery.more = (nursery.more + 1).min(READY_MAX - READY);
+            match asked {
+                // What was refused to others is none of its business: a limit may have passed.
+                Some(failures) if failures != nursery.failures => {
+                    return Poll::Ready(Err(io::Error::from_raw_os_error(nursery.error)));
+                }
+                Some(_) => {}
+                None => {
+                    asked = Some(nursery.failures);
+                    nursery.more = (nursery.more + 1).min(READY_MAX - READY);
+                }
+            }
             nursery.waiting.push(cx.waker().clone());
             self.nest.changed.notify_one();
             Poll::Pending
@@ -389,24 +468,25 @@ fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
         if let Err(e) = spawn_ready(shared, nest) {
             let waiting = {
                 let mut nursery = nest.nursery.lock();
-                nursery.under_way -= 1;
-                nursery.broken = Some(e.raw_os_error().unwrap_or(libc::EIO));
+                nursery.be_scarce();
+                nursery.failures += 1;
+                nursery.error = e.raw_os_error().unwrap_or(libc::EIO);
                 std::mem::take(&mut nursery.waiting)
             };
             waiting.into_iter().for_each(Waker::wake);
             (shared.run_ready)();
             // A limit on processes may pass; the next request tries again.
             let mut nursery = nest.nursery.lock();
-            if !nursery.has_ended {
+            if !nursery.has_ended && nursery.waiting.is_empty() {
                 nest.changed.wait(&mut nursery);
             }
-            nursery.broken = None;
         }
     }
 }
 
 fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
-    let (pid, listener) = nest.spawner.spawn()?;
+    let one_less = |_: &io::Error| nest.nursery.lock().under_way -= 1;
+    let (pid, listener) = nest.spawner.spawn().inspect_err(one_less)?;
     if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
         tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
     }
@@ -414,7 +494,11 @@ fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
     let thread = NotifyThread::new(shared, &family, &host, pid, None);
-    shared.processes.lock().insert(pid, host.clone());
+    if !shared.adopt(&host) {
+        let died = io::Error::from_raw_os_error(libc::EAGAIN);
+        one_less(&died);
+        return Err(died);
+    }
     shared.threads.write().insert(pid, thread);
     // Without a receiver it would wait for ever, and the spawner for it.
     receiver::start(shared, family).inspect_err(|_| crate::Process::kill(host.as_ref()))
@@ -429,16 +513,17 @@ fn reaper(shared: Arc<Shared>) {
             Err(e) if e.raw_os_error() == Some(libc::EINTR) => continue,
             Err(e) => return (shared.fatal)(&format!("cannot wait for guest processes: {e}")),
         };
-        let host = shared.processes.lock().remove(&dead.pid);
-        match host {
-            Some(host) => {
-                host.reap();
-                shared.forget_ready(dead.pid);
-            }
-            None => {
-                let _ = sys::reap(dead.pid);
-                spawner_died(&shared, dead.pid);
-            }
+        let known = || shared.processes.lock().remove(&dead.pid);
+        let mut host = known();
+        if host.is_none() {
+            let _ = sys::reap(dead.pid);
+            spawner_died(&shared, dead.pid);
+            // It may have become known meanwhile, which nobody would notice any more.
+            host = known();
+        }
+        if let Some(host) = host {
+            host.reap();
+            shared.forget_ready(dead.pid);
         }
         fail_births(&shared, dead.pid);
         (shared.run_ready)();
@@ -453,8 +538,11 @@ fn spawner_died(shared: &Shared, pid: i32) {
         Some(at) => {
             let nest = nests.remove(at);
             let mut nursery = nest.nursery.lock();
-            (nursery.has_ended, nursery.is_paused, nursery.broken) = (true, true, Some(libc::EAGAIN));
+            (nursery.has_ended, nursery.is_paused) = (true, true);
             nest.changed.notify_one();
+            let waiting = std::mem::take(&mut nursery.waiting);
+            drop(nursery);
+            waiting.into_iter().for_each(Waker::wake);
         }
         None => {}
     }
@@ -467,11 +555,5 @@ fn fail_births(shared: &Shared, pid: i32) {
         let is_failed = |birth: &Birth| birth.host.pid == pid || birth.state.lock().claimed == pid;
         births.expected.extract_if(|_, birth| is_failed(birth)).map(|(_, birth)| birth).collect()
     };
-    for birth in failed {
-        let mut state = birth.state.lock();
-        state.failed = true;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
-    }
+    failed.iter().for_each(|birth| birth.fail());
 }

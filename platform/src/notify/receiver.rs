@@ -19,7 +19,7 @@ const CROWD: usize = 24;
 
 /// How many receivers without a family are kept: most programs live shortly, and a new thread costs more than all
 /// the rest of an `execve`.
-const SPARE: usize = 4;
+pub(super) const SPARE: usize = 4;
 
 /// Receivers that wait for a family.
 #[derive(Debug, Default)]
@@ -157,20 +157,20 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     let [op, _, _, _, _, nonce] = notif.data.args;
     let shown = notif.data.nr as u64 == abi::HYPERCALL && op == op::CHILD;
     let birth = if shown { shared.births.lock().expected.remove(&nonce) } else { None };
-    let Some(birth) = birth.filter(|b| Arc::ptr_eq(&b.family, family) && is_from(b, tid)) else {
-        tracing::warn!(tid, nr = notif.data.nr, "guest process killed: a thread that nobody ordered");
-        // Whatever group it is in, none of it can be trusted.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(tid), nix::sys::signal::Signal::SIGKILL);
-        return;
+    let Some(birth) = birth.filter(|b| Arc::ptr_eq(&b.family, family)) else {
+        return not_ordered(notif);
     };
     let host = match birth.kind {
         CloneKind::Thread => birth.host.clone(),
         CloneKind::Fork | CloneKind::ShareMemory => {
-            let host = HostProcess::forked(tid, &birth.host, birth.space.clone(), shared.procfs.clone());
-            shared.processes.lock().insert(tid, host.clone());
-            host
+            HostProcess::forked(tid, &birth.host, birth.space.clone(), shared.procfs.clone())
         }
     };
+    if !is_from(shared, &birth, &host, tid) {
+        // Whoever waits for it would do so for ever.
+        birth.fail();
+        return not_ordered(notif);
+    }
     let child = NotifyThread::new(shared, family, &host, tid, birth.stack);
     match &birth.in_call {
         Some((call, channel)) => child.born_in_call(notif, *call, channel.clone()),
@@ -184,11 +184,18 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
     }
 }
 
+/// Whatever group it is in, none of it can be trusted.
+fn not_ordered(notif: &seccomp_notif) {
+    tracing::warn!(tid = notif.pid, nr = notif.data.nr, "guest process killed: a thread that nobody ordered");
+    let tid = nix::unistd::Pid::from_raw(notif.pid as i32);
+    let _ = nix::sys::signal::kill(tid, nix::sys::signal::Signal::SIGKILL);
+}
+
 /// Whether the host agrees that `tid` is what was ordered: a thread of that process, or a process of its own.
-fn is_from(birth: &Birth, tid: i32) -> bool {
+fn is_from(shared: &Shared, birth: &Birth, host: &Arc<HostProcess>, tid: i32) -> bool {
     match birth.kind {
-        CloneKind::Thread => birth.host.with_pid(|pid| tid != pid && sys::tgkill(pid, tid, 0).is_ok()) == Some(true),
-        CloneKind::Fork | CloneKind::ShareMemory => sys::tgkill(tid, tid, 0).is_ok(),
+        CloneKind::Thread => host.with_pid(|pid| tid != pid && sys::tgkill(pid, tid, 0).is_ok()) == Some(true),
+        CloneKind::Fork | CloneKind::ShareMemory => shared.adopt(host),
     }
 }
 

@@ -64,6 +64,11 @@ pub(super) fn tgkill(tgid: i32, tid: i32, signo: i32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, signo) } as libc::c_int).map(drop)
 }
 
+/// Whether there is a process with this id, dead or alive.
+pub(super) fn exists(pid: i32) -> bool {
+    !matches!(tgkill(pid, pid, 0), Err(e) if e.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// Copies from another process; how much was readable before the first hole.
 pub(super) fn read_memory(pid: i32, addr: u64, dst: &mut [u8]) -> usize {
     let local = libc::iovec { iov_base: dst.as_mut_ptr().cast(), iov_len: dst.len() };

@@ -176,24 +176,27 @@ fn sleeps(thread: &NotifyThread) -> bool {
 fn free_listeners(shared: &Arc<Shared>) -> bool {
     let mut is_copying = false;
     let mut stuck = Vec::new();
-    let mut marks = Vec::new();
     shared.watch.inner.lock().receivers.retain_mut(|(mark, family, seen)| {
         let (Some(mark), Some(family)) = (mark.upgrade(), family.upgrade()) else { return false };
-        let now = mark.value();
-        if now % 2 == 1 && now == *seen {
-            mark.replaced.store(1, Ordering::Relaxed);
-            stuck.push(family);
-            marks.push(mark);
+        if mark.replaced.load(Ordering::Relaxed) != 0 {
             return false;
         }
+        let now = mark.value();
         is_copying |= now % 2 == 1;
+        if now % 2 == 1 && now == *seen {
+            stuck.push((mark, family));
+        }
         *seen = now;
         true
     });
-    marks.iter().for_each(|mark| shared.attendants.replace(mark));
-    for family in stuck {
-        if let Err(e) = receiver::start(shared, family) {
-            tracing::warn!("no spare receiver: {e}");
+    for (mark, family) in stuck {
+        match receiver::start(shared, family) {
+            // Not before there is one: a listener that nobody receives from is worse than one that waits for a copy.
+            Ok(()) => {
+                mark.replaced.store(1, Ordering::Relaxed);
+                shared.attendants.replace(&mark);
+            }
+            Err(e) => tracing::warn!("no spare receiver: {e}"),
         }
     }
     is_copying

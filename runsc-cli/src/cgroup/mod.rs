@@ -362,6 +362,18 @@ pub(crate) fn enter(doors: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
+/// What the host's `pids.max` is for a container with this limit, where host processes of the sandbox are counted.
+fn wall(limit: i64) -> String {
+    u64::try_from(limit).map_or_else(|_| "max".to_owned(), |limit| host_pids(limit).to_string())
+}
+
+/// Most host processes for so many of guests. A limit that the host would refuse is left for it to refuse.
+fn host_pids(limit: u64) -> u64 {
+    /// `PID_MAX_LIMIT`: more than that `pids.max` does not take.
+    const MOST: u64 = 4 << 20;
+    if limit > MOST { limit } else { platform::notify::host_tasks(limit).min(MOST) }
+}
+
 fn write(path: &Path, value: impl ToString) -> Result<()> {
     let value = value.to_string();
     // Never created: a file that is missing is a controller's that is missing.

@@ -182,6 +182,13 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+impl Stats {
+    /// What the container counts of its threads, in place of what the host counts of processes behind them.
+    pub(crate) fn set_pids(&mut self, current: u64, limit: Option<u64>) {
+        self.pids = Pids { current, limit: limit.unwrap_or(0) };
+    }
+}
+
 impl Cgroup {
     /// The figures of now. What the host does not count is 0.
     pub(crate) fn stats(&self) -> Stats {

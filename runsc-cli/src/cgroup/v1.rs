@@ -1,15 +1,12 @@
 //! Limits through version 1: one hierarchy per controller.
 
-use super::{Cgroup, GUESTS, devices, write};
+use super::{Cgroup, GUESTS, devices, wall, write};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// Host processes and threads that a sandbox needs for itself: the sentry's, ready stub processes, what makes them.
-const SPARE_PIDS: i64 = 64;
 
 /// Where sentry and guests are counted when the pids of a container are limited: beside the container's group.
 pub(super) fn sandbox_pids(dir: &Path) -> PathBuf {
@@ -212,19 +209,17 @@ fn parent_of(pid: &str) -> Option<String> {
     Some(stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned())
 }
 
-/// The container's group says what was asked for. Host processes of the sandbox are counted beside it, with some
-/// more.
+/// The container's group says what was asked for. Host processes of the sandbox are counted beside it.
 fn set_pids(dir: &Path, limit: i64) -> Result<()> {
-    let value = |limit: i64| if limit > 0 { limit.to_string() } else { "max".to_owned() };
     let apart = sandbox_pids(dir);
     if limit > 0 && !apart.exists() {
         fs::create_dir(&apart).with_context(|| format!("cannot make the cgroup {}", apart.display()))?;
         set_apart(dir, &apart);
     }
     if apart.exists() {
-        write(&apart.join("pids.max"), value(limit.saturating_add(if limit > 0 { SPARE_PIDS } else { 0 })))?;
+        write(&apart.join("pids.max"), wall(limit))?;
     }
-    write(&dir.join("pids.max"), value(limit))
+    write(&dir.join("pids.max"), if limit > 0 { limit.to_string() } else { wall(limit) })
 }
 
 fn set_block_io(cgroup: &Cgroup, block_io: &LinuxBlockIo) -> Result<()> {

@@ -1,16 +1,11 @@
 //! Limits through version 2: one hierarchy, controllers handed down from group to group.
 
-use super::{Cgroup, GUESTS, write};
+use super::{Cgroup, GUESTS, wall, write};
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-
-/// Host processes and threads that a sandbox needs for itself: the sentry's, ready stub processes, what makes them,
-/// the monitors. Here they are in the group that is limited, so the limit is this much higher; the sentry holds
-/// guests to the one asked for.
-pub(super) const SPARE_PIDS: i64 = 64;
 
 /// Makes the child group, and has parents hand down all that they have. The container's own group hands down
 /// nothing, so that it may have processes and children both.
@@ -42,10 +37,8 @@ pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     if let Some(cpu) = resources.cpu() {
         set_cpu(dir, cpu)?;
     }
-    match resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0) {
-        Some(limit) if limit > 0 => write(&dir.join("pids.max"), limit.saturating_add(SPARE_PIDS))?,
-        Some(_) => write(&dir.join("pids.max"), "max")?,
-        None => {}
+    if let Some(limit) = resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0) {
+        write(&dir.join("pids.max"), wall(limit))?;
     }
     if let Some(block_io) = resources.block_io() {
         set_block_io(dir, block_io)?;

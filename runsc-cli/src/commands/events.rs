@@ -4,6 +4,7 @@ use crate::Globals;
 use crate::cgroup::stats::NetworkInterface;
 use crate::container::{Container, Status, namespace};
 use anyhow::{Result, bail};
+use sentry::boot::protocol::{Reply, Request};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,10 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<u8> {
 
 fn stats(container: &Container) -> Result<u8> {
     let mut stats = container.cgroup("events")?.stats();
+    // One that is just ending has no answer.
+    if let Ok(Reply::Pids { current, max }) = container.connect().and_then(|sandbox| sandbox.ask(&Request::Pids)) {
+        stats.set_pids(current, max);
+    }
     let pid = container.pid();
     // Of the host's own nothing is the container's.
     if namespace(&pid.to_string(), "net") != namespace("self", "net") {

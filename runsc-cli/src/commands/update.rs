@@ -88,7 +88,8 @@ pub(crate) fn run(args: Args, globals: &Globals) -> Result<u8> {
         None => given(args),
     };
     container.cgroup("update")?.update(&resources)?;
-    if let Some(pids) = resources.pids() {
+    // 0 is nothing said.
+    if let Some(pids) = resources.pids().filter(|pids| pids.limit() != 0) {
         let pids = u64::try_from(pids.limit()).ok().filter(|limit| *limit > 0);
         container.connect()?.ask(&Request::Limits { pids })?;
     }
@@ -132,7 +133,7 @@ fn remember(container: &mut Container, changed: &LinuxResources) {
     let spec = &mut container.saved.spec;
     let mut linux = spec.linux().clone().unwrap_or_default();
     let mut resources = linux.resources().clone().unwrap_or_default();
-    if changed.pids().is_some() {
+    if changed.pids().is_some_and(|pids| pids.limit() != 0) {
         resources.set_pids(*changed.pids());
     }
     if changed.memory().and_then(|memory| memory.limit()).is_some_and(|limit| limit != 0) {

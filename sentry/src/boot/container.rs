@@ -66,9 +66,7 @@ impl Host {
         if let Some(first) = &self.first {
             kernel = kernel.joining(first, shares.processes, shares.names);
         }
-        if !shares.processes {
-            kernel.tree.lock().max_tasks = config.pids_limit;
-        }
+        kernel.pids.set_max(config.pids_limit);
         container.within(|| {
             let tree = fs::boot::Tree {
                 mounts: config.mounts,

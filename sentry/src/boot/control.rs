@@ -11,6 +11,7 @@ use crate::errno::{Errno, SysResult};
 use crate::executor::{self, Events, block_on};
 use crate::fs::devpts::relay::Relay;
 use crate::fs::path::FsContext;
+use crate::kernel::pids::Figures;
 use crate::kernel::signal::{DefaultAction, SigInfo, default_action};
 use crate::kernel::start::Prepared;
 use crate::kernel::{Kernel, ThreadGroup};
@@ -201,8 +202,12 @@ impl Connection {
                 Reply::Done
             }
             Request::Limits { pids } => {
-                self.control.kernel.tree.lock().max_tasks = pids;
+                self.control.kernel.pids.set_max(pids);
                 Reply::Done
+            }
+            Request::Pids => {
+                let Figures { current, max, .. } = self.control.kernel.pids.figures();
+                Reply::Pids { current, max }
             }
         }))
     }

@@ -146,7 +146,8 @@ fn start(mut config: SandboxConfig) -> Result<Option<Arc<Relay>>, Failure> {
     let platform = NotifyPlatform::start(spawner, config.procfs, executor::run_local, fast_path, cores, fatal)
         .map_err(|e| failed("cannot start the platform", e))?;
     mark("the platform is ready");
-    executor::start_workers(1);
+    let threads = executor::start_workers(1).and_then(|()| Ok(executor::Timers::start()?));
+    threads.map_err(|e| failed("cannot start the sentry's threads", e))?;
     fs::boot::register();
     // Modes of files made on the host are what guests' own masks leave.
     rustix::process::umask(rustix::fs::Mode::empty());

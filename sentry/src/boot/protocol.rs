@@ -47,6 +47,8 @@ pub enum Request {
     Processes,
     /// Guests are about to be frozen, or have been thawed.
     Pause(bool),
+    /// How many tasks there are; the answer is [`Reply::Pids`].
+    Pids,
     /// Other limits hold from now on.
     Limits {
         /// Most tasks; `None` is no limit.
@@ -103,6 +105,13 @@ pub enum Reply {
     },
     /// The processes there are.
     Processes(Vec<GuestProcess>),
+    /// Tasks of the container.
+    Pids {
+        /// Those that there are, zombies included.
+        current: u64,
+        /// Most there may be; `None` is no limit.
+        max: Option<u64>,
+    },
 }
 
 /// A process of the sandbox.

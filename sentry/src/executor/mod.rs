@@ -17,6 +17,7 @@ use async_task::Runnable;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::sync::OnceLock;
 
 /// How many tasks may queue behind one thread before the rest are offered to spare workers.
@@ -87,9 +88,9 @@ pub fn offload_local() {
 }
 
 /// Starts `count` spare workers, which serve wake-ups that come from other kinds of threads.
-pub fn start_workers(count: usize) {
+pub fn start_workers(count: usize) -> io::Result<()> {
     for n in 0..count {
-        let _ = std::thread::Builder::new().name(format!("worker-{n}")).spawn(|| {
+        std::thread::Builder::new().name(format!("worker-{n}")).spawn(|| {
             loop {
                 let runnable = {
                     let shared = shared();
@@ -105,6 +106,7 @@ pub fn start_workers(count: usize) {
                 runnable.run();
                 run_local();
             }
-        });
+        })?;
     }
+    Ok(())
 }

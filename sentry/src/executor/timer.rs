@@ -4,6 +4,7 @@ use super::{Events, Observer};
 use crate::sync::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -46,15 +47,18 @@ impl std::fmt::Debug for Timers {
 }
 
 impl Timers {
-    /// The timers of this process; the first call starts their thread.
+    /// The timers of this process, whose thread has been started.
     pub fn get() -> &'static Timers {
         static TIMERS: OnceLock<Timers> = OnceLock::new();
-        static STARTED: OnceLock<()> = OnceLock::new();
-        let timers = TIMERS.get_or_init(Timers::default);
-        STARTED.get_or_init(|| {
-            let _ = std::thread::Builder::new().name("timers".into()).spawn(|| Timers::get().run());
-        });
-        timers
+        let _ = Timers::start();
+        TIMERS.get_or_init(Timers::default)
+    }
+
+    /// Starts their thread, unless it is. Later there might be no room for one more, and whoever sleeps would for ever.
+    pub fn start() -> Result<(), ErrorKind> {
+        static STARTED: OnceLock<Result<(), ErrorKind>> = OnceLock::new();
+        let thread = || std::thread::Builder::new().name("timers".into()).spawn(|| Timers::get().run());
+        *STARTED.get_or_init(|| thread().map(drop).map_err(|e| e.kind()))
     }
 
     /// Tells `observer` once, at `deadline` or soon after, unless cancelled.

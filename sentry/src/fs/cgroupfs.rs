@@ -8,6 +8,7 @@ use super::superblock::{SuperBlock, alloc_dev};
 use crate::errno::{Errno, SysResult};
 use crate::kernel::group::add_usage;
 use crate::kernel::machine;
+use crate::kernel::pids::Figures;
 use platform::Usage;
 use std::any::Any;
 use std::fmt::Display;
@@ -43,7 +44,10 @@ const V2: &[(&str, Fixed)] = &[
     ("memory.swap.current", Fixed::Text("0\n")),
     ("memory.swap.max", Fixed::Text("0\n")),
     ("pids.current", Fixed::File(0o444, pids_current)),
-    ("pids.max", Fixed::Text("max\n")),
+    ("pids.events", Fixed::File(0o444, pids_events)),
+    ("pids.events.local", Fixed::File(0o444, pids_events)),
+    ("pids.max", Fixed::File(0o444, pids_max)),
+    ("pids.peak", Fixed::File(0o444, pids_peak)),
 ];
 
 /// What each hierarchy of the first version has.
@@ -89,7 +93,15 @@ const CONTROLLERS: [(&str, &[(&str, Fixed)]); 8] = [
             ("memory.use_hierarchy", Fixed::Text("1\n")),
         ],
     ),
-    ("pids", &[("pids.current", Fixed::File(0o444, pids_current)), ("pids.max", Fixed::Text("max\n"))]),
+    (
+        "pids",
+        &[
+            ("pids.current", Fixed::File(0o444, pids_current)),
+            ("pids.events", Fixed::File(0o444, pids_events)),
+            ("pids.max", Fixed::File(0o444, pids_max)),
+            ("pids.peak", Fixed::File(0o444, pids_peak)),
+        ],
+    ),
 ];
 
 /// What `memory.limit_in_bytes` says where there is no limit: the largest number of whole pages.
@@ -172,8 +184,24 @@ fn threads(reader: &Reader) -> SysResult<Vec<u8>> {
     lines(tree.nodes().flat_map(|(_, node)| node.group.tasks()).map(|task| task.tid()).collect())
 }
 
+fn pids(reader: &Reader) -> Figures {
+    reader.kernel().pids.figures()
+}
+
 fn pids_current(reader: &Reader) -> SysResult<Vec<u8>> {
-    line(reader.kernel().tree.lock().task_count())
+    line(pids(reader).current)
+}
+
+fn pids_peak(reader: &Reader) -> SysResult<Vec<u8>> {
+    line(pids(reader).peak)
+}
+
+fn pids_max(reader: &Reader) -> SysResult<Vec<u8>> {
+    pids(reader).max.map_or_else(|| line("max"), line)
+}
+
+fn pids_events(reader: &Reader) -> SysResult<Vec<u8>> {
+    line(format_args!("max {}", pids(reader).refused))
 }
 
 fn cpus(_: &Reader) -> SysResult<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! Readiness of descriptors of the host: one thread waits for all of them, in one epoll.
 
-use crate::errno::SysResult;
+use crate::errno::{Errno, SysResult};
 use crate::executor::{self, Events, WaitQueue};
 use crate::sync::Mutex;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -88,19 +88,20 @@ struct HostEvents {
 }
 
 impl HostEvents {
-    /// The one of this process; the first call starts its thread.
+    /// The one of this process; the first call starts its thread, or a later one, if the host has no room for it yet.
     fn get() -> SysResult<&'static HostEvents> {
-        static EVENTS: OnceLock<SysResult<HostEvents>> = OnceLock::new();
-        let make = || {
+        static EVENTS: OnceLock<HostEvents> = OnceLock::new();
+        static STARTING: Mutex<()> = Mutex::new(());
+        if let Some(events) = EVENTS.get() {
+            return Ok(events);
+        }
+        let _one = STARTING.lock();
+        if EVENTS.get().is_none() {
             let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            std::thread::Builder::new().name("host-io".into()).spawn(|| {
-                if let Ok(events) = HostEvents::get() {
-                    events.run();
-                }
-            })?;
-            Ok(HostEvents { epoll, next: AtomicU64::new(0), watched: Mutex::default() })
-        };
-        EVENTS.get_or_init(make).as_ref().map_err(|e| *e)
+            std::thread::Builder::new().name("host-io".into()).spawn(|| EVENTS.wait().run())?;
+            let _ = EVENTS.set(HostEvents { epoll, next: AtomicU64::new(0), watched: Mutex::default() });
+        }
+        EVENTS.get().ok_or(Errno::AGAIN)
     }
 
     fn watch(&self, watched: &Arc<Watched>, what: Events) -> SysResult<()> {

@@ -1,6 +1,7 @@
 //! `clone(2)` and its kin.
 
 use super::namespaces::CgroupNamespace;
+use super::pids::Charge;
 use super::run::Begins;
 use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
@@ -89,10 +90,11 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     let ipc = if flags & NEWIPC != 0 { t.ipc().another()? } else { t.ipc() };
     let net = if flags & NEWNET != 0 { Net::create()? } else { t.net() };
     let pidfd = (flags & PIDFD != 0).then(|| Reserved::new(t, args.pidfd)).transpose()?;
-    let child_tid = {
+    let (child_tid, charge) = {
         let mut tree = t.kernel.tree.lock();
         check_count(t, &tree)?;
-        tree.new_pid()?
+        let charge = t.kernel.pids.fork()?;
+        (tree.new_pid()?, charge)
     };
     let kind = match (is_thread, flags & VM != 0) {
         (true, _) => CloneKind::Thread,
@@ -131,7 +133,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::default()));
     *child.vfork_done.lock() = vfork.clone();
     t.kernel.count_fork();
-    adopt(t, &args, &child);
+    adopt(t, &args, &child, charge);
     if flags & VM == 0 && !child.thread().process().set_known(&child.known()) {
         child.thread().process().kill();
     }
@@ -288,9 +290,11 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
 }
 
 /// Puts the child into the tree; a process that is being killed gets no new threads.
-fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>) {
+fn adopt(t: &Task, args: &CloneArgs, child: &Arc<Task>, charge: Charge) {
     let mut tree = t.kernel.tree.lock();
-    if args.flags & THREAD == 0 {
+    let is_thread = args.flags & THREAD != 0;
+    *if is_thread { &child.charge } else { &child.group.charge }.lock() = Some(charge);
+    if !is_thread {
         let parent =
             if args.flags & PARENT != 0 { tree.node(t.group.tgid).map_or(1, |n| n.parent) } else { t.group.tgid };
         tree.add_group(&child.group, parent);

@@ -193,6 +193,8 @@ async fn leave_other_threads(t: &Task) -> SysResult<()> {
     if t.tid() != t.group.tgid {
         let mut tree = t.kernel.tree.lock();
         tree.remove_task(t.tid());
+        // From now on it counts as the leader.
+        t.charge.lock().take();
         t.set_tid(t.group.tgid);
         if let Some(me) = t.arc() {
             tree.add_task(&me);

@@ -71,6 +71,7 @@ impl Task {
         self.die_with_parent_signals();
         let kernel = &self.kernel;
         kernel.tree.lock().remove_task(self.tid());
+        self.charge.lock().take();
         kernel.release_pi(self.tid());
         if self.group.state.lock().execing.is_some() {
             self.group.exit_wait.notify(Events::HUP);

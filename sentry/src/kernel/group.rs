@@ -179,6 +179,8 @@ pub struct ThreadGroup {
     pub keyring: Mutex<Option<Arc<super::keys::Key>>>,
     /// Asynchronous I/O.
     pub aio: super::aio::Contexts,
+    /// Has its leader counted, until somebody has waited for it.
+    pub charge: Mutex<Option<super::pids::Charge>>,
     /// Interval and POSIX timers.
     pub timers: crate::kernel::timers::ProcessTimers,
 }
@@ -240,6 +242,7 @@ impl ThreadGroup {
             io: Default::default(),
             keyring: Mutex::default(),
             aio: Default::default(),
+            charge: Mutex::default(),
             timers: Default::default(),
         }
     }

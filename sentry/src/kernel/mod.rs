@@ -25,6 +25,7 @@ pub mod keys;
 pub mod machine;
 pub mod namespaces;
 pub mod pi;
+pub mod pids;
 mod robust;
 mod run;
 pub mod signal;
@@ -67,6 +68,8 @@ pub struct Kernel {
     pub container: Arc<Container>,
     /// Who descends from whom. Containers that see each other's processes share one.
     pub tree: Arc<Mutex<Tree>>,
+    /// How many there are of this container's, and may be.
+    pub pids: Arc<pids::Pids>,
     /// The tree was another container's before.
     shares_tree: bool,
     /// The first names of the machine.
@@ -91,6 +94,7 @@ impl Kernel {
             platform,
             container,
             tree: Arc::default(),
+            pids: Arc::default(),
             shares_tree: false,
             uts: namespaces::UtsNamespace::first(uts),
             started: Instant::now(),

@@ -98,8 +98,9 @@ pub async fn first(kernel: &Arc<Kernel>, new: NewProcess, virtual_init: bool) ->
 ///
 /// Its parent is process `parent`, or nobody in the sandbox if that is 0.
 pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> Result<Prepared, StartError> {
-    let thread = kernel.platform.new_process().await.map_err(Errno::from)?;
     let tid = kernel.tree.lock().new_pid()?;
+    let made = kernel.platform.new_process().await;
+    let thread = made.inspect_err(|_| kernel.tree.lock().cancel_pid(tid)).map_err(Errno::from)?;
     let mut limits = group::default_limits();
     for (resource, soft, hard) in new.limits {
         if let Some(limit) = limits.get_mut(resource as usize) {
@@ -132,6 +133,7 @@ pub async fn prepare(kernel: &Arc<Kernel>, new: NewProcess, parent: i32) -> Resu
         return Err(e);
     }
     *group.on_exit.lock() = Some(new.on_exit);
+    *group.charge.lock() = Some(kernel.pids.attach());
     {
         let mut tree = kernel.tree.lock();
         tree.add_group(&group, parent);

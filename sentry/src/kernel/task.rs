@@ -104,6 +104,8 @@ pub struct Task {
     pub keys: Mutex<super::keys::rings::TaskKeys>,
     /// What it has read and written.
     pub io: super::io_count::IoCount,
+    /// Has it counted for as long as it lives, unless it was made as the leader of its process.
+    pub(super) charge: Mutex<Option<super::pids::Charge>>,
     /// The call under way, for `/proc/PID/syscall` and reports.
     pub current_call: AtomicU32,
 }
@@ -192,6 +194,7 @@ impl Task {
             seccomp: crate::seccomp::Seccomp::default(),
             keys: Mutex::default(),
             io: Default::default(),
+            charge: Mutex::default(),
             current_call: AtomicU32::new(u32::MAX),
         })
     }

@@ -40,8 +40,6 @@ pub struct Tree {
     last: i32,
     /// Ids have been handed out up to [`PID_MAX`]: from then on a new one may be an old one.
     wrapped: bool,
-    /// Most threads there may be, where the caller of the sandbox has said so.
-    pub max_tasks: Option<u64>,
 }
 
 impl std::fmt::Debug for Tree {
@@ -53,10 +51,6 @@ impl std::fmt::Debug for Tree {
 impl Tree {
     /// Takes an unused id; `EAGAIN` if there is none.
     pub fn new_pid(&mut self) -> SysResult<i32> {
-        let used = (self.tasks.len() + self.reserved.len()) as u64;
-        if self.max_tasks.is_some_and(|max| used >= max) {
-            return Err(Errno::AGAIN);
-        }
         for _ in 0..PID_MAX {
             self.last += 1;
             if self.last >= PID_MAX {
@@ -145,9 +139,9 @@ impl Tree {
 
     /// Removes a zombie that was waited for.
     pub fn remove_group(&mut self, tgid: i32) {
-        if let Some(node) = self.nodes.remove(&tgid)
-            && let Some(parent) = self.nodes.get_mut(&node.parent)
-        {
+        let Some(node) = self.nodes.remove(&tgid) else { return };
+        node.group.charge.lock().take();
+        if let Some(parent) = self.nodes.get_mut(&node.parent) {
             parent.children.remove(&tgid);
         }
     }

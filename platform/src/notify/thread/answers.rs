@@ -175,7 +175,11 @@ impl NotifyThread {
         let exit_signal = if spec.kind == CloneKind::Thread { 0 } else { libc::SIGCHLD };
         let args = [(flags | exit_signal) as u64, 0, 0, spec.clear_tid.unwrap_or(0), spec.tls.unwrap_or(0), nonce];
         let kept = placement::keep_here(&self.host, self.tid);
-        let result = self.run_clone_for(spec, args, stack).await;
+        let mut result = self.run_clone_for(spec, args, stack).await;
+        const REFUSED: i64 = -(libc::EAGAIN as i64);
+        if matches!(result, Ok(REFUSED)) && self.family.nest.make_room().await {
+            result = self.run_clone_for(spec, args, stack).await;
+        }
         let claimed = match result {
             Ok(tid) if tid > 0 => tid,
             failed => {

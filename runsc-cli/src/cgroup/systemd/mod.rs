@@ -9,7 +9,7 @@ mod bus;
 mod property;
 mod wire;
 
-use super::{Placement, Version, v2};
+use super::{Placement, Version, host_pids, v2};
 use anyhow::{Context, Result, bail};
 use bus::{Bus, Refused, transient};
 use oci_spec::runtime::LinuxResources;
@@ -202,8 +202,7 @@ fn limits(version: Version, resources: &LinuxResources) -> Result<Vec<(&'static 
     }
     if let Some(pids) = resources.pids().and_then(|pids| said(Some(pids.limit()))) {
         // In version 1 the sandbox's processes are counted beside the container's group.
-        let spare = if is_v1 { 0 } else { v2::SPARE_PIDS as u64 };
-        found.push(("TasksMax", pids.saturating_add(spare)));
+        found.push(("TasksMax", if is_v1 || pids == u64::MAX { pids } else { host_pids(pids) }));
     }
     let mut processors = Vec::new();
     if let Some(cpu) = resources.cpu() {
@@ -334,7 +333,7 @@ mod tests {
                 ("MemoryMax", number(64)),
                 ("MemoryLow", number(u64::MAX)),
                 ("MemorySwapMax", number(32)),
-                ("TasksMax", number(74)),
+                ("TasksMax", number(host_pids(10))),
                 ("CPUWeight", number(39)),
                 ("CPUQuotaPeriodUSec", number(100_000)),
                 ("CPUQuotaPerSecUSec", number(160_000)),
