@@ -99,7 +99,7 @@ fn check_limited(program: &Program, name: &str, way: Way) -> Result<()> {
     let mut native = group.holding(program);
     native.env.push(("PIDS_DIR", group.path().into()));
     let max = PIDS.to_string();
-    let fast = if matches!(way, Way::Fast) { "always" } else { "auto" };
+    let fast = if matches!(way, Way::Fast) { "always" } else { "on" };
     let options = ["--pids".as_ref(), OsStr::new(&max), "--fast-path".as_ref(), fast.as_ref()];
     compare(&native.run()?, &sandboxed_with(program, &options)?.run()?)
 }

@@ -473,13 +473,9 @@ fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
                 nursery.error = e.raw_os_error().unwrap_or(libc::EIO);
                 std::mem::take(&mut nursery.waiting)
             };
+            // A limit on processes may pass; the next request tries again.
             waiting.into_iter().for_each(Waker::wake);
             (shared.run_ready)();
-            // A limit on processes may pass; the next request tries again.
-            let mut nursery = nest.nursery.lock();
-            if !nursery.has_ended && nursery.waiting.is_empty() {
-                nest.changed.wait(&mut nursery);
-            }
         }
     }
 }

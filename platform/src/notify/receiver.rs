@@ -177,6 +177,10 @@ fn newborn(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
         None => child.born(notif),
     }
     shared.threads.write().insert(tid, child.clone());
+    if host.is_gone_now() {
+        // It died before it could be told.
+        child.host_gone();
+    }
     let mut state = birth.state.lock();
     state.child = Some(child);
     if let Some(waker) = state.waker.take() {
