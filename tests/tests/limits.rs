@@ -37,8 +37,8 @@ fn programs_start_at_the_limit_however_many_at_once() -> Result<()> {
     }
     // Each keeps its process and runs one program after the other in it.
     let chain = "n=$1; [ $n -eq 0 ] || exec sh -c \"$2\" sh $((n-1)) \"$2\"";
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sh -c \"$1\" sh 60 \"$1\" & done; \
-        for i in 1 2 3 4 5 6 7 8 9 10 11; do wait -n || echo failed; done; echo end";
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11; do sh -c \"$1\" sh 60 \"$1\" & all=\"$all $!\"; done; \
+        for pid in $all; do wait $pid || echo failed; done; echo end";
     let outcome =
         sandboxed_with(&program(&["bash", "-c", script, "bash", chain]), &["--pids".as_ref(), "12".as_ref()])?.run()?;
     assert_eq!(String::from_utf8_lossy(&outcome.stdout), "end\n", "{}", String::from_utf8_lossy(&outcome.stderr));
@@ -55,8 +55,7 @@ fn the_containers_limit_is_what_guest_and_engine_see() -> Result<()> {
     let groups = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]});
     bundle.config["mounts"].as_array_mut().context("mounts")?.push(groups);
     bundle.config["linux"]["resources"] = json!({"pids": {"limit": 4}});
-    let fill = "for i in 1 2 3 4 5 6; do (exec sleep 60) & done";
-    bundle.script(&format!("sh -c '{fill}; wait' 2>/dev/null; sleep 60"));
+    bundle.script("for i in 1 2 3; do sleep 60 & done; wait");
     bundle.ok(&["run", "--detach", &id])?;
     let figures = || -> Result<Value> {
         let event: Value = serde_json::from_str(&bundle.ok(&["events", "--stats", &id])?)?;
@@ -64,17 +63,16 @@ fn the_containers_limit_is_what_guest_and_engine_see() -> Result<()> {
     };
     tests::eventually("the container is full", || Ok(figures()?["current"] == 4))?;
     assert_eq!(figures()?["limit"], 4);
-    let files = "cd /sys/fs/cgroup; [ -d pids ] && cd pids; cat pids.max pids.current pids.peak; [ $(cut -c5- pids.events) -gt 0 ]";
-    // Who comes from outside is let in, and counted: the shell that reads.
-    let read = ["exec", &id, "sh", "-c", files];
-    assert!(!bundle.run(&read)?.status.success(), "there was room for a further process");
-    let read =
-        ["exec", &id, "cat", "/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids.current", "/sys/fs/cgroup/pids.peak"];
-    assert_eq!(bundle.ok(&read)?, "4\n5\n5\n");
+    // Who comes from outside is let in, and counts; it may not have children.
+    let forks = bundle.run(&["exec", &id, "sh", "-c", "(exec true); true"])?;
+    assert!(!forks.status.success(), "there was room for a further process");
+    let files = ["max", "current", "peak", "events"].map(|name| format!("/sys/fs/cgroup/pids.{name}"));
+    let read: Vec<&str> = ["exec", &id, "cat"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    assert_eq!(bundle.ok(&read)?, "4\n5\n5\nmax 1\n");
     bundle.ok(&["update", "--pids-limit", "9", &id])?;
     assert_eq!(figures()?["limit"], 9);
     assert!(bundle.ok(&read)?.starts_with("9\n5\n"));
-    assert_eq!(bundle.ok(&["exec", &id, "sh", "-c", "(exec true); (exec true); echo $?"])?, "0\n");
+    assert_eq!(bundle.ok(&["exec", &id, "sh", "-c", "(exec true) && (exec true); echo $?"])?, "0\n");
     bundle.ok(&["update", "--pids-limit", "-1", &id])?;
     assert!(bundle.ok(&read)?.starts_with("max\n5\n"));
     bundle.ok(&["kill", "--all", &id, "KILL"])?;
@@ -138,9 +136,9 @@ fn survives(outcome: &tests::Outcome) {
 
 #[test]
 fn a_limit_of_the_host_refuses_and_passes() -> Result<()> {
-    for (round, max) in [28, 31, 34, 40, 47, 60].into_iter().enumerate() {
+    for (round, max) in [26, 30, 36, 60].into_iter().enumerate() {
         let Some(group) = PidsGroup::new(&format!("wall{round}"), max)? else { return Ok(()) };
-        survives(&group.holding(&sandboxed(&program(&["python3", "-c", AT_THE_WALL]))?).run()?);
+        survives(&group.holding(&sandboxed(&program(&["/usr/bin/python3", "-c", AT_THE_WALL]))?).run()?);
     }
     Ok(())
 }
