@@ -120,6 +120,23 @@ fn members_have_limits_of_their_own() -> Result<()> {
 }
 
 #[test]
+fn a_limit_on_processes_is_a_members_own_even_if_it_sees_others() -> Result<()> {
+    if !is_root() || !Path::new("/sys/fs/cgroup/pids").exists() {
+        return Ok(());
+    }
+    let (pod, pid) = pod()?;
+    let script = "sh -c 'for i in 1 2 3 4; do sleep 100 & done; echo all' 2>/dev/null || echo refused; sleep 100";
+    let mut member = member(&pod, "counted", script, &pid, &["network", "pid"])?;
+    member.config["linux"]["resources"] = json!({"pids": {"limit": 3}});
+    member.create(&member.id, &[])?;
+    member.ok(&["start", &member.id])?;
+    eventually("a fork fails", || Ok(member.stdout(&member.id)? == "refused\n"))?;
+    let many = "for i in 1 2 3 4; do sleep 0.1 & done; wait; echo all";
+    assert_eq!(pod.ok(&["exec", &pod.id, "sh", "-c", many])?, "all\n");
+    Ok(())
+}
+
+#[test]
 fn members_go_with_their_sandbox() -> Result<()> {
     if !is_root() {
         return Ok(());
