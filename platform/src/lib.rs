@@ -165,6 +165,9 @@ pub struct Known {
     pub sid: u32,
 }
 
+/// A `struct sigaction` of the kernel: handler, flags, restorer, mask.
+pub type Action = [u64; 4];
+
 /// Which of what is [`Known`] has changed, or may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
@@ -265,6 +268,12 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
 
     /// Takes it back: from now on the guest has to call.
     fn take_sigmask(&self) -> Option<u64>;
+
+    /// Lets the guest of this thread, as [`lend_sigmask`](Self::lend_sigmask), change the actions of all signals.
+    fn lend_sigactions(&self, actions: &[Action]) -> bool;
+
+    /// Takes them back: what the guest has left there.
+    fn take_sigactions(&self) -> Option<Vec<Action>>;
 
     /// Lets a stopped thread go on with the registers it has.
     fn resume(&self);

@@ -2,7 +2,7 @@
 
 use super::gate::Gate;
 use super::local::{Ends, Local};
-use super::slots::{CHANNELS, SLOTS, SlotFile};
+use super::slots::{CHANNELS, SLOTS, SlotFile, TABLES};
 use super::thread::NotifyThread;
 use super::{placement, sys};
 use crate::counters::COPIES;
@@ -79,6 +79,7 @@ struct Stacks {
     chunks: Vec<(u64, u64)>,
     slots: Numbers,
     channels: Numbers,
+    tables: Numbers,
 }
 
 /// Numbers from 0 on that are given out and come back.
@@ -158,6 +159,15 @@ impl AddressSpace {
 
     pub(super) fn free_channel(&self, channel: u32) {
         self.stacks.lock().channels.free.push(channel);
+    }
+
+    /// A place for signal actions.
+    pub(super) fn take_table(&self) -> Option<u32> {
+        self.stacks.lock().tables.take(TABLES)
+    }
+
+    pub(super) fn free_table(&self, table: u32) {
+        self.stacks.lock().tables.free.push(table);
     }
 
     fn is_reserved(&self, addr: u64, len: u64) -> bool {

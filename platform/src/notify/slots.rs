@@ -5,6 +5,7 @@
 
 use super::local::has_more_args;
 use super::sys;
+use crate::Action;
 use crate::counters::WAKES;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,13 +13,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use stub::abi::{
-    CHANNEL_SIZE, CHANNELS_BASE, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, sigmask, state,
+    CHANNEL_SIZE, CHANNELS_BASE, CHANNELS_END, SLOT_SIZE, SLOTS_BASE, SLOTS_SIZE, channel as field, shape, sigactions,
+    sigmask, state,
 };
 
 /// How many threads of one process can be parked.
 pub(super) const SLOTS: u32 = ((CHANNELS_BASE - SLOTS_BASE) / SLOT_SIZE) as u32;
 /// How many of them can have a channel.
-pub(super) const CHANNELS: u32 = ((SLOTS_BASE + SLOTS_SIZE - CHANNELS_BASE) / CHANNEL_SIZE) as u32;
+pub(super) const CHANNELS: u32 = ((CHANNELS_END - CHANNELS_BASE) / CHANNEL_SIZE) as u32;
+/// How many of them can be lent signal actions.
+pub(super) const TABLES: u32 = sigactions::TABLES as u32;
 
 #[derive(Debug)]
 pub(super) struct SlotFile {
@@ -137,6 +141,7 @@ impl Channel {
         let channel = Channel { file: file.clone(), index: index % CHANNELS };
         channel.state().store(state::IDLE, Ordering::Release);
         channel.sigmask().store(0, Ordering::Release);
+        channel.sigactions().store(0, Ordering::Release);
         channel.take_robust_list();
         channel
     }
@@ -288,6 +293,35 @@ impl Channel {
         (half(field::SIGMASK_DONE), half(field::SIGMASK_FLAGS))
     }
 
+    fn sigactions(&self) -> &AtomicU32 {
+        self.field(field::SIGACTIONS)
+    }
+
+    /// The words of the action at the address that is `guest` for the process.
+    fn action(&self, guest: u64) -> &[AtomicU64] {
+        self.file.words(guest, sigactions::SIZE)
+    }
+
+    /// Lends its thread signal actions, in a table that is nobody's.
+    pub(super) fn lend_sigactions(&self, table: u32, actions: &[Action]) {
+        let at = table_address(table);
+        for (to, action) in (at..at + sigactions::TABLE_SIZE).step_by(sigactions::SIZE as usize).zip(actions) {
+            self.action(to).iter().zip(action).for_each(|(to, word)| to.store(*word, Ordering::Relaxed));
+        }
+        self.sigactions().store(at as u32, Ordering::SeqCst);
+    }
+
+    /// Takes them back: no change that the thread makes by itself comes after this. What is half done is in full beside
+    /// the table.
+    pub(super) fn take_sigactions(&self, table: u32) -> Vec<Action> {
+        let beside = self.sigactions().swap(0, Ordering::SeqCst) & sigactions::BESIDE;
+        let at = table_address(table);
+        let own = self.guest_address() + field::SIGACTION;
+        let places = (1u32..).zip((at..at + sigactions::TABLE_SIZE).step_by(sigactions::SIZE as usize));
+        let place_of = |(signo, at)| if signo == beside { own } else { at };
+        places.map(place_of).map(|at| read_action(self.action(at))).collect()
+    }
+
     /// The head of its thread's list of robust mutexes, if it has left that here,
     pub(super) fn robust_list(&self) -> Option<u64> {
         Some(self.field::<AtomicU64>(field::ROBUST).load(Ordering::Relaxed)).filter(|head| *head != 0)
@@ -332,6 +366,15 @@ impl Channel {
     pub(super) fn reset(&self) {
         self.state().store(state::IDLE, Ordering::Release);
     }
+}
+
+/// Where the guest sees a table of signal actions.
+fn table_address(table: u32) -> u64 {
+    CHANNELS_END + u64::from(table % TABLES) * sigactions::TABLE_SIZE
+}
+
+fn read_action(words: &[AtomicU64]) -> Action {
+    std::array::from_fn(|n| words.get(n).map_or(0, |word| word.load(Ordering::Relaxed)))
 }
 
 /// Changes some bytes of a word that nobody else is to change meanwhile.

@@ -97,8 +97,10 @@ pub(super) struct State {
     pub(super) attention: Attention,
     /// How many calls have come one shortly after the other.
     pub(super) streak: u32,
-    /// How many times it has changed its signal mask by a call, while it could not be lent that.
-    sigmask_calls: u32,
+    /// Where in its slot file the signal actions are that it is lent.
+    table: Option<u32>,
+    /// How much it would have been spared by a channel, of calls about its signals.
+    signal_calls: u32,
     /// The notification of a `close` that the host is to run too: of this call only, for no other may run there.
     closes: Option<u64>,
     /// Return address and result of the last answered call (see `settle_native_wait`).
@@ -191,7 +193,8 @@ impl NotifyThread {
                 gs: None,
                 attention: Attention::None,
                 streak: 0,
-                sigmask_calls: 0,
+                table: None,
+                signal_calls: 0,
                 closes: None,
                 last: (0, 0),
                 robust_list: None,

@@ -11,6 +11,7 @@ mod clone;
 mod entry;
 mod mem;
 mod robust;
+mod sigaction;
 mod sigmask;
 mod sys;
 

@@ -91,6 +91,8 @@ pub extern "C" fn stub_sigmask() -> ! {
         "btr rax, {lent}",
         "mov qword ptr [rdx], rax",
         "jmp 7b",
+        ".globl stub_sigmask_failed",
+        "stub_sigmask_failed:",
         "8:",
         "mov ecx, dword ptr gs:[{done}]",
         "mov eax, dword ptr gs:[{flags}]",

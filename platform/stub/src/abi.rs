@@ -20,6 +20,8 @@ pub const SLOT_SIZE: u64 = 64;
 /// Where the channels of a process begin, in the upper half of its slot file. A thread with a channel has its
 /// address in GS.
 pub const CHANNELS_BASE: u64 = SLOTS_BASE + SLOTS_SIZE / 2;
+/// And where they end.
+pub const CHANNELS_END: u64 = SLOTS_BASE + SLOTS_SIZE - sigactions::TABLES * sigactions::TABLE_SIZE;
 /// Size of one thread's channel.
 pub const CHANNEL_SIZE: u64 = 4096;
 /// The bits of an address above these are the same in all channels of a process.
@@ -59,6 +61,10 @@ pub mod channel {
     pub const SIGMASK_FLAGS: u64 = 2188;
     /// The head of its list of robust mutexes; 0 if it has told the platform otherwise, or not at all.
     pub const ROBUST: u64 = 2232;
+    /// Where the actions of its process are, while they are lent to it (see [`sigactions`](super::sigactions)), 32 bits,
+    pub const SIGACTIONS: u64 = 2240;
+    /// and a new one.
+    pub const SIGACTION: u64 = 2248;
     /// What a child that its thread clones finds there, for it has its creator's GS: the nonce that it is to show,
     pub const CHILD_NONCE: u64 = 2192;
     /// the address of its own channel,
@@ -89,6 +95,27 @@ pub mod sigmask {
     pub const LENT: u32 = 8;
     /// The bit of SIGSTOP, which no mask has either.
     pub const STOP: u32 = 18;
+}
+
+/// The signal actions of a process, as the kernel has them: tables of one for each signal, behind the channels. A word
+/// in a channel has the address of the table that its thread may change, 0 if there is none.
+pub mod sigactions {
+    /// How many tables there are in a slot file: few processes share their memory.
+    pub const TABLES: u64 = 8;
+    /// Size of a table,
+    pub const TABLE_SIZE: u64 = COUNT * SIZE;
+    /// how many actions it has,
+    pub const COUNT: u64 = 64;
+    /// and the size of one: handler, flags, restorer, mask.
+    pub const SIZE: u64 = 32;
+    /// The bits of the word that name a signal whose action is the one beside the table.
+    pub const BESIDE: u32 = 0x7f;
+    /// The flags that Linux 6 knows; others are cleared, so that programs can probe.
+    pub const KNOWN_FLAGS: u32 = 0xdc00_0807;
+    /// SIGKILL,
+    pub const KILL: u32 = 9;
+    /// and SIGSTOP: nobody changes their actions, and no mask has them.
+    pub const STOP: u32 = 19;
 }
 
 /// Which memory a call reads and writes, so that its thread can copy it: fields of a word of eleven bits.

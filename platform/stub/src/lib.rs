@@ -25,6 +25,7 @@ mod blob {
     mod entry;
     mod mem;
     mod robust;
+    mod sigaction;
     mod sigmask;
     mod sys;
 }

@@ -248,6 +248,8 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
     let has = |flag| args.flags & flag != 0;
     let is_thread = has(THREAD);
     let group = if is_thread {
+        // They are for one thread only.
+        t.group.sighand().recall();
         t.group.clone()
     } else {
         let old = t.group.sighand();

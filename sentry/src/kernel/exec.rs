@@ -171,6 +171,9 @@ async fn leave_other_threads(t: &Task) -> SysResult<()> {
         state.tasks.iter().filter(|o| !std::ptr::eq(o.as_ref(), t)).cloned().collect::<Vec<_>>()
     };
     t.group.orphan_robust_lists();
+    // What the guest was lent is to be had as long as its host process is there.
+    drop(t.signals());
+    t.group.sighand().recall();
     if others.is_empty() {
         return Ok(());
     }

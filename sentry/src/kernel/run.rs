@@ -56,7 +56,10 @@ async fn guarded<T>(t: &Task, future: impl Future<Output = T>) -> Option<T> {
 /// From the first instruction to the last.
 async fn live(t: &Task, begins: Begins) -> Gone {
     let begun = match begins {
-        Begins::Stopped => go_on(t, StoppedIn::Nothing, None).await,
+        Begins::Stopped => {
+            t.lend_sigactions();
+            go_on(t, StoppedIn::Nothing, None).await
+        }
         Begins::InCall => begin_in_call(t).await,
     };
     if begun.is_err() {

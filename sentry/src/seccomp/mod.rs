@@ -331,7 +331,8 @@ pub async fn set_filter(t: &Task, code: Vec<Instruction>, options: &Options) -> 
 }
 
 /// What guests may answer themselves, and how that is arranged.
-const LOCAL: [libc::c_long; 13] = [
+const LOCAL: [libc::c_long; 14] = [
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_getpid,
     libc::SYS_gettid,

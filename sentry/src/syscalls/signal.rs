@@ -33,18 +33,16 @@ pub async fn rt_sigaction(t: &Task, signo: i32, new: Addr, old: Addr, size: usiz
     let sighand = t.group.sighand();
     let was = match action {
         None => sighand.get(signo),
-        Some(mut action) => {
-            /// What Linux 6 knows; others are cleared so that programs can probe (`SA_UNSUPPORTED`).
-            const KNOWN: u64 = 0xdc00_0007 | 0x800;
-            action.flags &= KNOWN;
-            action.mask = action.mask.minus(SigSet::UNBLOCKABLE);
-            let was = sighand.set(signo, action);
+        Some(action) => {
+            let was = sighand.set(signo, action.accepted());
             if matches!(action.handler, SIG_IGN | SIG_DFL) && sighand.ignores(signo) {
                 t.group.discard(SigSet::of(&[signo]));
             }
             was
         }
     };
+    drop(sighand);
+    t.lend_sigactions();
     t.mem().write_opt(old, &was)
 }
 

@@ -91,6 +91,11 @@ pub(in super::super) fn is_sigmask(nr: u32) -> bool {
     i64::from(nr) == libc::SYS_rt_sigprocmask
 }
 
+/// Whether a call is [`rt_sigaction`](libc::SYS_rt_sigaction), whose answer is beside the channel.
+pub(in super::super) fn is_sigaction(nr: u32) -> bool {
+    i64::from(nr) == libc::SYS_rt_sigaction
+}
+
 /// Whether a call is [`clone3`](libc::SYS_clone3), whose sites have code of their own.
 pub(in super::super) fn is_clone(nr: u32) -> bool {
     i64::from(nr) == libc::SYS_clone3
@@ -103,7 +108,7 @@ pub(in super::super) fn is_robust_list(nr: u32) -> bool {
 
 /// Whether a call has code of its own that needs a channel.
 pub(in super::super) fn is_for_channel(nr: u32) -> bool {
-    is_sigmask(nr) || is_clone(nr) || is_robust_list(nr)
+    is_sigmask(nr) || is_sigaction(nr) || is_clone(nr) || is_robust_list(nr)
 }
 
 /// Whether a call can be made through a channel.

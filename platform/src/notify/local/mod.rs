@@ -17,7 +17,7 @@ mod window;
 use super::process::HostProcess;
 use crate::{Fact, Known};
 use calls::is_robust_list;
-pub(super) use calls::{has_channel, has_more_args, is_clone, is_for_channel, is_sigmask};
+pub(super) use calls::{has_channel, has_more_args, is_clone, is_for_channel, is_sigaction, is_sigmask};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) use thunk::{BEFORE, BEHIND};
@@ -41,6 +41,8 @@ pub(super) const OFTEN: u32 = 64;
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
+/// So are those that change signal actions: who does that goes through all signals.
+pub(super) const SIGACTION_OFTEN: u32 = 16;
 /// And those that make threads, or that each thread makes once: it spares much more.
 const CLONE_OFTEN: u32 = 4;
 
@@ -53,6 +55,8 @@ pub(super) struct Local {
     pub(super) is_mapped: bool,
     /// Some thread in this memory, or in what it is a copy of, was given a channel.
     is_open: bool,
+    /// Some site changes signal actions.
+    has_sigactions: bool,
     /// The host or the guest did not let us; never again.
     pub(super) is_refused: bool,
     /// Values that are no longer true, as bits.
@@ -92,6 +96,8 @@ pub(super) struct Rewrite {
     pub(super) code: Vec<u8>,
     /// What the site becomes.
     pub(super) jump: [u8; JUMP],
+    /// Number of the call.
+    nr: u32,
     thunk: Thunk,
 }
 
@@ -130,6 +136,11 @@ impl Clone for Ends {
 }
 
 impl Rewrite {
+    /// Whether its code needs values that are each process's own, though others share the memory.
+    pub(super) fn has_values(&self) -> bool {
+        self.thunk.has_values()
+    }
+
     /// The bytes of the jump that other threads may be about to run, each with where it goes. They are none.
     pub(super) fn inner(&self) -> impl Iterator<Item = (u64, u8)> {
         self.thunk.inner().filter_map(|at| Some((self.at + at as u64, *self.jump.get(at)?)))
@@ -143,6 +154,7 @@ impl Local {
         let often = match calls::value_of(nr) {
             Some(_) => OFTEN,
             None if is_sigmask(nr) => OFTEN,
+            None if is_sigaction(nr) => SIGACTION_OFTEN,
             None if is_clone(nr) || is_robust_list(nr) => CLONE_OFTEN,
             None if is_busy && has_channel(nr) => CHANNEL_OFTEN,
             None => return false,
@@ -173,11 +185,12 @@ impl Local {
             return None;
         }
         let jump = thunk::jump(TABLE + 8 * index as u64);
-        Some(Rewrite { at, code_at, code: thunk.bytes.clone(), jump, thunk })
+        Some(Rewrite { at, code_at, code: thunk.bytes.clone(), jump, nr, thunk })
     }
 
     /// The code is in place; the site is not rewritten yet.
     pub(super) fn add(&mut self, rewrite: &Rewrite) {
+        self.has_sigactions |= is_sigaction(rewrite.nr);
         self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone(), is_done: false });
         self.generation += 1;
     }
@@ -197,6 +210,11 @@ impl Local {
     /// Whether threads have channels, or had them when this memory was copied.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether the guest changes signal actions itself, if they are lent to it.
+    pub(super) fn has_sigactions(&self) -> bool {
+        self.has_sigactions
     }
 
     fn forget(&mut self, fact: Fact) {

@@ -4,7 +4,7 @@
 //! of pointers; the pointer is to one of two pieces of code that end behind the site, with `rcx` as the call leaves it:
 //! *fast* loads the answer from memory, or makes the call through the thread's channel; *slow* does what the site did.
 
-use super::calls::{CALLS, TID, has_channel, is_clone, is_robust_list, is_sigmask, value_of};
+use super::calls::{CALLS, TID, has_channel, is_clone, is_robust_list, is_sigaction, is_sigmask, value_of};
 use super::window::shape_of;
 use std::ops::Range;
 use stub::abi::shape;
@@ -47,7 +47,7 @@ const NOP: [u8; 3] = [0x0f, 0x1f, 0x00];
 const SLOW_OF_ONE: u16 = shape::SLOW as u16;
 const SLOW_OF_ALL: u16 = 192;
 
-/// The value of [`is_sigmask`] and [`is_robust_list`] calls, which has its place elsewhere.
+/// The value of calls about a word of the channel, which is there ([`word_entry`]).
 const CHANNEL_VALUE: u8 = 15;
 
 /// Code for one site.
@@ -83,10 +83,8 @@ impl Thunk {
             let (before, between) = before.split_at(before.len() - gap);
             before.ends_with(&number).then(|| moved(between, at_syscall)).flatten()
         });
-        if let Some(loads) = loads.as_ref().filter(|_| is_sigmask(nr)) {
-            Some(Thunk::of_word(stub::entry::SIGMASK, &number, loads, end, code_at))
-        } else if let Some(loads) = loads.as_ref().filter(|_| is_robust_list(nr)) {
-            Some(Thunk::of_word(stub::entry::ROBUST, &number, loads, end, code_at))
+        if let (Some(loads), Some(entry)) = (&loads, word_entry(nr)) {
+            Some(Thunk::of_word(entry, &number, loads, end, code_at))
         } else if let Some(loads) = loads.filter(|_| frees_flags && (has_channel(nr) || is_clone(nr))) {
             let len = HEAD + loads.len as u64;
             Some(Thunk::of_channel(nr, len, &[number, loads.code].concat(), &[], end, code_at))
@@ -100,6 +98,11 @@ impl Thunk {
         } else {
             None
         }
+    }
+
+    /// Whether it needs other values than one that is in the channel.
+    pub(super) fn has_values(&self) -> bool {
+        self.values & !(1 << CHANNEL_VALUE) != 0
     }
 
     fn empty(slow: u16) -> Thunk {
@@ -273,6 +276,16 @@ impl Thunk {
     /// The offsets of its code.
     pub(super) fn span(&self) -> Range<u16> {
         0..self.at()
+    }
+}
+
+/// The stub's code for a call that is about a word of the channel and keeps the flags.
+fn word_entry(nr: u32) -> Option<u64> {
+    match nr {
+        nr if is_sigmask(nr) => Some(stub::entry::SIGMASK),
+        nr if is_sigaction(nr) => Some(stub::entry::SIGACTION),
+        nr if is_robust_list(nr) => Some(stub::entry::ROBUST),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::{Birth, frame, placement, sys};
 use super::rewrite::register_barriers;
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
-    BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers, Syscall,
+    Action, BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers, Syscall,
     Thread, Usage, WINDOW_FD,
 };
 use std::io;
@@ -470,6 +470,14 @@ impl Thread for NotifyThread {
 
     fn take_sigmask(&self) -> Option<u64> {
         self.lock().channel.as_ref().map(Channel::take_sigmask)
+    }
+
+    fn lend_sigactions(&self, actions: &[Action]) -> bool {
+        self.lend_actions(actions)
+    }
+
+    fn take_sigactions(&self) -> Option<Vec<Action>> {
+        self.take_actions()
     }
 
     fn resume(&self) {

@@ -330,6 +330,9 @@ impl NotifyThread {
         }
         if let Some(channel) = st.channel.take() {
             st.robust_list = channel.robust_list();
+            if let Some(table) = st.table.take() {
+                self.host.space.free_table(table);
+            }
             self.host.space.free_channel(channel.index);
         }
     }

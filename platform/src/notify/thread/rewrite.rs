@@ -52,7 +52,7 @@ impl NotifyThread {
             // Most calls of one that is attended do not count.
             let makes_many = st.streak >= BUSY || st.attention == Attention::Full;
             let is_busy = makes_many && self.shared.attendants.is_possible();
-            let may_have_one = is_busy && has_channel(call.nr) || self.changes_sigmask_often(&mut st, call.nr);
+            let may_have_one = is_busy && has_channel(call.nr) || self.changes_signals_often(&mut st, call.nr);
             (is_busy, may_have_one && self.wants_channel(&st))
         };
         if is_for_channel(call.nr) && !self.shared.gives_channels {
@@ -60,12 +60,12 @@ impl NotifyThread {
         }
         let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
         let wants_channel = wants_channel || is_clone(call.nr) && self.wants_channel(&self.lock());
-        wants_channel || is_frequent && self.may_rewrite() && self.plan(call).is_some()
+        wants_channel || is_frequent && !self.host.is_filtered() && self.plan(call).is_some()
     }
 
-    /// Whether no other process runs in this memory, and no thread of this one has to have its calls looked at.
-    fn may_rewrite(&self) -> bool {
-        std::sync::Arc::strong_count(&self.host.space) == 1 && !self.host.is_filtered()
+    /// Whether no other process may run in this memory.
+    fn has_own_memory(&self) -> bool {
+        std::sync::Arc::strong_count(&self.host.space) == 1
     }
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
@@ -74,11 +74,9 @@ impl NotifyThread {
             self.open_channel().await?;
         }
         let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };
-        if !self.may_rewrite() {
-            return Ok(());
-        }
-        let Some(rewrite) = self.plan(call) else { return Ok(()) };
-        let is_alone = self.host.live_threads() == 1;
+        // No thread of this process may have to have its calls looked at.
+        let Some(rewrite) = self.plan(call).filter(|_| !self.host.is_filtered()) else { return Ok(()) };
+        let is_alone = self.host.live_threads() == 1 && self.has_own_memory();
         let text = rewrite.at & !(PAGE - 1);
         let is_mapped = self.host.space.local.lock().is_mapped;
         // Others may run what is being written to.
@@ -146,12 +144,16 @@ impl NotifyThread {
     }
 
     /// What to do to the site of `call`; `None` unless it is in one page of a private mapping of a file's text and of a
-    /// known kind.
+    /// known kind. Where processes share memory, as the child of a `vfork` does with its parent, it can only be one whose
+    /// code finds all that it needs by GS.
     fn plan(&self, call: &Syscall) -> Option<Rewrite> {
         let start = call.ip.checked_sub(BEFORE)?;
         let mut text = [0u8; (BEFORE + BEHIND) as usize];
         let got = self.host.read(start, &mut text);
         let rewrite = self.host.space.local.lock().plan(call.nr, call.ip, text.get(..got)?)?;
+        if rewrite.has_values() && !self.has_own_memory() {
+            return None;
+        }
         let last = rewrite.at + rewrite.jump.len() as u64 - 1;
         let maps = self.host.proc_file("maps").ok()?;
         let in_one_page = rewrite.at / PAGE == last / PAGE;

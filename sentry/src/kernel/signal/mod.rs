@@ -1,5 +1,6 @@
 //! Signals: `signal(7)`.
 
+mod action;
 mod deliver;
 mod frame;
 mod info;
@@ -7,12 +8,12 @@ mod mask;
 mod pending;
 mod send;
 
+pub use action::{SA_RESTORER, SIG_DFL, SIG_IGN, SigAction, SigHand};
 pub(crate) use deliver::{StoppedIn, deliver};
 pub(crate) use frame::pop as pop_frame;
 pub use info::SigInfo;
 pub use pending::Pending;
 
-use crate::sync::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Highest signal number.
@@ -86,87 +87,6 @@ impl SigSet {
     /// Holds nothing.
     pub fn is_empty(self) -> bool {
         self.0 == 0
-    }
-}
-
-/// `struct sigaction` of the kernel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SigAction {
-    /// `SIG_DFL`, `SIG_IGN`, or an address.
-    pub handler: u64,
-    /// `SA_` flags.
-    pub flags: u64,
-    /// Where the handler returns to.
-    pub restorer: u64,
-    /// Blocked while the handler runs.
-    pub mask: SigSet,
-}
-
-/// `SIG_DFL`.
-pub const SIG_DFL: u64 = 0;
-/// `SIG_IGN`.
-pub const SIG_IGN: u64 = 1;
-/// `SA_RESTORER`: x86-64 needs it.
-pub const SA_RESTORER: u64 = 0x0400_0000;
-
-impl SigAction {
-    /// Has this `SA_` flag.
-    pub fn has(&self, flag: i32) -> bool {
-        self.flags & u64::from(flag as u32) != 0
-    }
-}
-
-/// The actions of a process (`CLONE_SIGHAND` shares them).
-#[derive(Debug)]
-pub struct SigHand {
-    actions: Mutex<[SigAction; SIGRTMAX as usize]>,
-}
-
-impl Default for SigHand {
-    fn default() -> SigHand {
-        SigHand { actions: Mutex::new([SigAction::default(); SIGRTMAX as usize]) }
-    }
-}
-
-impl SigHand {
-    /// The action for `signo`, which must be a valid one.
-    pub fn get(&self, signo: i32) -> SigAction {
-        let at = usize::try_from(signo - 1).unwrap_or(0);
-        self.actions.lock().get(at).copied().unwrap_or_default()
-    }
-
-    /// Replaces the action for `signo`; returns the old one.
-    pub fn set(&self, signo: i32, action: SigAction) -> SigAction {
-        let at = usize::try_from(signo - 1).unwrap_or(0);
-        match self.actions.lock().get_mut(at) {
-            Some(slot) => std::mem::replace(slot, action),
-            None => SigAction::default(),
-        }
-    }
-
-    /// A copy, as `fork` makes it.
-    pub fn fork(&self) -> SigHand {
-        SigHand { actions: Mutex::new(*self.actions.lock()) }
-    }
-
-    /// What `execve` leaves: ignored stays ignored, handled becomes default.
-    pub fn exec(&self) -> SigHand {
-        let mut actions = *self.actions.lock();
-        for action in &mut actions {
-            let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
-            *action = SigAction { handler, ..SigAction::default() };
-        }
-        SigHand { actions: Mutex::new(actions) }
-    }
-
-    /// Whether a signal of this number that is not blocked would be thrown away.
-    pub fn ignores(&self, signo: i32) -> bool {
-        match self.get(signo).handler {
-            SIG_IGN => true,
-            SIG_DFL => default_action(signo) == DefaultAction::Ignore,
-            _ => false,
-        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Task {
             }
             signals.pending.push(info);
         }
+        sighand.recall();
         self.nudge(Work::SIGNAL);
     }
 
@@ -70,6 +71,7 @@ impl Task {
 
     /// Makes the thread see a pending signal, if it does not block it.
     fn notice(&self, signo: i32) {
+        self.group.sighand().recall();
         let signals = self.signals();
         let wanted = !signals.mask.contains(signo) || signals.waited.contains(signo);
         drop(signals);
@@ -159,6 +161,7 @@ impl ThreadGroup {
         if !self.pending.lock().push(info) && signo >= SIGRTMIN {
             return Err(Errno::AGAIN);
         }
+        self.sighand().recall();
         let target = tasks.iter().find(|t| t.tid() == self.tgid && t.wants(signo));
         if let Some(task) = target.or_else(|| tasks.iter().find(|t| t.wants(signo))) {
             task.nudge(Work::SIGNAL);
