@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+
 #define STUB ((char *)0x10000)
 #define CHANNELS ((char *)0x180000)
 #define END ((char *)0x200000)
@@ -309,7 +310,7 @@ static void otherwise(void)
 /* Each byte of the page that the stub's code may begin at. */
 static void entries(void)
 {
-	for (int at = 0; at < 0xc00; at += 7) {
+	for (int at = 0; at < 0x1000; at += 7) {
 		pid_t p = fork();
 		if (p == 0) {
 			alarm(1);

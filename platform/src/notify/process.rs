@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use stub::abi;
 
@@ -28,6 +28,8 @@ pub(super) struct AddressSpace {
     /// What the guest answers itself.
     pub(super) local: Mutex<Local>,
     pub(super) ends: Ends,
+    /// How many processes are in it that have not been reaped.
+    users: AtomicUsize,
     /// Passed by who rewrites text and by who copies all of it.
     pub(super) gate: Gate,
     stacks: Mutex<Stacks>,
@@ -106,6 +108,11 @@ impl AddressSpace {
     /// Takes what the stub told; false if it has told already.
     pub(super) fn set_boot(&self, facts: BootFacts) -> bool {
         self.boot.set(facts).is_ok()
+    }
+
+    /// How many processes share it.
+    pub(super) fn users(&self) -> usize {
+        self.users.load(Ordering::Acquire)
     }
 
     fn facts(&self) -> BootFacts {
@@ -235,6 +242,7 @@ pub(super) struct HostProcess {
 
 impl HostProcess {
     pub(super) fn new(pid: i32, space: Arc<AddressSpace>, procfs: Arc<OwnedFd>) -> HostProcess {
+        space.users.fetch_add(1, Ordering::AcqRel);
         HostProcess {
             pid,
             space,
@@ -296,6 +304,7 @@ impl HostProcess {
                 self.death_signal.store(status & 0x7f, Ordering::Relaxed);
             }
         }
+        self.space.users.fetch_sub(1, Ordering::AcqRel);
         self.live().iter().for_each(|thread| thread.host_gone());
     }
 

@@ -396,6 +396,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn actions_come_back_with_the_one_beside_the_table() {
+        let file = Arc::new(SlotFile::new().unwrap());
+        let channel = Channel::new(&file, 3);
+        let actions: Vec<Action> = (1..=64).map(|n| [n, n << 8, n << 16, n << 24]).collect();
+        channel.lend_sigactions(2, &actions);
+        let at = table_address(2);
+        assert_eq!(channel.sigactions().load(Ordering::Relaxed), at as u32);
+        assert_eq!(at & u64::from(sigactions::BESIDE), 0);
+        assert_eq!(channel.take_sigactions(2), actions);
+        assert_eq!(channel.sigactions().load(Ordering::Relaxed), 0);
+
+        channel.lend_sigactions(2, &actions);
+        channel.write(field::SIGACTION, &[7; 32]);
+        channel.sigactions().fetch_add(11, Ordering::Relaxed);
+        let mut changed = actions.clone();
+        changed[10] = [u64::from_le_bytes([7; 8]); 4];
+        assert_eq!(channel.take_sigactions(2), changed);
+        // A guest may name what there is not.
+        for beside in [65, 127, u32::MAX] {
+            channel.lend_sigactions(2, &actions);
+            channel.sigactions().store(beside, Ordering::Relaxed);
+            assert_eq!(channel.take_sigactions(2), actions);
+        }
+        let last = u64::from(CHANNELS - 1) * CHANNEL_SIZE + CHANNELS_BASE;
+        assert_eq!(last + CHANNEL_SIZE, table_address(0));
+        assert_eq!(table_address(TABLES - 1) + sigactions::TABLE_SIZE, SLOTS_BASE + SLOTS_SIZE);
+    }
+
+    #[test]
     fn bytes_come_out_of_a_channel_as_they_went_in() {
         let file = Arc::new(SlotFile::new().unwrap());
         let channel = Channel::new(&file, 3);

@@ -101,6 +101,8 @@ pub(super) struct State {
     table: Option<u32>,
     /// How much it would have been spared by a channel, of calls about its signals.
     signal_calls: u32,
+    /// Its last call was about an action.
+    was_sigaction: bool,
     /// The notification of a `close` that the host is to run too: of this call only, for no other may run there.
     closes: Option<u64>,
     /// Return address and result of the last answered call (see `settle_native_wait`).
@@ -195,6 +197,7 @@ impl NotifyThread {
                 streak: 0,
                 table: None,
                 signal_calls: 0,
+                was_sigaction: false,
                 closes: None,
                 last: (0, 0),
                 robust_list: None,

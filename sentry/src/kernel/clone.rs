@@ -107,6 +107,9 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         tls: (flags & SETTLS != 0).then_some(args.tls),
         clear_tid: (flags & CHILD_CLEARTID != 0).then_some(args.child_tid.0),
     };
+    if kind != CloneKind::Fork {
+        t.share_memory();
+    }
     let (host_child, begins) = match host_clone(t, &spec, child_tid).await {
         Ok(made) => made,
         Err(error) => {
@@ -130,7 +133,7 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         child.clear_child_tid.store(args.child_tid.0, Ordering::Relaxed);
         child.host_clears_tid.store(args.child_tid.0, Ordering::Relaxed);
     }
-    let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::default()));
+    let vfork = (flags & VFORK != 0).then(|| Arc::new(VforkDone::new(t)));
     *child.vfork_done.lock() = vfork.clone();
     t.kernel.count_fork();
     adopt(t, &args, &child, charge);

@@ -121,10 +121,19 @@ pub struct Restart {
 #[derive(Debug, Default)]
 pub struct VforkDone {
     done: AtomicBool,
+    /// Nobody else can be in that memory on account of these two: the parent has no other thread, and the child has made
+    /// nobody.
+    is_alone: AtomicBool,
     queue: WaitQueue,
 }
 
 impl VforkDone {
+    /// For a child of `parent`.
+    pub(super) fn new(parent: &Task) -> VforkDone {
+        let is_alone = parent.group.state.lock().tasks.len() == 1;
+        VforkDone { is_alone: is_alone.into(), ..VforkDone::default() }
+    }
+
     /// Tells the parent.
     pub(super) fn set(&self) {
         self.done.store(true, Ordering::Release);
@@ -357,6 +366,18 @@ impl Task {
 
     pub(super) fn clear_work(&self, work: Work) {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
+    }
+
+    /// Whether it is in the memory of a process with one thread, which waits for it to leave.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.vfork_done.lock().as_ref().is_some_and(|vfork| vfork.is_alone.load(Ordering::Relaxed))
+    }
+
+    /// It is about to make another one that is in its memory.
+    pub(super) fn share_memory(&self) {
+        if let Some(vfork) = &*self.vfork_done.lock() {
+            vfork.is_alone.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Has its future look again.

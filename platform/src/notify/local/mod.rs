@@ -41,10 +41,14 @@ pub(super) const OFTEN: u32 = 64;
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
-/// So are those that change signal actions: who does that goes through all signals.
+/// So are those that change signal actions, for a thread that makes so many calls of them in a row: it goes through all
+/// signals.
 pub(super) const SIGACTION_OFTEN: u32 = 16;
 /// And those that make threads, or that each thread makes once: it spares much more.
 const CLONE_OFTEN: u32 = 4;
+/// In memory that processes share a site is rewritten only when it has made so many, if others may run there: the host
+/// waits for all its cores before they can be told of it, milliseconds if these have much to do.
+pub(super) const SHARED_OFTEN: u32 = 1024;
 
 /// The rewritten sites of one address space.
 #[derive(Debug, Default, Clone)]
@@ -136,11 +140,6 @@ impl Clone for Ends {
 }
 
 impl Rewrite {
-    /// Whether its code needs values that are each process's own, though others share the memory.
-    pub(super) fn has_values(&self) -> bool {
-        self.thunk.has_values()
-    }
-
     /// The bytes of the jump that other threads may be about to run, each with where it goes. They are none.
     pub(super) fn inner(&self) -> impl Iterator<Item = (u64, u8)> {
         self.thunk.inner().filter_map(|at| Some((self.at + at as u64, *self.jump.get(at)?)))
@@ -171,6 +170,11 @@ impl Local {
         *count >= often && count.is_power_of_two()
     }
 
+    /// How many calls have been counted that return to `ip`.
+    pub(super) fn counted(&self, ip: u64) -> u32 {
+        self.counts.get(&ip).copied().unwrap_or_default()
+    }
+
     /// Plans to rewrite the site of a call `nr` that returns to `ip`, with `text` around there ([`BEFORE`], [`BEHIND`]).
     pub(super) fn plan(&self, nr: u32, ip: u64, text: &[u8]) -> Option<Rewrite> {
         let index = self.sites.len();
@@ -179,6 +183,9 @@ impl Local {
         }
         let code_at = CODE + index as u64 * u64::from(BLOCK);
         let thunk = Thunk::new(nr, ip, text, code_at, DATA)?;
+        if thunk.values & self.forgotten != 0 {
+            return None;
+        }
         let at = ip.checked_sub(thunk.site_len())?;
         let overlaps = |site: &Site| site.at < at + JUMP as u64 && at < site.at + JUMP as u64;
         if self.sites.iter().any(overlaps) {
@@ -390,6 +397,14 @@ mod tests {
         assert_eq!(local.table(), CODE.to_le_bytes());
         local.forget(Fact::Parent);
         assert_eq!(local.table(), (CODE + 32).to_le_bytes());
+        // Nor is a site rewritten that would need it; one that finds all by GS is.
+        let text = |nr| [&[0x90; BEFORE as usize - 7][..], &[0xb8, nr, 0, 0, 0, 0x0f, 0x05, 0xc3]].concat();
+        let is_planned = |local: &Local, nr| local.plan(u32::from(nr), 0x40_2007, &text(nr)).is_some();
+        assert_eq!([39, 110, 13].map(|nr| is_planned(&local, nr)), [true, false, true]);
+        local.forget(Fact::All);
+        assert_eq!([39, 110, 13].map(|nr| is_planned(&local, nr)), [false, false, true]);
+        local.forget(Fact::Calls);
+        assert!(!is_planned(&local, 13));
     }
 
     #[test]

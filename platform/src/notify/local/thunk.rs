@@ -100,11 +100,6 @@ impl Thunk {
         }
     }
 
-    /// Whether it needs other values than one that is in the channel.
-    pub(super) fn has_values(&self) -> bool {
-        self.values & !(1 << CHANNEL_VALUE) != 0
-    }
-
     fn empty(slow: u16) -> Thunk {
         Thunk { head: HEAD, slow_head: HEAD as u16, bytes: Vec::new(), slow, done: Vec::new(), values: 0 }
     }
@@ -447,6 +442,8 @@ mod tests {
         let t = of_nr(435, [MOV_EAX, 0xb3, 1, 0, 0], &[0x48, 0x85, 0xc0]).unwrap();
         assert_eq!((goes_to(&t, 10), t.values), (stub::entry::CLONE, 0));
         assert_eq!(of_nr(435, [MOV_EAX, 0xb3, 1, 0, 0], &[0xc3]), None);
+        let t = of_nr(13, [MOV_EAX, 13, 0, 0, 0], &CMP_RAX_MORE).unwrap();
+        assert_eq!((goes_to(&t, 5), t.values), (stub::entry::SIGACTION, 1 << CHANNEL_VALUE));
         let t = of_nr(273, [MOV_EAX, 0x11, 1, 0, 0], &[0xc3]).unwrap();
         assert_eq!((goes_to(&t, 5), t.values), (stub::entry::ROBUST, 1 << CHANNEL_VALUE));
     }

@@ -6,8 +6,8 @@ use super::super::{Birth, frame, placement, sys};
 use super::rewrite::register_barriers;
 use super::{NotifyThread, Outcome, Phase, State, Then};
 use crate::{
-    Action, BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers, Syscall,
-    Thread, Usage, WINDOW_FD,
+    Action, BoxFuture, Call, CloneKind, CloneSpec, Cloned, Event, Fact, Gone, Known, Mapping, Process, Registers,
+    Syscall, Thread, Usage, WINDOW_FD,
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -441,8 +441,8 @@ impl Thread for NotifyThread {
         self.wants_rewrite(call)
     }
 
-    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known) -> BoxFuture<'a, Result<(), Gone>> {
-        Box::pin(self.rewrite_site(call, known))
+    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known, is_awaited: bool) -> BoxFuture<'a, Result<(), Gone>> {
+        Box::pin(self.rewrite_site(call, known, is_awaited))
     }
 
     fn robust_list(&self) -> Option<u64> {

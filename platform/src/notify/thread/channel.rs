@@ -283,9 +283,11 @@ impl NotifyThread {
             return Ok(());
         }
         if let Some(file) = self.begin_mapping() {
-            let mapped = self.run_batch(&slot_orders(), &[file.fd()]).await?;
-            let is_mapped = mapped.first() == Some(&abi::SLOTS_BASE.cast_signed());
+            // It may die here while its memory lives on, in the parent that waits for it.
+            let mapped = self.run_batch(&slot_orders(), &[file.fd()]).await;
+            let is_mapped = mapped.as_ref().is_ok_and(|m| m.first() == Some(&abi::SLOTS_BASE.cast_signed()));
             *self.host.space.slots.lock() = if is_mapped { Slots::Mapped(file) } else { Slots::Refused };
+            mapped?;
         }
         self.host.space.local.lock().open();
         self.take_channel(&mut self.lock());

@@ -1,7 +1,9 @@
 //! Rewriting a call site of a stopped thread (see [`super::super::local`]).
 
 use super::super::attendant::Attention;
-use super::super::local::{BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, has_channel, is_clone, is_for_channel};
+use super::super::local::{
+    BEFORE, BEHIND, CODE, CODE_SIZE, DATA, Rewrite, SHARED_OFTEN, has_channel, is_clone, is_for_channel, is_sigaction,
+};
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
 use std::sync::atomic::Ordering;
@@ -47,40 +49,42 @@ impl NotifyThread {
         if !self.shared.local_answers || self.is_in_channel.load(Ordering::Relaxed) {
             return false;
         }
-        let (is_busy, wants_channel) = {
+        let (is_busy, wants_channel, changes_signals) = {
             let mut st = self.lock();
             // Most calls of one that is attended do not count.
             let makes_many = st.streak >= BUSY || st.attention == Attention::Full;
             let is_busy = makes_many && self.shared.attendants.is_possible();
-            let may_have_one = is_busy && has_channel(call.nr) || self.changes_signals_often(&mut st, call.nr);
-            (is_busy, may_have_one && self.wants_channel(&st))
+            let changes_signals = self.changes_signals_often(&mut st, call.nr);
+            let may_have_one = is_busy && has_channel(call.nr) || changes_signals;
+            (is_busy, may_have_one && self.wants_channel(&st), changes_signals)
         };
         if is_for_channel(call.nr) && !self.shared.gives_channels {
             return false;
         }
-        let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy);
+        let is_frequent = self.host.space.local.lock().count(call.nr, call.ip, is_busy)
+            && (changes_signals || !is_sigaction(call.nr));
         let wants_channel = wants_channel || is_clone(call.nr) && self.wants_channel(&self.lock());
         wants_channel || is_frequent && !self.host.is_filtered() && self.plan(call).is_some()
     }
 
-    /// Whether no other process may run in this memory.
-    fn has_own_memory(&self) -> bool {
-        std::sync::Arc::strong_count(&self.host.space) == 1
-    }
-
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
-    pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known) -> Result<(), Gone> {
+    /// `is_awaited`: the process in whose memory this one is has one thread, which waits for it to leave.
+    pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known, is_awaited: bool) -> Result<(), Gone> {
         if has_channel(call.nr) || is_for_channel(call.nr) {
             self.open_channel().await?;
         }
         let Some(_changing) = self.host.space.gate.try_enter() else { return Ok(()) };
         // No thread of this process may have to have its calls looked at.
         let Some(rewrite) = self.plan(call).filter(|_| !self.host.is_filtered()) else { return Ok(()) };
-        let is_alone = self.host.live_threads() == 1 && self.has_own_memory();
+        let users = self.host.space.users();
+        let is_alone = self.host.live_threads() == 1 && (users == 1 || users == 2 && is_awaited);
         let text = rewrite.at & !(PAGE - 1);
         let is_mapped = self.host.space.local.lock().is_mapped;
-        // Others may run what is being written to.
-        let open_prot = if is_alone { READ_WRITE } else { READ_WRITE | READ_EXEC };
+        if !is_alone && users > 1 && self.host.space.local.lock().counted(call.ip) < SHARED_OFTEN {
+            return Ok(());
+        }
+        // Others may run what is being written to, or will if this process dies meanwhile.
+        let open_prot = if is_alone && users == 1 { READ_WRITE } else { READ_WRITE | READ_EXEC };
         let mut open = if is_mapped { Vec::new() } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
         open.extend([protect(text, PAGE, open_prot), protect(CODE, CODE_SIZE, open_prot)]);
         if !is_alone {
@@ -144,16 +148,12 @@ impl NotifyThread {
     }
 
     /// What to do to the site of `call`; `None` unless it is in one page of a private mapping of a file's text and of a
-    /// known kind. Where processes share memory, as the child of a `vfork` does with its parent, it can only be one whose
-    /// code finds all that it needs by GS.
+    /// known kind.
     fn plan(&self, call: &Syscall) -> Option<Rewrite> {
         let start = call.ip.checked_sub(BEFORE)?;
         let mut text = [0u8; (BEFORE + BEHIND) as usize];
         let got = self.host.read(start, &mut text);
         let rewrite = self.host.space.local.lock().plan(call.nr, call.ip, text.get(..got)?)?;
-        if rewrite.has_values() && !self.has_own_memory() {
-            return None;
-        }
         let last = rewrite.at + rewrite.jump.len() as u64 - 1;
         let maps = self.host.proc_file("maps").ok()?;
         let in_one_page = rewrite.at / PAGE == last / PAGE;

@@ -32,11 +32,12 @@ const OVERFLOW: u64 = 1 << 11;
 
 impl NotifyThread {
     /// Counts a call that changes the mask, or an action; whether the thread makes so many that it is given a channel for
-    /// that.
+    /// that: fewer in a row will do, for more are to come.
     pub(super) fn changes_signals_often(&self, st: &mut State, nr: u32) -> bool {
+        let is_next = std::mem::replace(&mut st.was_sigaction, is_sigaction(nr));
         let counts = match nr {
-            nr if is_sigmask(nr) => 1,
-            nr if is_sigaction(nr) => OFTEN / SIGACTION_OFTEN,
+            nr if is_sigaction(nr) && is_next => OFTEN.div_ceil(SIGACTION_OFTEN - 1),
+            nr if is_sigaction(nr) || is_sigmask(nr) => 1,
             _ => return false,
         };
         st.signal_calls = st.signal_calls.saturating_add(counts);
