@@ -487,6 +487,56 @@ static void vforked(void)
 	verdict("vforked");
 }
 
+/* The same from another place, which children in this memory and a thread beside them call often enough. */
+static __attribute__((noinline)) long change_beside(long signo, const void *new, void *old)
+{
+	register long r10 __asm__("r10") = 8;
+	long ret;
+
+	__asm__ volatile("mov $13, %%eax\n\tsyscall"
+			 : "=a"(ret) : "D"(signo), "S"(new), "d"(old), "r"(r10) : "rcx", "r11", "memory");
+	return ret;
+}
+
+static int differs_beside(int signo, uint64_t i)
+{
+	struct action new = { i % 2, RESTORER, i, 0 }, old = { 1, 2, 3, 4 };
+
+	return change_beside(signo, &new, NULL) != 0 || change_beside(signo, NULL, &old) != 0 || !is_same(old, new);
+}
+
+static atomic_int is_over;
+
+static void *beside(void *unused)
+{
+	(void)unused;
+	for (uint64_t i = 0; !is_over; i++)
+		expect(!differs_beside(SIGQUIT, i));
+	return NULL;
+}
+
+static void vforked_beside(void)
+{
+	static volatile int bad, i;
+	pthread_t thread;
+
+	MUST(pthread_create(&thread, NULL, beside, NULL) ? -1 : 0);
+	for (i = 0; i < 4; i++) {
+		pid_t child = vfork();
+
+		if (child == 0) {
+			for (uint64_t n = 0; n < 1000; n++)
+				bad += differs_beside(SIGHUP, n);
+			_exit(3);
+		}
+		expect(end_of(child) == 3 && bad == 0);
+	}
+	is_over = 1;
+	pthread_join(thread, NULL);
+	learn();
+	verdict("vforked beside a thread");
+}
+
 static void forked(void)
 {
 	for (int i = 0; i < SPAWNS; i++) {
@@ -588,6 +638,7 @@ int main(int argc, char **argv)
 		set_to(signo, SIG_DFL, 0);
 	spawned(argv[0]);
 	vforked();
+	vforked_beside();
 	forked();
 	shared(0);
 	shared(1);
