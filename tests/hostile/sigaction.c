@@ -213,7 +213,7 @@ static void half_rewritten(void)
 		killer = fork();
 		if (killer == 0) {
 			alarm(5);
-			kills(victim, 30 + i * 5);
+			kills(victim, 100 + i * 8);
 			_exit(0);
 		}
 		parent = fork();

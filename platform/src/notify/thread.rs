@@ -99,10 +99,10 @@ pub(super) struct State {
     pub(super) streak: u32,
     /// Where in its slot file the signal actions are that it is lent.
     table: Option<u32>,
-    /// How much it would have been spared by a channel, of calls about its signals.
-    signal_calls: u32,
-    /// Its last call was about an action.
-    was_sigaction: bool,
+    /// How many times it has changed its signal mask by a call, while it could not be lent that,
+    sigmask_calls: u32,
+    /// and signal actions.
+    sigaction_calls: u32,
     /// The notification of a `close` that the host is to run too: of this call only, for no other may run there.
     closes: Option<u64>,
     /// Return address and result of the last answered call (see `settle_native_wait`).
@@ -196,8 +196,8 @@ impl NotifyThread {
                 attention: Attention::None,
                 streak: 0,
                 table: None,
-                signal_calls: 0,
-                was_sigaction: false,
+                sigmask_calls: 0,
+                sigaction_calls: 0,
                 closes: None,
                 last: (0, 0),
                 robust_list: None,

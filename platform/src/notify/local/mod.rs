@@ -41,9 +41,9 @@ pub(super) const OFTEN: u32 = 64;
 const COUNTED_MAX: usize = 256;
 /// Sites whose calls go through a channel are rewritten the sooner, for it is known that their thread makes many calls.
 const CHANNEL_OFTEN: u32 = 16;
-/// So are those that change signal actions, for a thread that makes so many calls of them in a row: it goes through all
-/// signals.
-pub(super) const SIGACTION_OFTEN: u32 = 16;
+/// Those that change signal actions are rewritten for a thread that has made so many calls: one that has gone through all
+/// signals once, as languages do when they start, most often has done with them.
+pub(super) const SIGACTION_OFTEN: u32 = 96;
 /// And those that make threads, or that each thread makes once: it spares much more.
 const CLONE_OFTEN: u32 = 4;
 /// In memory that processes share a site is rewritten only when it has made so many, if others may run there: the host
@@ -166,8 +166,8 @@ impl Local {
         }
         let count = self.counts.entry(ip).or_default();
         *count = count.wrapping_add(1);
-        // A site that could not be rewritten is tried again much later.
-        *count >= often && count.is_power_of_two()
+        // A site that could not be rewritten is tried again much later; of signal actions the thread's own calls say when.
+        *count >= often && (is_sigaction(nr) || count.is_power_of_two())
     }
 
     /// How many calls have been counted that return to `ip`.

@@ -32,16 +32,18 @@ const OVERFLOW: u64 = 1 << 11;
 
 impl NotifyThread {
     /// Counts a call that changes the mask, or an action; whether the thread makes so many that it is given a channel for
-    /// that: fewer in a row will do, for more are to come.
+    /// that.
     pub(super) fn changes_signals_often(&self, st: &mut State, nr: u32) -> bool {
-        let is_next = std::mem::replace(&mut st.was_sigaction, is_sigaction(nr));
-        let counts = match nr {
-            nr if is_sigaction(nr) && is_next => OFTEN.div_ceil(SIGACTION_OFTEN - 1),
-            nr if is_sigaction(nr) || is_sigmask(nr) => 1,
-            _ => return false,
+        let is_often = if is_sigmask(nr) {
+            st.sigmask_calls = st.sigmask_calls.saturating_add(1);
+            st.sigmask_calls >= OFTEN
+        } else if is_sigaction(nr) {
+            st.sigaction_calls = st.sigaction_calls.wrapping_add(1);
+            st.sigaction_calls.is_multiple_of(SIGACTION_OFTEN)
+        } else {
+            false
         };
-        st.signal_calls = st.signal_calls.saturating_add(counts);
-        st.signal_calls >= OFTEN && self.shared.gives_channels
+        is_often && self.shared.gives_channels
     }
 
     /// Lends a thread that has a channel the actions, if its program has code that would change them.
