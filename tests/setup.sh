@@ -7,7 +7,7 @@ wanted="bash:bash find:findutils grep:grep sed:sed awk:gawk tar:tar gzip:gzip xz
 git:git perl:perl python3:python3 sqlite3:sqlite3 node:nodejs javac:default-jdk-headless go:golang-go
 redis-server:redis-server redis-benchmark:redis-tools nginx:nginx-light wrk:wrk tmux:tmux setpriv:util-linux ps:procps
 script:bsdutils busybox:busybox-static containerd:containerd dockerd:docker.io podman:podman
-conmon:conmon runc:runc iptables:iptables ip:iproute2 nsenter:util-linux umoci:umoci skopeo:skopeo
+conmon:conmon newuidmap:uidmap runc:runc iptables:iptables ip:iproute2 nsenter:util-linux umoci:umoci skopeo:skopeo
 protoc:protobuf-compiler curl:curl wget:wget ethtool:ethtool iperf3:iperf3 slirp4netns:slirp4netns
 dig:bind9-dnsutils ping:iputils-ping psql:postgresql-client ssh:openssh-client sshd:openssh-server tcpdump:tcpdump
 h2load:nghttp2-client nghttpd:nghttp2-server dpkg-scanpackages:dpkg-dev"

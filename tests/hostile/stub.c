@@ -39,6 +39,8 @@
 #define HYPERCALL 0x5000
 #define STUB ((char *)0x10000)
 #define STUB_STACK ((char *)0x20000)
+/* Its size where the processor has few registers to save; elsewhere it is longer. */
+#define STUB_STACK_MIN 0x3000
 #define SLOTS ((char *)0x100000)
 #define LOW_END ((char *)0x200000)
 
@@ -193,7 +195,7 @@ static void block_and_spin(void)
 static void *rewrite_orders(void *arg)
 {
 	for (;;)
-		for (volatile unsigned long *word = (void *)STUB_STACK; word < (unsigned long *)(STUB_STACK + 0x4000); word++)
+		for (volatile unsigned long *word = (void *)STUB_STACK; word < (unsigned long *)(STUB_STACK + STUB_STACK_MIN); word++)
 			if (*word == SYS_clone)
 				*word = SYS_getuid;
 	return arg;
