@@ -5,6 +5,7 @@
 //! its core; the calls then come as notifications again. An idle sandbox has none. Guests that it attends stay off its
 //! core.
 
+use super::listener::no_caller;
 use super::placement::{self, Kept};
 use super::process::CopyMark;
 use super::receiver::{Found, serve_waiting};
@@ -281,6 +282,7 @@ pub(super) fn attend(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark
         return;
     }
     mark.attendance.store(number, Ordering::Relaxed);
+    no_caller();
     let end = look(shared, family, mark);
     shared.attendants.end(number, end);
     mark.attendance.store(0, Ordering::Relaxed);

@@ -9,6 +9,7 @@
 mod attendant;
 mod frame;
 mod gate;
+mod listener;
 mod local;
 mod placement;
 mod process;
@@ -21,6 +22,7 @@ mod thread;
 mod watcher;
 
 use crate::{BoxFuture, CloneKind, Event, FastPath, Platform, Syscall, Thread};
+use listener::Listener;
 use parking_lot::{Condvar, Mutex, RwLock};
 use process::{AddressSpace, HostProcess};
 use slots::Channel;
@@ -62,7 +64,7 @@ const READY_OOM_SCORE: i32 = 1000;
 /// The processes behind one listener.
 #[derive(Debug)]
 pub(crate) struct Family {
-    listener: OwnedFd,
+    listener: Listener,
     /// Where its root was made.
     nest: Arc<Nest>,
     /// The process that its program was started in.
@@ -483,10 +485,7 @@ fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
 fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
     let one_less = |_: &io::Error| nest.nursery.lock().under_way -= 1;
     let (pid, listener) = nest.spawner.spawn().inspect_err(one_less)?;
-    if let Err(e) = sys::set_sync_wake_up(listener.as_fd()) {
-        tracing::warn!("no synchronous wake-up (Linux 6.6): {e}");
-    }
-    let family = Arc::new(Family { listener, nest: nest.clone(), root: pid });
+    let family = Arc::new(Family { listener: Listener::new(listener), nest: nest.clone(), root: pid });
     let booting = Arc::new(AddressSpace::default());
     let host = Arc::new(HostProcess::new(pid, booting, shared.procfs.clone()));
     let thread = NotifyThread::new(shared, &family, &host, pid, None);

@@ -1,5 +1,6 @@
 //! Receivers: threads that take notifications from a listener and run the sentry's tasks for them.
 
+use super::listener::no_caller;
 use super::process::{CopyMark, HostProcess, set_copy_mark};
 use super::{Birth, Family, NotifyThread, Phase, Shared, attendant, sys};
 use crate::CloneKind;
@@ -8,7 +9,6 @@ use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use stub::abi::{self, op};
@@ -81,7 +81,7 @@ fn receive(shared: &Arc<Shared>, family: &Arc<Family>) {
 
 fn serve(shared: &Arc<Shared>, family: &Arc<Family>, mark: &CopyMark) {
     while mark.replaced.load(Ordering::Relaxed) == 0 {
-        match sys::recv(family.listener.as_fd()) {
+        match family.listener.recv() {
             Ok(notif) => {
                 take(shared, family, &notif);
                 attendant::attend(shared, family, mark);
@@ -109,8 +109,9 @@ fn take(shared: &Arc<Shared>, family: &Arc<Family>, notif: &seccomp_notif) {
 /// Takes what waits in the listener, without waiting for it.
 pub(super) fn serve_waiting(shared: &Arc<Shared>, family: &Arc<Family>) -> Found {
     let ready = ready(family);
-    let is_served = ready.contains(PollFlags::IN)
-        && sys::recv(family.listener.as_fd()).inspect(|notif| take(shared, family, notif)).is_ok();
+    let is_served =
+        ready.contains(PollFlags::IN) && family.listener.recv().inspect(|notif| take(shared, family, notif)).is_ok();
+    no_caller();
     if ready.contains(PollFlags::HUP) {
         Found::Gone
     } else if is_served {

@@ -17,10 +17,11 @@ fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// Has the listener wake the answering side on its caller's core (Linux 6.6).
-pub(super) fn set_sync_wake_up(listener: BorrowedFd<'_>) -> io::Result<()> {
+/// Whether the listener wakes the answering side on its caller's core, and the caller on that of the answer (Linux 6.6).
+pub(super) fn set_sync_wake_up(listener: BorrowedFd<'_>, is_sync: bool) -> io::Result<()> {
+    let flags = if is_sync { SYNC_WAKE_UP } else { 0 };
     // SAFETY: the request takes its argument by value.
-    check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) }).map(drop)
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, flags) }).map(drop)
 }
 
 /// Waits for the next notification.

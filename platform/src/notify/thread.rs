@@ -7,7 +7,7 @@ use super::attendant::Attention;
 use super::local::{Window, is_clone};
 use super::process::{BootFacts, HostProcess, Slots};
 use super::slots::Channel;
-use super::{Family, Shared, frame, sys};
+use super::{Family, Shared, frame, listener, sys};
 use crate::{Call, Event, Process, Registers, Syscall};
 use libc::seccomp_notif;
 use parking_lot::{Mutex, MutexGuard};
@@ -119,6 +119,8 @@ pub(super) struct State {
     pub(super) suspected: Option<(Instant, u64)>,
     /// The watcher has it on its list.
     pub(super) watched: bool,
+    /// Its last call was answered when another thread had come.
+    has_waited: bool,
 }
 
 /// One guest thread under the notify platform.
@@ -206,6 +208,7 @@ impl NotifyThread {
                 since: Instant::now(),
                 suspected: None,
                 watched: false,
+                has_waited: false,
             }),
         });
         host.add_thread(&thread);
@@ -230,7 +233,8 @@ impl NotifyThread {
 
     fn send(&self, st: &mut State, value: i64) {
         if let Some(id) = st.id.take() {
-            sys::send(self.listener(), id, value);
+            st.has_waited = !self.family.listener.is_current(id);
+            self.family.listener.send(id, value);
         }
     }
 
@@ -256,6 +260,9 @@ impl NotifyThread {
         let nr = n.data.nr as u32;
         let mut st = self.lock();
         st.id = Some(n.id);
+        if st.has_waited {
+            listener::caller_has_waited();
+        }
         let checked = if u64::from(nr) == abi::HYPERCALL {
             let [op, uc, result, buffer, signo, _] = n.data.args;
             self.hypercall(&mut st, op, uc, result, buffer, signo as i32)
@@ -315,7 +322,7 @@ impl NotifyThread {
 
     fn let_through(&self, st: &mut State) {
         if let Some(id) = st.id.take() {
-            sys::send_continue(self.listener(), id);
+            self.family.listener.send_continue(id);
         }
     }
 
