@@ -24,7 +24,7 @@ pub(super) fn value_of(nr: u32) -> Option<(u8, bool)> {
 
 /// The calls that can be made through a channel: those that are often made, and answered with a value alone by the
 /// sentry itself.
-const CHANNEL_CALLS: [libc::c_long; 59] = [
+const CHANNEL_CALLS: [libc::c_long; 64] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_open,
@@ -42,6 +42,9 @@ const CHANNEL_CALLS: [libc::c_long; 59] = [
     libc::SYS_access,
     libc::SYS_select,
     libc::SYS_getitimer,
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_accept,
     libc::SYS_sendto,
     libc::SYS_recvfrom,
     libc::SYS_sendmsg,
@@ -49,6 +52,7 @@ const CHANNEL_CALLS: [libc::c_long; 59] = [
     libc::SYS_sendmmsg,
     libc::SYS_recvmmsg,
     libc::SYS_accept4,
+    libc::SYS_shutdown,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_setsockopt,
@@ -78,6 +82,7 @@ const CHANNEL_CALLS: [libc::c_long; 59] = [
     libc::SYS_openat,
     libc::SYS_mkdirat,
     libc::SYS_newfstatat,
+    libc::SYS_ppoll,
     libc::SYS_unlinkat,
     libc::SYS_readlinkat,
     libc::SYS_faccessat2,
@@ -121,6 +126,7 @@ pub(in super::super) fn has_more_args(nr: u32) -> bool {
     matches!(
         i64::from(nr),
         libc::SYS_select
+            | libc::SYS_ppoll
             | libc::SYS_sendto
             | libc::SYS_recvfrom
             | libc::SYS_recvmmsg

@@ -27,13 +27,19 @@ const CMP_RAX: [u8; 6] = [0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff];
 /// `cmp $-4096, %rax`: what most other sites have behind them.
 const CMP_RAX_MORE: [u8; 6] = [0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff];
 /// What may be behind a site where the flags are free: instructions that set them all. The others are
-/// `cmp $-4096, %eax` and comparisons with 0.
-const SETS_FLAGS: [&[u8]; 5] =
-    [&CMP_RAX, &CMP_RAX_MORE, &[0x3d, 0x00, 0xf0, 0xff, 0xff], &[0x85, 0xc0], &[0x48, 0x85, 0xc0]];
+/// `cmp $-4096, %eax` (after `mov %eax, %edx` too, which leaves them) and comparisons with 0.
+const SETS_FLAGS: [&[u8]; 6] = [
+    &CMP_RAX,
+    &CMP_RAX_MORE,
+    &[0x3d, 0x00, 0xf0, 0xff, 0xff],
+    &[0x89, 0xc2, 0x3d, 0x00, 0xf0, 0xff],
+    &[0x85, 0xc0],
+    &[0x48, 0x85, 0xc0],
+];
 /// `xor %eax, %eax`: `read` in two bytes. The room for the jump reaches into the comparison behind its site.
 const XOR_EAX: [u8; 2] = [0x31, 0xc0];
 /// At most so many bytes are between the number and the `syscall`: instructions that load arguments (see [`moved`]).
-const GAP: usize = 9;
+const GAP: usize = 10;
 /// `lea disp32(%rip), %rsi` and `lea disp32(%rbx), %rsi`. And `movabs $imm64, %rsi`, which the first is where it is not
 /// relative.
 const LEA_RIP: [u8; 3] = [0x48, 0x8d, 0x35];
@@ -430,6 +436,9 @@ mod tests {
         assert_eq!(t.inner().collect::<Vec<_>>(), [5]);
         // The flags are looked at, or may be.
         assert_eq!(of([MOV_EAX, 1, 0, 0, 0], &[0xc3]), None);
+        assert_eq!(of([MOV_EAX, 1, 0, 0, 0], &[0x89, 0xc2, 0x77, 0x10, 0, 0]), None);
+        // glibc's ioctl: mov %eax,%edx; cmp $-4096,%eax.
+        assert!(of([MOV_EAX, 16, 0, 0, 0], &[0x89, 0xc2, 0x3d, 0, 0xf0, 0xff]).is_some());
     }
 
     #[test]
@@ -457,7 +466,7 @@ mod tests {
         assert_eq!([0, 5, 32, 37, 39].map(|at| t.seen_at(at)), [0, 0, 0, 0, 7]);
 
         let text = |lea: [u8; 3]| {
-            [&[0x90, 0x90, MOV_EAX, 14, 0, 0, 0][..], &lea, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 0x05]].concat()
+            [&[0x90, 0x90, 0x90, MOV_EAX, 14, 0, 0, 0][..], &lea, &[0xfe, 0xff, 0xff, 0xff, 0x0f, 0x05]].concat()
         };
         let t = Thunk::new(14, AT + 14, &text(LEA_RIP), 0x6_1100, 0x6_0000).unwrap();
         let moved = [&MOVABS_RSI[..], &(AT + 12 - 2).to_le_bytes()].concat();
@@ -475,14 +484,14 @@ mod tests {
 
     #[test]
     fn arguments_may_be_loaded_between_number_and_call() {
-        // glibc's recvfrom: mov $0x2d,%eax; mov 0x10(%rsp),%rdx; mov 0x8(%rsp),%rsi... here with %edi for the second.
-        let loads = [0x48, 0x8b, 0x54, 0x24, 0x10, 0x8b, 0x7c, 0x24, 0x08];
+        // glibc's recvfrom: mov $0x2d,%eax; mov 0x10(%rsp),%rdx; mov 0x8(%rsp),%rsi.
+        let loads = [0x48, 0x8b, 0x54, 0x24, 0x10, 0x48, 0x8b, 0x74, 0x24, 0x08];
         let text = [&[MOV_EAX, 45, 0, 0, 0][..], &loads, &SYSCALL, &CMP_RAX_MORE].concat();
-        let t = Thunk::new(45, AT + 16, &text, 0x6_1100, 0x6_0000).unwrap();
-        assert_eq!((t.head, t.site_len(), t.behind()), (14, 16, 48));
-        assert_eq!((&t.bytes[..5], &t.bytes[5..14], t.bytes[14]), (&text[..5], &loads[..], MOV_ECX));
-        assert_eq!((&t.bytes[32..46], &t.bytes[46..48]), (&text[..14], &SYSCALL[..]));
-        assert_eq!([0, 5, 7, 14].map(|at| t.entry_at(at)), [None, Some(37), None, Some(46)]);
+        let t = Thunk::new(45, AT + 17, &text, 0x6_1100, 0x6_0000).unwrap();
+        assert_eq!((t.head, t.site_len(), t.behind()), (15, 17, 49));
+        assert_eq!((&t.bytes[..5], &t.bytes[5..15], t.bytes[15]), (&text[..5], &loads[..], MOV_ECX));
+        assert_eq!((&t.bytes[32..47], &t.bytes[47..49]), (&text[..15], &SYSCALL[..]));
+        assert_eq!([0, 5, 7, 15].map(|at| t.entry_at(at)), [None, Some(37), None, Some(47)]);
         let len = |code: &[u8]| moved(code, AT).map(|moved| moved.code.len());
         assert_eq!(
             (len(&[0x44, 0x8b, 0x44, 0x24, 8]), len(&[0x44, 0x8b, 0x54, 0x24, 8]), len(&[])),
