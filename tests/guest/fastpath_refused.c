@@ -1,6 +1,7 @@
 /*
  * Calls that fail each time, and some that mostly do, made often enough that their sites are rewritten; ioctl, ppoll and
- * connections by the C library's own sites, with signals in the middle, in one thread and in two.
+ * connections by the C library's own sites, with signals in the middle, in one thread and in two. And in a process that
+ * has forbidden that any memory becomes executable.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -152,6 +155,24 @@ static void masks(void)
 	check("masks", !wrong);
 }
 
+/* PR_SET_MDWE, of Linux 6.3, and PR_MDWE_REFUSE_EXEC_GAIN. */
+static void denied(void)
+{
+	int status;
+	pid_t p = fork();
+
+	if (p == 0) {
+		char byte;
+		int wrong = prctl(65, 1, 0, 0, 0) != 0;
+
+		for (int i = 0; i < TIMES; i++)
+			wrong += pread(file, &byte, 1, 0) != 1 || byte != 'x' || write(-1, &byte, 1) != -1;
+		_exit(wrong ? 1 : 0);
+	}
+	waitpid(p, &status, 0);
+	check("nothing becomes executable", WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void *other(void *arg)
 {
 	mixed();
@@ -175,6 +196,7 @@ int main(void)
 	bind(listener, (void *)&here, here_len);
 	listen(listener, 10);
 	sigaction(SIGALRM, &act, NULL);
+	denied();
 	refused();
 	mixed();
 	connections();

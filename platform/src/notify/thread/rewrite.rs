@@ -83,8 +83,9 @@ impl NotifyThread {
         if !is_alone && users > 1 && self.host.space.local.lock().counted(call.ip) < SHARED_OFTEN {
             return Ok(());
         }
-        // Others may run what is being written to, or will if this process dies meanwhile.
-        let open_prot = if is_alone && users == 1 { READ_WRITE } else { READ_WRITE | READ_EXEC };
+        // Others may run what is being written to, or will if this process dies meanwhile. And where nothing may be both
+        // (`PR_SET_MDWE`) this is refused, while what was made unexecutable would stay so.
+        let open_prot = READ_WRITE | READ_EXEC;
         let mut open = if is_mapped { Vec::new() } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
         open.extend([protect(text, PAGE, open_prot), protect(CODE, CODE_SIZE, open_prot)]);
         if !is_alone {
