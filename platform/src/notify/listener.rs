@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const SLEPT: Duration = Duration::from_nanos(1500);
 
 /// The notification that a receiver sees to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Current {
     listener: RawFd,
     id: u64,
@@ -29,8 +29,10 @@ struct Current {
     has_waited: bool,
 }
 
+const NONE: Current = Current { listener: -1, id: 0, tid: 0, is_here: false, has_waited: false };
+
 thread_local! {
-    static CURRENT: Cell<Current> = const { Cell::new(Current { listener: -1, id: 0, tid: 0, is_here: false, has_waited: false }) };
+    static CURRENT: Cell<Current> = const { Cell::new(NONE) };
 }
 
 /// The caller of the notification that the calling receiver sees to had to wait in its last call until another one came.
@@ -40,9 +42,10 @@ pub(super) fn caller_has_waited() {
 
 /// The calling receiver sees to no notification from now on.
 pub(super) fn no_caller() {
-    CURRENT.set(Current { listener: -1, ..Current::default() });
+    CURRENT.set(NONE);
 }
 
+/// A family's listener.
 #[derive(Debug)]
 pub(super) struct Listener {
     fd: OwnedFd,
