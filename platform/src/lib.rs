@@ -251,8 +251,13 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     fn is_hot(&self, call: &Syscall) -> bool;
 
     /// Has the guest answer this call itself from now on, if it can be arranged. The thread is stopped behind it.
-    /// `is_awaited`: its process shares the memory of one with a single thread, which stays stopped until it has left.
-    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known, is_awaited: bool) -> BoxFuture<'a, Result<(), Gone>>;
+    /// `awaited_by`: one with a single thread whose memory its process shares, and which stays stopped until it has left.
+    fn rewrite<'a>(
+        &'a self,
+        call: &'a Syscall,
+        known: &'a Known,
+        awaited_by: Option<Arc<dyn Process>>,
+    ) -> BoxFuture<'a, Result<(), Gone>>;
 
     /// The head of its list of robust mutexes, if the guest has set it without a call,
     fn robust_list(&self) -> Option<u64>;

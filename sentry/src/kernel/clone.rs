@@ -257,7 +257,11 @@ fn new_task(t: &Task, args: &CloneArgs, tid: i32, thread: Arc<dyn Thread>, fs: A
     } else {
         let old = t.group.sighand();
         let sighand = match () {
-            () if has(SIGHAND) => old,
+            () if has(SIGHAND) => {
+                // The child may outlive whoever has them.
+                old.recall();
+                old
+            }
             () if has(CLEAR_SIGHAND) => Arc::new(old.exec()),
             () => Arc::new(SigHand::fork(&old)),
         };

@@ -136,7 +136,7 @@ async fn system_call(t: &Task, thread: &mut Arc<dyn Thread>, call: Syscall) -> R
         }
         Outcome::Stopped => {
             if result.is_ok() && thread.is_hot(&call) && seccomp::allows_local_answers(t) {
-                Box::pin(thread.rewrite(&call, &t.known(), t.is_awaited())).await?;
+                Box::pin(thread.rewrite(&call, &t.known(), t.awaited_by())).await?;
             }
             return go_on(t, StoppedIn::Nothing, None).await;
         }
@@ -216,7 +216,7 @@ const SYSCALL_LEN: u64 = 2;
 async fn rewrite(t: &Task, call: &Syscall, ret: i64) -> Result<(), Gone> {
     let thread = t.thread();
     thread.enter(ret).await?;
-    Box::pin(thread.rewrite(call, &t.known(), t.is_awaited())).await?;
+    Box::pin(thread.rewrite(call, &t.known(), t.awaited_by())).await?;
     go_on(t, StoppedIn::Call(call.nr, None), None).await
 }
 

@@ -14,7 +14,7 @@ use crate::net::namespace::Net;
 use crate::sync::{Mutex, RwLock};
 use bitflags::bitflags;
 use crossbeam::atomic::AtomicCell;
-use platform::Thread;
+use platform::{Process, Thread};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -118,9 +118,11 @@ pub struct Restart {
 }
 
 /// Says that the child of a `vfork` has left its parent's memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct VforkDone {
     done: AtomicBool,
+    /// Who waits.
+    parent: Arc<dyn Process>,
     /// Nobody else can be in that memory on account of these two: the parent has no other thread, and the child has made
     /// nobody.
     is_alone: AtomicBool,
@@ -131,7 +133,8 @@ impl VforkDone {
     /// For a child of `parent`.
     pub(super) fn new(parent: &Task) -> VforkDone {
         let is_alone = parent.group.state.lock().tasks.len() == 1;
-        VforkDone { is_alone: is_alone.into(), ..VforkDone::default() }
+        let parent = parent.thread().process().clone();
+        VforkDone { done: false.into(), parent, is_alone: is_alone.into(), queue: WaitQueue::default() }
     }
 
     /// Tells the parent.
@@ -368,9 +371,10 @@ impl Task {
         self.work.fetch_and(!work.bits(), Ordering::AcqRel);
     }
 
-    /// Whether it is in the memory of a process with one thread, which waits for it to leave.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.vfork_done.lock().as_ref().is_some_and(|vfork| vfork.is_alone.load(Ordering::Relaxed))
+    /// The process with one thread that waits for it to leave its memory, if there is one.
+    pub(super) fn awaited_by(&self) -> Option<Arc<dyn Process>> {
+        let vfork = self.vfork_done.lock();
+        vfork.as_ref().filter(|vfork| vfork.is_alone.load(Ordering::Relaxed)).map(|vfork| vfork.parent.clone())
     }
 
     /// It is about to make another one that is in its memory.

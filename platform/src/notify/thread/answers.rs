@@ -441,8 +441,13 @@ impl Thread for NotifyThread {
         self.wants_rewrite(call)
     }
 
-    fn rewrite<'a>(&'a self, call: &'a Syscall, known: &'a Known, is_awaited: bool) -> BoxFuture<'a, Result<(), Gone>> {
-        Box::pin(self.rewrite_site(call, known, is_awaited))
+    fn rewrite<'a>(
+        &'a self,
+        call: &'a Syscall,
+        known: &'a Known,
+        awaited_by: Option<Arc<dyn Process>>,
+    ) -> BoxFuture<'a, Result<(), Gone>> {
+        Box::pin(self.rewrite_site(call, known, awaited_by))
     }
 
     fn robust_list(&self) -> Option<u64> {

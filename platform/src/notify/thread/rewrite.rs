@@ -6,6 +6,7 @@ use super::super::local::{
 };
 use super::{BUSY, NotifyThread};
 use crate::{Call, Gone, Known, Process, Syscall, Thread};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const PAGE: u64 = 4096;
@@ -68,8 +69,13 @@ impl NotifyThread {
     }
 
     /// Rewrites the site of `call`, if it can be, and gives the thread a channel if it is for one.
-    /// `is_awaited`: the process in whose memory this one is has one thread, which waits for it to leave.
-    pub(super) async fn rewrite_site(&self, call: &Syscall, known: &Known, is_awaited: bool) -> Result<(), Gone> {
+    /// `awaited_by`: a process with one thread, which waits for this one to leave its memory.
+    pub(super) async fn rewrite_site(
+        &self,
+        call: &Syscall,
+        known: &Known,
+        awaited_by: Option<Arc<dyn Process>>,
+    ) -> Result<(), Gone> {
         if has_channel(call.nr) || is_for_channel(call.nr) {
             self.open_channel().await?;
         }
@@ -77,7 +83,9 @@ impl NotifyThread {
         // No thread of this process may have to have its calls looked at.
         let Some(rewrite) = self.plan(call).filter(|_| !self.host.is_filtered()) else { return Ok(()) };
         let users = self.host.space.users();
-        let is_alone = self.host.live_threads() == 1 && (users == 1 || users == 2 && is_awaited);
+        // If it has died meanwhile, the other one may be whoever it was made by.
+        let is_awaited = || awaited_by.as_ref().is_some_and(|process| !process.is_gone());
+        let is_alone = self.host.live_threads() == 1 && (users == 1 || users == 2 && is_awaited());
         let text = rewrite.at & !(PAGE - 1);
         let is_mapped = self.host.space.local.lock().is_mapped;
         if !is_alone && users > 1 && self.host.space.local.lock().counted(call.ip) < SHARED_OFTEN {
