@@ -1,10 +1,14 @@
 /* Threads made from places that make many: by the C library, and by hand with registers to be kept. */
 #include "common.h"
+#include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 
@@ -198,6 +202,36 @@ static void other_arguments(void)
 	report("arguments that are nowhere", errno ? -1 : 0);
 	one_by_hand(0x1f80);
 	verdict("and then one as before");
+}
+
+/* What a filter says of it is its result, also if that looks like none of an error. */
+static void filtered(unsigned value)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | value),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { .len = sizeof code / sizeof *code, .filter = code };
+	struct clone_args args = arguments();
+	struct regs regs;
+	long ret;
+
+	by_hand("before the filter");
+	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	MUST(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+	ret = clone_regs(&args, sizeof args, &regs);
+	printf("filtered: %ld, %d\n", ret, is_kept(&regs, &args, sizeof args, 0x1f80));
+	fflush(stdout);
+}
+
+static void by_filters(void)
+{
+	IN_CHILD("an error", filtered(EPERM));
+	IN_CHILD("no such call", filtered(ENOSYS));
+	/* Which has the caller go where children go: it ends there. */
+	IN_CHILD("0", filtered(0));
 }
 
 static void on_usr1(int signo)
@@ -427,6 +461,7 @@ int main(void)
 	by_hand("registers are kept");
 	under_signals();
 	other_arguments();
+	by_filters();
 	by_several();
 	many_at_once();
 	signals_at_once();

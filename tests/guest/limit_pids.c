@@ -230,14 +230,22 @@ static void threads(const char *self)
 	pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 	pthread_t all[MOST];
 	int count = 0, error;
+	long events;
 
 	reap_all();
 	current("without children");
+	/* From a place that has made many. */
+	for (int n = 0; n < 50; n++)
+		if (pthread_create(&all[0], 0, wait_thread, &gate) == 0)
+			pthread_join(all[0], 0);
+	becomes("after others", 1);
+	events = number("pids.events");
 	pthread_mutex_lock(&gate);
 	while ((error = pthread_create(&all[count], 0, wait_thread, &gate)) == 0)
 		count++;
 	printf("threads: %d, then %s\n", count, strerrorname_np(error));
 	current("full of threads");
+	refusals("threads", events);
 	WORKS("fork beside threads", fork());
 	pthread_mutex_unlock(&gate);
 	while (count > 0)

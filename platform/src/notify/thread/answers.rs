@@ -247,7 +247,10 @@ impl Thread for NotifyThread {
         if let Phase::InCall(call) = st.phase {
             st.phase = Phase::Running;
             st.last = (call.ip, ret);
-            st.offer = None;
+            if st.offer.take().is_some() {
+                self.refuse_clone(&mut st, ret);
+                return;
+            }
             self.leave_core(&mut st);
             self.listen(&st);
             if ret == 0 && st.closes.is_some() && st.closes == st.id {

@@ -88,7 +88,7 @@ impl NotifyThread {
     }
 
     /// The next call need not be a notification.
-    fn may_listen(&self, st: &State) -> bool {
+    pub(super) fn may_listen(&self, st: &State) -> bool {
         st.attention == Attention::Full && self.host.stale_fds.is_empty()
     }
 

@@ -18,6 +18,9 @@ use stub::entry;
 /// What the host is not to make: the stub then makes the program's call as it stands.
 const REFUSED: i64 = -(libc::ENOSYS as i64);
 
+/// The program's call is answered in the channel: to the stub this is the id of a child.
+const ANSWERED: i64 = 1;
+
 /// What a child needs. It goes back to the process unless a child takes it.
 #[derive(Debug)]
 pub(super) struct Offer {
@@ -132,6 +135,15 @@ impl NotifyThread {
             _ => self.send(&mut st, REFUSED),
         }
         Ok(())
+    }
+
+    /// Answers a call that makes nobody. An error of the host's call would have the stub make the program's too, and the
+    /// sentry see to it twice.
+    pub(super) fn refuse_clone(&self, st: &mut State, ret: i64) {
+        if let Some(channel) = &st.channel {
+            channel.answer(ret, None, self.may_listen(st));
+        }
+        self.send(st, ANSWERED);
     }
 
     /// Waits for the child to show itself, or for the other call.
