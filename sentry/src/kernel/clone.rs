@@ -5,7 +5,7 @@ use super::pids::Charge;
 use super::run::Begins;
 use super::signal::{AltStack, SigHand, TaskSignals};
 use super::task::{TaskParts, VforkDone};
-use super::{Cap, Outcome, Task, ThreadGroup, Tree, run};
+use super::{Cap, Kernel, Outcome, Task, ThreadGroup, Tree, run};
 use crate::errno::{Errno, SysResult};
 use crate::fs::path::FsContext;
 use crate::fs::pidfd::{self, PidFd};
@@ -90,12 +90,8 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     let ipc = if flags & NEWIPC != 0 { t.ipc().another()? } else { t.ipc() };
     let net = if flags & NEWNET != 0 { Net::create()? } else { t.net() };
     let pidfd = (flags & PIDFD != 0).then(|| Reserved::new(t, args.pidfd)).transpose()?;
-    let (child_tid, charge) = {
-        let mut tree = t.kernel.tree.lock();
-        check_count(t, &tree)?;
-        let charge = t.kernel.pids.fork()?;
-        (tree.new_pid()?, charge)
-    };
+    let (id, charge) = reserve_id(t)?;
+    let child_tid = id.tid;
     let kind = match (is_thread, flags & VM != 0) {
         (true, _) => CloneKind::Thread,
         (false, true) => CloneKind::ShareMemory,
@@ -110,13 +106,8 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
     if kind != CloneKind::Fork {
         t.share_memory();
     }
-    let (host_child, begins) = match host_clone(t, &spec, child_tid).await {
-        Ok(made) => made,
-        Err(error) => {
-            t.kernel.tree.lock().cancel_pid(child_tid);
-            return Err(error);
-        }
-    };
+    let (host_child, begins) = host_clone(t, &spec, child_tid).await?;
+    id.keep();
     let child = new_task(t, &args, child_tid, host_child, fs);
     child.set_ipc(ipc);
     child.set_net(net);
@@ -145,6 +136,35 @@ pub async fn clone(t: &Task, args: CloneArgs) -> SysResult<i32> {
         vfork.wait(t).await;
     }
     Ok(child_tid)
+}
+
+/// The id of a child that is yet to be made; it is given back if there will be none, also when the caller dies meanwhile.
+struct ReservedId<'a> {
+    kernel: &'a Kernel,
+    tid: i32,
+    is_kept: bool,
+}
+
+impl ReservedId<'_> {
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for ReservedId<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.kernel.tree.lock().cancel_pid(self.tid);
+        }
+    }
+}
+
+/// An id for a child, which counts from now on.
+fn reserve_id(t: &Task) -> SysResult<(ReservedId<'_>, Charge)> {
+    let mut tree = t.kernel.tree.lock();
+    check_count(t, &tree)?;
+    let charge = t.kernel.pids.fork()?;
+    Ok((ReservedId { kernel: &t.kernel, tid: tree.new_pid()?, is_kept: false }, charge))
 }
 
 /// Has the host make the thread. Where the caller is stopped afterwards its registers have `child_tid` as the result, or
