@@ -26,7 +26,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-
 #define STUB ((char *)0x10000)
 #define CHANNELS ((char *)0x180000)
 #define END ((char *)0x200000)

@@ -328,8 +328,8 @@ impl Shared {
         self.processes.lock().insert(host.pid, host.clone());
         // Whoever reaps one that is unknown looks again afterwards.
         let is_there = sys::exists(host.pid);
-        if !is_there {
-            self.processes.lock().remove(&host.pid);
+        if !is_there && self.processes.lock().remove(&host.pid).is_some() {
+            host.leave_space();
         }
         is_there
     }
@@ -483,7 +483,11 @@ fn nursery(shared: &Arc<Shared>, nest: &Arc<Nest>) {
 }
 
 fn spawn_ready(shared: &Arc<Shared>, nest: &Arc<Nest>) -> io::Result<()> {
-    let one_less = |_: &io::Error| nest.nursery.lock().under_way -= 1;
+    let one_less = |_: &io::Error| {
+        // The reaper may have told of it too.
+        let mut nursery = nest.nursery.lock();
+        nursery.under_way = nursery.under_way.saturating_sub(1);
+    };
     let (pid, listener) = nest.spawner.spawn().inspect_err(one_less)?;
     let family = Arc::new(Family { listener: Listener::new(listener), nest: nest.clone(), root: pid });
     let booting = Arc::new(AddressSpace::default());

@@ -304,8 +304,13 @@ impl HostProcess {
                 self.death_signal.store(status & 0x7f, Ordering::Relaxed);
             }
         }
-        self.space.users.fetch_sub(1, Ordering::AcqRel);
+        self.leave_space();
         self.live().iter().for_each(|thread| thread.host_gone());
+    }
+
+    /// It is gone: once for each process.
+    pub(super) fn leave_space(&self) {
+        self.space.users.fetch_sub(1, Ordering::AcqRel);
     }
 
     pub(super) fn read_exact(&self, addr: u64, dst: &mut [u8]) -> bool {

@@ -32,11 +32,10 @@ impl Task {
     /// on that.
     pub fn lend_sigmask(&self) {
         let thread = self.thread();
-        let mut signals = self.signals();
         // Who sends a signal to the process looks at the masks after it has become pending.
-        let is_quiet = signals.pending.set().is_empty()
-            && signals.saved_mask.is_none()
-            && self.group.pending.lock().set().is_empty();
+        let shared = self.group.pending.lock();
+        let mut signals = self.signals();
+        let is_quiet = signals.pending.set().is_empty() && signals.saved_mask.is_none() && shared.set().is_empty();
         signals.is_lent = is_quiet && seccomp::allows_local_answers(self) && thread.lend_sigmask(signals.mask.0);
     }
 
