@@ -1,7 +1,7 @@
 /*
  * Calls that fail each time, and some that mostly do, made often enough that their sites are rewritten; ioctl, ppoll and
  * connections by the C library's own sites, with signals in the middle, in one thread and in two. And in a process that
- * has forbidden that any memory becomes executable.
+ * has forbidden that any memory becomes executable, and in one that sets the protection of its code all the time.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -10,10 +10,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -173,6 +175,54 @@ static void denied(void)
 	check("nothing becomes executable", WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* Ten places that call getpid, in a page of their own. */
+long places(void);
+__asm__("	.text\n"
+	"	.p2align 12\n"
+	"places:\n"
+	"	.rept 10\n"
+	"	.p2align 5\n"
+	"	mov $39, %eax\n"
+	"	syscall\n"
+	"	ret\n"
+	"	.endr\n"
+	"	.p2align 12\n");
+
+static volatile int is_over;
+
+static void *protects(void *pause)
+{
+	while (!is_over) {
+		mprotect((void *)(uintptr_t)places, 4096, PROT_READ | PROT_EXEC);
+		if (pause)
+			usleep(100);
+	}
+	return NULL;
+}
+
+static void protected(void *pause)
+{
+	int status;
+	pid_t p = fork();
+
+	if (p == 0) {
+		pthread_t t;
+		int wrong = pthread_create(&t, NULL, protects, pause) != 0;
+
+		for (int i = 0; i < 10; i++) {
+			long (*place)(void) = (long (*)(void))((uintptr_t)places + 32 * (uintptr_t)i);
+
+			for (int n = 0; n < TIMES; n++)
+				wrong += place() != getpid();
+		}
+		is_over = 1;
+		pthread_join(t, NULL);
+		_exit(wrong ? 1 : 0);
+	}
+	waitpid(p, &status, 0);
+	check(pause ? "protected now and then" : "protected all the time", WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void *other(void *arg)
 {
 	mixed();
@@ -197,6 +247,8 @@ int main(void)
 	listen(listener, 10);
 	sigaction(SIGALRM, &act, NULL);
 	denied();
+	protected(NULL);
+	protected("");
 	refused();
 	mixed();
 	connections();

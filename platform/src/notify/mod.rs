@@ -236,7 +236,7 @@ pub(crate) struct Shared {
     run_ready: fn(),
     /// Guests may answer some calls themselves.
     local_answers: bool,
-    /// Whether threads may be lent their signal masks.
+    /// Whether threads may be given channels.
     gives_channels: bool,
     attendants: attendant::Attendants,
     /// Called when the sandbox cannot go on.

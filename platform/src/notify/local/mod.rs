@@ -74,8 +74,8 @@ pub(super) struct Local {
 struct Site {
     at: u64,
     thunk: Thunk,
-    /// It looks as it is to look.
-    is_done: bool,
+    /// What it looks like, unless it is being rewritten.
+    text: Option<[u8; JUMP]>,
 }
 
 /// Where someone goes on who went into the middle of a site.
@@ -198,14 +198,14 @@ impl Local {
     /// The code is in place; the site is not rewritten yet.
     pub(super) fn add(&mut self, rewrite: &Rewrite) {
         self.has_sigactions |= is_sigaction(rewrite.nr);
-        self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone(), is_done: false });
+        self.sites.push(Site { at: rewrite.at, thunk: rewrite.thunk.clone(), text: None });
         self.generation += 1;
     }
 
-    /// The site that was added last has been rewritten.
-    pub(super) fn finish(&mut self) {
+    /// The site that was added last looks like this from now on.
+    pub(super) fn finish(&mut self, text: [u8; JUMP]) {
         if let Some(site) = self.sites.last_mut() {
-            site.is_done = true;
+            site.text = Some(text);
         }
     }
 
@@ -293,7 +293,7 @@ impl Local {
         let entry_of = |site: &Site| ip.checked_sub(site.at).and_then(|offset| entry(&site.thunk, offset));
         let (n, site, entry) = sites.find_map(|(n, site)| Some((n, site, entry_of(site)?)))?;
         let to = CODE + n as u64 * u64::from(BLOCK) + u64::from(entry);
-        Some(Moved { to, site: site.at, text: site.is_done.then(|| thunk::jump(TABLE + 8 * n as u64)) })
+        Some(Moved { to, site: site.at, text: site.text })
     }
 }
 
@@ -368,7 +368,7 @@ mod tests {
         );
         local.add(&rewrite);
         assert_eq!(local.moved_by_fault(rewrite.at + 1, true).unwrap().text, None);
-        local.finish();
+        local.finish(rewrite.jump);
         assert!(local.plan(u32::from(nr), 0x40_1007, &text).is_none());
         local
     }

@@ -12,6 +12,9 @@ use std::sync::atomic::Ordering;
 const PAGE: u64 = 4096;
 const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 const READ_EXEC: u64 = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+/// Others may run what is being written to, or will if this process dies meanwhile. And where nothing may be both
+/// (`PR_SET_MDWE`) this is refused, while what was made unexecutable would stay so.
+const OPEN: u64 = READ_WRITE | READ_EXEC;
 
 fn protect(start: u64, len: u64, prot: u64) -> Call {
     Call { nr: libc::SYS_mprotect as u32, args: [start, len, prot, 0, 0, 0] }
@@ -37,6 +40,9 @@ fn membarrier(command: u64) -> Call {
 }
 
 const INT3: u8 = 0xcc;
+
+/// How often it is tried to write to text that another thread of the program makes unwritable.
+const TRIES: u32 = 3;
 
 impl NotifyThread {
     /// Where the program is whose thread is at `ip`.
@@ -91,11 +97,8 @@ impl NotifyThread {
         if !is_alone && users > 1 && self.host.space.local.lock().counted(call.ip) < SHARED_OFTEN {
             return Ok(());
         }
-        // Others may run what is being written to, or will if this process dies meanwhile. And where nothing may be both
-        // (`PR_SET_MDWE`) this is refused, while what was made unexecutable would stay so.
-        let open_prot = READ_WRITE | READ_EXEC;
         let mut open = if is_mapped { Vec::new() } else { vec![map(DATA, PAGE), map(CODE, CODE_SIZE)] };
-        open.extend([protect(text, PAGE, open_prot), protect(CODE, CODE_SIZE, open_prot)]);
+        open.extend([protect(text, PAGE, OPEN), protect(CODE, CODE_SIZE, OPEN)]);
         if !is_alone {
             open.push(register_barriers());
         }
@@ -116,12 +119,12 @@ impl NotifyThread {
             && self.add(&rewrite);
         let is_written = has_code && self.write_jump(&rewrite, is_alone).await?;
         let closed = self.run_batch(&close, &[]).await?;
-        if !is_written || closed.iter().any(|result| *result != 0) {
-            // Half of a site is worse than none.
+        if !has_code || closed.iter().any(|result| *result != 0) {
+            // Half of its code is worse than none.
             self.host.kill();
             return Err(Gone);
         }
-        self.host.space.local.lock().finish();
+        self.finish(&rewrite, is_written);
         // It is stopped behind its call, where the jump may be now.
         let regs = self.raw_registers()?;
         if self.real(regs.rip) == regs.rip { Ok(()) } else { self.set_registers(&regs) }
@@ -132,18 +135,42 @@ impl NotifyThread {
     /// Code").
     async fn write_jump(&self, rewrite: &Rewrite, is_alone: bool) -> Result<bool, Gone> {
         if is_alone {
-            return Ok(self.host.write_all(rewrite.at, &rewrite.jump));
+            return self.write_text(rewrite.at, &rewrite.jump).await;
         }
         let (first, rest) = rewrite.jump.split_at(1);
         let barrier = [membarrier(MEMBARRIER_PRIVATE_EXPEDITED_SYNC_CORE)];
-        let mut is_written = self.host.write_all(rewrite.at, &[INT3]);
-        for (at, byte) in rewrite.inner() {
-            is_written &= self.host.write_all(at, &[byte]);
+        for (at, byte) in std::iter::once((rewrite.at, INT3)).chain(rewrite.inner()) {
+            if !self.write_text(at, &[byte]).await? {
+                return Ok(false);
+            }
         }
-        is_written &= self.run_batch(&barrier, &[]).await? == [0];
-        is_written &= self.host.write_all(rewrite.at + 1, rest);
-        is_written &= self.run_batch(&barrier, &[]).await? == [0];
-        Ok(is_written && self.host.write_all(rewrite.at, first))
+        let is_whole = self.run_batch(&barrier, &[]).await? == [0]
+            && self.write_text(rewrite.at + 1, rest).await?
+            && self.run_batch(&barrier, &[]).await? == [0];
+        Ok(is_whole && self.write_text(rewrite.at, first).await?)
+    }
+
+    /// Writes all of it or nothing. Another thread may set the page's protection meanwhile, if only to what it was.
+    async fn write_text(&self, at: u64, bytes: &[u8]) -> Result<bool, Gone> {
+        for _ in 0..TRIES {
+            if self.host.write_all(at, bytes) {
+                return Ok(true);
+            }
+            self.run_batch(&[protect(at & !(PAGE - 1), PAGE, OPEN)], &[]).await?;
+        }
+        Ok(false)
+    }
+
+    /// A site that could not be written to the end stays as far as it came: whoever meets what is there is led on as while
+    /// it was being rewritten.
+    fn finish(&self, rewrite: &Rewrite, is_written: bool) {
+        let mut text = rewrite.jump;
+        if !is_written {
+            self.host.read_exact(rewrite.at, &mut text);
+        }
+        let mut local = self.host.space.local.lock();
+        local.finish(text);
+        local.is_refused |= !is_written;
     }
 
     fn add(&self, rewrite: &Rewrite) -> bool {
