@@ -8,6 +8,7 @@ use crate::supervise::Logs;
 use crate::terminal::RawTerminal;
 use anyhow::{Context, Result, bail};
 use platform::host::{self, Caps};
+use platform::{WINDOW_FD, WINDOWS};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Rlimit, Signal};
 use sentry::boot::config::{ContainerConfig, MountKind, MountSpec, NetworkSpec, PlatformKind};
@@ -275,6 +276,10 @@ fn limit_self() -> Result<()> {
     setrlimit(Resource::Core, core).context("cannot forbid core dumps")?;
     // The sentry holds the files of all guests.
     let files = getrlimit(Resource::Nofile);
+    let needed = u64::from(WINDOW_FD) + WINDOWS as u64;
+    if files.maximum.is_some_and(|most| most < needed) {
+        bail!("programs cannot be loaded: the limit on open files (RLIMIT_NOFILE) is below {needed}");
+    }
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
         .context("cannot raise the limit on open files")
 }

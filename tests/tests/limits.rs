@@ -1,4 +1,5 @@
-//! Limits on processes: the container's, which is about what its guests know of, and the host's own around a sandbox.
+//! Limits on processes: the container's, which is about what its guests know of, and the host's own around a sandbox; and the
+//! host's on open files.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -139,6 +140,20 @@ fn a_limit_of_the_host_refuses_and_passes() -> Result<()> {
     for (round, max) in [26, 30, 36, 60].into_iter().enumerate() {
         let Some(group) = PidsGroup::new(&format!("wall{round}"), max)? else { return Ok(()) };
         survives(&group.holding(&sandboxed(&program(&["/usr/bin/python3", "-c", AT_THE_WALL]))?).run()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_host_that_allows_too_few_open_files_is_told_of() -> Result<()> {
+    for (files, is_enough) in [("1001", false), ("1002", true)] {
+        let mut sandbox = sandboxed(&program(&["sh", "-c", "/bin/true && echo well"]))?;
+        let limit = ["sh", "-c", "ulimit -n $0 && exec \"$@\"", files].map(Into::into);
+        sandbox.args = limit.into_iter().chain(sandbox.args).collect();
+        let outcome = sandbox.run()?;
+        let (stdout, stderr) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+        assert_eq!(stdout == "well\n", is_enough, "{stdout} {stderr}");
+        assert_eq!(stderr.contains("RLIMIT_NOFILE"), !is_enough, "{stdout} {stderr}");
     }
     Ok(())
 }
