@@ -1,10 +1,12 @@
-//! Limits on processes: the container's, which is about what its guests know of, and the host's own around a sandbox; and the
-//! host's on open files.
+//! Limits on processes: the container's, which is about what its guests know of, and the host's own around a sandbox; and
+//! the host's on open files.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::time::Duration;
-use tests::{PidsGroup, Program, Status, oci_bundle, sandboxed, sandboxed_with};
+use tests::{PidsGroup, Program, Sandbox, Status, oci_bundle, sandboxed, sandboxed_with};
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -156,4 +158,31 @@ fn a_host_that_allows_too_few_open_files_is_told_of() -> Result<()> {
         assert_eq!(stderr.contains("RLIMIT_NOFILE"), !is_enough, "{stdout} {stderr}");
     }
     Ok(())
+}
+
+/// Children that nobody waits for, each of which has changed signal actions often enough to be lent them.
+const ZOMBIES: &str = r#"
+import os, sys
+busy = "import signal\nfor n in range(500): signal.signal(40, signal.SIG_IGN)"
+for n in range(60):
+    pid = os.posix_spawn("/usr/bin/python3", ["python3", "-c", busy], os.environ)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print("dead", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn zombies_hold_no_files_of_the_host() -> Result<()> {
+    let mut sandbox = Sandbox::start(Path::new("/"), &["/usr/bin/python3", "-c", ZOMBIES])?;
+    let mut line = String::new();
+    BufReader::new(sandbox.runsc.stdout.take().context("stdout")?).read_line(&mut line)?;
+    assert_eq!(line, "dead\n");
+    let files = format!("/proc/{}/fd", sandbox.sentry()?);
+    // The last ones may still be on their way out.
+    tests::eventually("few files", || {
+        let links = std::fs::read_dir(&files)?.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let names: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+        let of = |what: &str| names.iter().filter(|name| name.contains(what)).count();
+        Ok(of("slots") < 30 && of("seccomp") < 30)
+    })
 }

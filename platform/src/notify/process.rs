@@ -308,9 +308,11 @@ impl HostProcess {
         self.live().iter().for_each(|thread| thread.host_gone());
     }
 
-    /// It is gone: once for each process.
+    /// It is gone: once for each process. A zombie may stay for long, and is to hold no file.
     pub(super) fn leave_space(&self) {
-        self.space.users.fetch_sub(1, Ordering::AcqRel);
+        if self.space.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *self.space.slots.lock() = Slots::Refused;
+        }
     }
 
     pub(super) fn read_exact(&self, addr: u64, dst: &mut [u8]) -> bool {

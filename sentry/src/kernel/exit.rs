@@ -77,6 +77,8 @@ impl Task {
             self.group.exit_wait.notify(Events::HUP);
         }
         if is_last {
+            // A zombie is to hold nothing of its host process.
+            self.group.sighand().recall();
             self.group.aio.clear();
             self.group.timers.stop();
             crate::ipc::on_exit(&self.group);
