@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <sys/prctl.h>
 
-enum { OFTEN = 400, FEW = 300, RESTORER = 0x04000000, UNUSED = 40 };
+enum { OFTEN = 400, FEW = 900, A_WHILE = 20, RESTORER = 0x04000000, UNUSED = 40 };
 
 /* As the kernel has it. */
 struct action {
@@ -52,6 +52,8 @@ static int outlives(void *name)
 {
 	while (getppid() == maker)
 		sleep_ms(1);
+	/* Until nothing at all is left of it. */
+	sleep_ms(A_WHILE);
 	printf("%s: %lx\n", (char *)name, now());
 	fflush(stdout);
 	return 0;
@@ -87,6 +89,7 @@ static int kills_its_parent(void *unused)
 	kill(getppid(), SIGKILL);
 	while (!is_going_on)
 		sleep_ms(1);
+	sleep_ms(A_WHILE);
 	for (int i = 0; i < FEW; i++)
 		change_elsewhere(UNUSED, &action, NULL, 8);
 	is_unchanged = code[3] == before;
