@@ -17,7 +17,7 @@ pub use oci::oci_bundle;
 pub use pids::PidsGroup;
 pub use random::Random;
 pub use run::{Outcome, Program, Status, sandboxed, sandboxed_with};
-pub use sandbox::{Sandbox, children, status_field};
+pub use sandbox::{Sandbox, children, status_field, threads};
 pub use scratch::Scratch;
 
 use anyhow::{Result, bail};

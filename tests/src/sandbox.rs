@@ -17,8 +17,15 @@ pub struct Sandbox {
 impl Sandbox {
     /// Runs a program in the directory `cwd`.
     pub fn start(cwd: &Path, program: &[&str]) -> Result<Sandbox> {
+        Sandbox::start_with(cwd, &[], program)
+    }
+
+    /// The same, with options of `runsc do`.
+    pub fn start_with(cwd: &Path, options: &[&str], program: &[&str]) -> Result<Sandbox> {
         let runsc = Command::new(runsc()?)
-            .args(["do", "--timeout", "60", "--"])
+            .args(["do", "--timeout", "60"])
+            .args(options)
+            .arg("--")
             .args(program)
             .current_dir(cwd)
             .stdin(Stdio::piped())
@@ -54,9 +61,16 @@ impl Drop for Sandbox {
     }
 }
 
-/// The children of a process of the host.
+/// The threads of a process of the host.
+pub fn threads(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The children of a process of the host, whichever of its threads made them.
 pub fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let of = |tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
+    let text: String = threads(pid).into_iter().map(of).collect();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
