@@ -17,4 +17,4 @@ cat >"$RUNSC" <<-END
 	esac
 END
 chmod +x "$RUNSC"
-cargo nextest run --workspace -E 'not test(/_fast$/)' "$@"
+cargo nextest run --workspace --no-fail-fast -E 'not test(/_fast$/)' "$@"

@@ -20,8 +20,12 @@ fn check(source: &Path, name: &str) -> Result<()> {
     let scratch = Scratch::new(name)?;
     let exe = compile(source, &scratch)?;
     let program = Program { args: vec![exe.into()], cwd: scratch.fresh("cwd")?, env: Vec::new(), timeout: TIMEOUT };
-    // What attacks the calls through shared memory finds them wherever it can.
-    let options: &[&OsStr] = if name == "channel" { &["--fast-path=always".as_ref()] } else { &[] };
+    // What attacks the fast path finds it however the tests are run, and calls through shared memory wherever it can.
+    let options: &[&OsStr] = match name {
+        "channel" => &["--fast-path=always".as_ref()],
+        "fastpath" => &["--fast-path=on".as_ref()],
+        _ => &[],
+    };
     let outcome = sandboxed_with(&program, options)?.run()?;
     let stdout = String::from_utf8_lossy(&outcome.stdout).into_owned();
     let seen: Vec<&str> = stdout.lines().collect();

@@ -215,7 +215,8 @@ impl Connection {
     /// Lets the first process run. The caller hears of it before: the process may end, and the sandbox with it,
     /// before anything else could be said.
     fn start(&self) -> Result<(), Failure> {
-        match std::mem::replace(&mut *self.control.main.lock(), Main::Started) {
+        let main = std::mem::replace(&mut *self.control.main.lock(), Main::Started);
+        match main {
             Main::Held(prepared) => {
                 protocol::send(&*self.socket, &Reply::Done, &[]).map_err(|e| super::failed("start", e))?;
                 prepared.go();

@@ -38,7 +38,8 @@ impl Contexts {
 
     /// Adds a context.
     pub fn insert(&self, name: u64, context: Arc<Context>) {
-        if let Some(old) = self.0.lock().insert(name, context) {
+        let old = self.0.lock().insert(name, context);
+        if let Some(old) = old {
             // The guest unmapped its page and the host gave the address again.
             old.end();
         }

@@ -69,11 +69,12 @@ impl FileOps for MasterFile {
 pub(super) struct SlaveFile(pub(super) Arc<Pty>);
 
 impl SlaveFile {
-    /// Opens a slave; a session leader without a terminal gets it for its own.
+    /// Opens a slave; a session leader without a terminal gets it for its own, unless only to write to it.
     pub(super) fn open(pty: &Arc<Pty>, caller: &Caller<'_>, flags: i32) -> SysResult<Box<dyn FileOps>> {
         pty.open_slave(caller.creds.has(Cap::SysAdmin))?;
         if let Some(t) = caller.task
             && flags & libc::O_NOCTTY == 0
+            && flags & libc::O_ACCMODE != libc::O_WRONLY
         {
             job::adopt(t, pty);
         }

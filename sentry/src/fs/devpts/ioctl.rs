@@ -94,7 +94,7 @@ fn session_ioctl(t: &Task, file: &File, pty: &Arc<Pty>, side: Side, cmd: u32, ar
     let addr = Addr(arg);
     let is_master = side == Side::Master;
     match u64::from(cmd) {
-        libc::TIOCSCTTY if !is_master => job::set_controlling(t, pty, arg == 1).map(|()| 0),
+        libc::TIOCSCTTY => job::set_controlling(t, file, pty, arg == 1).map(|()| 0),
         libc::TIOCNOTTY if !is_master => job::give_up(t, pty).map(|()| 0),
         libc::TIOCGPGRP => put(t, addr, job::foreground(t, pty, is_master)?),
         libc::TIOCSPGRP => {

@@ -6,7 +6,7 @@
 use super::files::{SlaveFile, device_number};
 use super::pty::{Pty, Session};
 use crate::errno::{Errno, SysResult};
-use crate::fs::file::FileOps;
+use crate::fs::file::{File, FileOps};
 use crate::fs::inode::Caller;
 use crate::kernel::signal::SigInfo;
 use crate::kernel::{Cap, Kernel, Task};
@@ -83,8 +83,9 @@ fn take(t: &Task, pty: &Arc<Pty>, place: &Place) -> bool {
     true
 }
 
-/// `TIOCSCTTY`.
-pub(super) fn set_controlling(t: &Task, pty: &Arc<Pty>, steal: bool) -> SysResult<()> {
+/// `TIOCSCTTY`, through either end. Only with `CAP_SYS_ADMIN` by a file that is not for reading, or, if it is to be
+/// stolen, from another session.
+pub(super) fn set_controlling(t: &Task, file: &File, pty: &Arc<Pty>, steal: bool) -> SysResult<()> {
     let place = place(t)?;
     if controls(t, pty, place.sid) && place.leads {
         return Ok(());
@@ -92,12 +93,15 @@ pub(super) fn set_controlling(t: &Task, pty: &Arc<Pty>, steal: bool) -> SysResul
     if !place.leads || terminal(&t.kernel, place.sid).is_some() {
         return Err(Errno::PERM);
     }
-    if let Some(other) = pty.state.lock().session.clone() {
-        if !steal || !t.creds().has(Cap::SysAdmin) {
-            return Err(Errno::PERM);
-        }
-        t.kernel.tree.lock().set_terminal(other.sid, None);
-        pty.state.lock().session = None;
+    let may_all = t.creds().has(Cap::SysAdmin);
+    let other = pty.state.lock().session.as_ref().map(|session| session.sid);
+    if other.is_some() && !(steal && may_all) || !file.is_readable() && !may_all {
+        return Err(Errno::PERM);
+    }
+    if let Some(other) = other {
+        let mut tree = t.kernel.tree.lock();
+        let stolen = pty.state.lock().session.take_if(|session| session.sid == other);
+        stolen.inspect(|session| tree.set_terminal(session.sid, None));
     }
     if take(t, pty, &place) { Ok(()) } else { Err(Errno::PERM) }
 }
