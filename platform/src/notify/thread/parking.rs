@@ -14,7 +14,9 @@ impl NotifyThread {
     /// Called by the watcher or a crowded receiver: the call has been blocked for a while.
     pub(in super::super) fn start_parking(&self, st: &mut State) {
         let Phase::InCall(call) = st.phase else { return };
-        if st.closes.is_some()
+        // A thread ends by the very call under way (`Thread::exit`).
+        if i64::from(call.nr) == libc::SYS_exit
+            || st.closes.is_some()
             || st.offer.is_some()
             || matches!(*self.host.space.slots.lock(), Slots::Refused)
             || !self.leave_listener(st)
