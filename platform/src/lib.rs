@@ -307,6 +307,9 @@ pub trait Thread: Send + Sync + std::fmt::Debug {
     /// The host's accounting of this thread.
     fn usage(&self) -> Usage;
 
+    /// The CPU time that it has used, in nanoseconds; costs less than the rest of [`usage`](Self::usage).
+    fn cpu_time(&self) -> u64;
+
     /// Host thread id as the sentry's namespace sees it (for affinity and scheduling calls).
     fn host_tid(&self) -> i32;
 }

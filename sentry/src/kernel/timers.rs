@@ -4,7 +4,7 @@
 //! which the process can have used enough, and look again then.
 
 use super::signal::SigInfo;
-use super::{Kernel, ThreadGroup};
+use super::{Kernel, Task, ThreadGroup};
 use crate::errno::{Errno, SysResult};
 use crate::executor::{Events, Observer, TimerId, Timers};
 use crate::sync::Mutex;
@@ -15,15 +15,45 @@ use std::time::{Duration, Instant};
 /// Most POSIX timers of a process. Linux counts them against `RLIMIT_SIGPENDING`.
 pub const TIMERS_MAX: usize = 1024;
 
+/// Threads of a process up to which the busiest is looked for, which is to take the signal of a timer that counts CPU
+/// time.
+const LOOKED_AT: usize = 64;
+
 /// What a timer counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Counts {
     /// Time on the host's monotonic clock.
     Time,
-    /// User time of the process.
-    User,
-    /// User and system time of the process.
-    Cpu,
+    /// User time of a process.
+    User(Weak<ThreadGroup>),
+    /// User and system time of a process.
+    Cpu(Weak<ThreadGroup>),
+    /// User and system time of a thread.
+    Thread(Weak<Task>),
+}
+
+impl Counts {
+    /// CPU time so far; `None` if the clock is not of that, or nobody's any more.
+    fn used(&self) -> Option<Duration> {
+        let ns = match self {
+            Counts::Time => return None,
+            Counts::User(group) => group.upgrade()?.usage().utime,
+            Counts::Cpu(group) => {
+                let usage = group.upgrade()?.usage();
+                usage.utime + usage.stime
+            }
+            Counts::Thread(task) => task.upgrade()?.thread().cpu_time(),
+        };
+        Some(Duration::from_nanos(ns))
+    }
+
+    /// How many threads may use it at the same time.
+    fn threads(&self) -> u32 {
+        match self {
+            Counts::Thread(_) => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        }
+    }
 }
 
 /// Whom a timer tells.
@@ -50,6 +80,8 @@ struct Timer {
     /// Its place in the queue.
     queued: Option<TimerId>,
     overrun: i32,
+    /// The CPU time that each thread had used when it expired last, in nanoseconds, if it counts that of all.
+    threads: Vec<(i32, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,18 +129,34 @@ impl Observer for Expired {
 }
 
 impl Timer {
-    fn used(&self, group: &ThreadGroup) -> Duration {
-        let usage = group.usage();
-        let ns = if self.counts == Counts::User { usage.utime } else { usage.utime + usage.stime };
-        Duration::from_nanos(ns)
+    fn new(counts: Counts, notify: Notify, id: Option<i32>, clock: i32) -> Timer {
+        let (interval, expires, queued, overrun) = (Duration::ZERO, None, None, 0);
+        Timer { counts, notify, id, clock, interval, expires, queued, overrun, threads: Vec::new() }
     }
 
-    fn setting(&self, group: &ThreadGroup) -> Setting {
+    /// The thread that has used most of the CPU time since this was asked last: on Linux it is the one that runs when
+    /// the time is up. `None` if there is no choice, or too much.
+    fn busiest(&mut self, group: &ThreadGroup) -> Option<i32> {
+        let tasks = group.tasks();
+        if matches!(self.counts, Counts::Time | Counts::Thread(_)) || !(2..=LOOKED_AT).contains(&tasks.len()) {
+            return None;
+        }
+        let now: Vec<_> = tasks.iter().map(|task| (task.tid(), task.thread().cpu_time())).collect();
+        let old = std::mem::replace(&mut self.threads, now);
+        let before = |tid| old.iter().find(|(known, _)| *known == tid).map_or(0, |(_, used)| *used);
+        let busiest = self.threads.iter().max_by_key(|(tid, used)| used.saturating_sub(before(*tid)));
+        busiest.map(|(tid, _)| *tid)
+    }
+
+    fn setting(&self) -> Setting {
         let value = match self.expires {
             None => Duration::ZERO,
             // One that is due but not delivered yet shows the least that is not "disarmed".
             Some(Expiry::At(at)) => at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1)),
-            Some(Expiry::Used(at)) => at.saturating_sub(self.used(group)).max(Duration::from_nanos(1)),
+            Some(Expiry::Used(at)) => {
+                let left = self.counts.used().map(|used| at.saturating_sub(used).max(Duration::from_nanos(1)));
+                left.unwrap_or_default()
+            }
         };
         Setting { value, interval: self.interval }
     }
@@ -121,9 +169,8 @@ impl Timer {
             Some(Expiry::Used(used)) => {
                 /// All threads together cannot use CPU time faster than the machine has cores.
                 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-                let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-                let left = used.saturating_sub(self.used(group)) / cores;
-                Instant::now() + left.max(LOOK_AGAIN)
+                let Some(now) = self.counts.used() else { return };
+                Instant::now() + (used.saturating_sub(now) / self.counts.threads()).max(LOOK_AGAIN)
             }
         };
         let observer = Expired { kernel: Arc::downgrade(kernel), group: Arc::downgrade(group), key };
@@ -139,14 +186,14 @@ impl Timer {
 
 fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
     let _expiring = group.timers.expiring.lock();
-    let (notify, info) = {
+    let (notify, info, busiest) = {
         let mut inner = group.timers.inner.lock();
         let Some(timer) = inner.timers.get_mut(&key) else { return };
         timer.queued = None;
         let late = match timer.expires {
             None => return,
             Some(Expiry::At(at)) => Instant::now().checked_duration_since(at),
-            Some(Expiry::Used(at)) => timer.used(group).checked_sub(at),
+            Some(Expiry::Used(at)) => timer.counts.used().and_then(|used| used.checked_sub(at)),
         };
         let Some(late) = late else {
             timer.queue(kernel, group, key);
@@ -173,7 +220,7 @@ fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
             Some(id) => SigInfo::timer(signo, id, overrun, value),
             None => SigInfo::kernel(signo),
         };
-        (timer.notify, info)
+        (timer.notify, info, timer.busiest(group))
     };
     match notify {
         Notify::Thread(tid, ..) => {
@@ -184,15 +231,16 @@ fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
             }
         }
         _ if group.pending.lock().overrun(&info) => {}
-        _ => group.send_signal(kernel, info),
+        _ => group.send_signal_first(kernel, info, busiest),
     }
 }
 
-fn itimer(which: i32) -> SysResult<(i32, Counts, i32)> {
+/// Key and signal of an interval timer, and what it counts of its process.
+fn itimer(which: i32) -> SysResult<(i32, i32, fn(Weak<ThreadGroup>) -> Counts)> {
     match which {
-        libc::ITIMER_REAL => Ok((-1, Counts::Time, libc::SIGALRM)),
-        libc::ITIMER_VIRTUAL => Ok((-2, Counts::User, libc::SIGVTALRM)),
-        libc::ITIMER_PROF => Ok((-3, Counts::Cpu, libc::SIGPROF)),
+        libc::ITIMER_REAL => Ok((-1, libc::SIGALRM, |_| Counts::Time)),
+        libc::ITIMER_VIRTUAL => Ok((-2, libc::SIGVTALRM, Counts::User)),
+        libc::ITIMER_PROF => Ok((-3, libc::SIGPROF, Counts::Cpu)),
         _ => Err(Errno::INVAL),
     }
 }
@@ -202,25 +250,19 @@ impl ThreadGroup {
     pub fn itimer(&self, which: i32) -> SysResult<Setting> {
         let (key, ..) = itimer(which)?;
         let inner = self.timers.inner.lock();
-        Ok(inner.timers.get(&key).map(|t| t.setting(self)).unwrap_or_default())
+        Ok(inner.timers.get(&key).map(Timer::setting).unwrap_or_default())
     }
 
     /// `setitimer(2)`; returns the old setting.
     pub fn set_itimer(self: &Arc<Self>, kernel: &Arc<Kernel>, which: i32, new: Setting) -> SysResult<Setting> {
-        let (key, counts, signo) = itimer(which)?;
+        let (key, signo, counts) = itimer(which)?;
         let _expiring = self.timers.expiring.lock();
         let mut inner = self.timers.inner.lock();
-        let timer = inner.timers.entry(key).or_insert(Timer {
-            counts,
-            notify: Notify::Process(signo, 0),
-            id: None,
-            clock: 0,
-            interval: Duration::ZERO,
-            expires: None,
-            queued: None,
-            overrun: 0,
-        });
-        let old = timer.setting(self);
+        let timer = inner
+            .timers
+            .entry(key)
+            .or_insert_with(|| Timer::new(counts(Arc::downgrade(self)), Notify::Process(signo, 0), None, 0));
+        let old = timer.setting();
         arm(timer, kernel, self, key, new, false);
         Ok(old)
     }
@@ -233,17 +275,7 @@ impl ThreadGroup {
         }
         let id = inner.next;
         inner.next = (inner.next + 1) & i32::MAX;
-        let timer = Timer {
-            counts,
-            notify: notify(id),
-            id: Some(id),
-            clock,
-            interval: Duration::ZERO,
-            expires: None,
-            queued: None,
-            overrun: 0,
-        };
-        inner.timers.insert(id, timer);
+        inner.timers.insert(id, Timer::new(counts, notify(id), Some(id), clock));
         Ok(id)
     }
 
@@ -259,7 +291,7 @@ impl ThreadGroup {
         let mut inner = self.timers.inner.lock();
         let timer = inner.timers.get_mut(&id).filter(|_| id >= 0).ok_or(Errno::INVAL)?;
         let new = new(timer.clock)?;
-        let old = timer.setting(self);
+        let old = timer.setting();
         arm(timer, kernel, self, id, new, absolute);
         Ok(old)
     }
@@ -267,7 +299,7 @@ impl ThreadGroup {
     /// `timer_gettime(2)`.
     pub fn timer(&self, id: i32) -> SysResult<Setting> {
         let inner = self.timers.inner.lock();
-        inner.timers.get(&id).filter(|_| id >= 0).map(|t| t.setting(self)).ok_or(Errno::INVAL)
+        inner.timers.get(&id).filter(|_| id >= 0).map(Timer::setting).ok_or(Errno::INVAL)
     }
 
     /// The signal of a timer was taken: what it says of expirations before it is what `timer_getoverrun` tells.
@@ -302,7 +334,7 @@ fn arm(timer: &mut Timer, kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i
     timer.expires = (!new.value.is_zero()).then(|| match timer.counts {
         Counts::Time => Expiry::At(Instant::now() + new.value.min(FAR)),
         _ if absolute => Expiry::Used(new.value),
-        _ => Expiry::Used(timer.used(group) + new.value.min(FAR)),
+        _ => Expiry::Used(timer.counts.used().unwrap_or_default() + new.value.min(FAR)),
     });
     timer.queue(kernel, group, key);
 }

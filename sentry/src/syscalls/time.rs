@@ -66,7 +66,7 @@ fn read(clock: &Clock) -> Duration {
         Clock::Tai => clock_gettime_dynamic(DynamicClockId::Tai).map(since_epoch).unwrap_or_default(),
         Clock::Process(group) => cpu(group.usage()),
         Clock::User(group) => Duration::from_nanos(group.usage().utime),
-        Clock::Thread(task) => cpu(task.thread().usage()),
+        Clock::Thread(task) => Duration::from_nanos(task.thread().cpu_time()),
     }
 }
 
@@ -289,8 +289,9 @@ pub async fn timer_create(t: &Task, clock_id: i32, event: Addr, id: Addr) -> Sys
             }
             _ => Counts::Time,
         },
-        Clock::Process(_) | Clock::Thread(_) => Counts::Cpu,
-        Clock::User(_) => Counts::User,
+        Clock::Process(group) => Counts::Cpu(Arc::downgrade(&group)),
+        Clock::User(group) => Counts::User(Arc::downgrade(&group)),
+        Clock::Thread(task) => Counts::Thread(Arc::downgrade(&task)),
     };
     if let Some(e) = event {
         let valid = (1..=64).contains(&e.signo);

@@ -555,6 +555,10 @@ impl Thread for NotifyThread {
         self.host.usage_of(Some(self.tid)).unwrap_or_default()
     }
 
+    fn cpu_time(&self) -> u64 {
+        self.host.thread_time(self.tid)
+    }
+
     fn host_tid(&self) -> i32 {
         // Who asks wants to see or change where it runs.
         self.end_attention(&mut self.lock());

@@ -142,8 +142,17 @@ impl ThreadGroup {
         let _ = self.queue_signal(kernel, info);
     }
 
+    /// Sends a signal to the process, which this thread is to take if it wants it.
+    pub(in crate::kernel) fn send_signal_first(&self, kernel: &Arc<Kernel>, info: SigInfo, first: Option<i32>) {
+        let _ = self.queue_signal_first(kernel, info, first);
+    }
+
     /// Sends a signal to the process; `EAGAIN` if it is a real-time one and does not fit.
     pub fn queue_signal(&self, kernel: &Arc<Kernel>, info: SigInfo) -> SysResult<()> {
+        self.queue_signal_first(kernel, info, None)
+    }
+
+    fn queue_signal_first(&self, kernel: &Arc<Kernel>, info: SigInfo, first: Option<i32>) -> SysResult<()> {
         let signo = info.signo;
         if signo == libc::SIGKILL {
             if self.tgid != 1 {
@@ -162,7 +171,8 @@ impl ThreadGroup {
             return Err(Errno::AGAIN);
         }
         self.sighand().recall();
-        let target = tasks.iter().find(|t| t.tid() == self.tgid && t.wants(signo));
+        let wants = |tid: i32| tasks.iter().find(|t| t.tid() == tid && t.wants(signo));
+        let target = first.and_then(wants).or_else(|| wants(self.tgid));
         if let Some(task) = target.or_else(|| tasks.iter().find(|t| t.wants(signo))) {
             task.nudge(Work::SIGNAL);
         }
