@@ -371,9 +371,26 @@ static void threads(void)
 	check("threads", ok && gettid() == getpid() && by_number(SYS_gettid) == getpid());
 }
 
+/* How many mappings there are that can be run. */
+static int texts(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	int count = 0;
+
+	while (maps && fgets(line, sizeof line, maps))
+		count += strstr(line, " r-xp ") != NULL;
+	if (maps)
+		fclose(maps);
+	return count;
+}
+
 int main(void)
 {
+	int before = texts();
+
 	numbers();
+	check("mappings are what they were", texts() == before);
 	groups();
 	registers();
 	storm();

@@ -235,33 +235,30 @@ fn expire(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, key: i32) {
     }
 }
 
-/// Key and signal of an interval timer, and what it counts of its process.
-fn itimer(which: i32) -> SysResult<(i32, i32, fn(Weak<ThreadGroup>) -> Counts)> {
+/// Key and signal of an interval timer of a process, and what it counts.
+fn itimer(group: &Arc<ThreadGroup>, which: i32) -> SysResult<(i32, i32, Counts)> {
     match which {
-        libc::ITIMER_REAL => Ok((-1, libc::SIGALRM, |_| Counts::Time)),
-        libc::ITIMER_VIRTUAL => Ok((-2, libc::SIGVTALRM, Counts::User)),
-        libc::ITIMER_PROF => Ok((-3, libc::SIGPROF, Counts::Cpu)),
+        libc::ITIMER_REAL => Ok((-1, libc::SIGALRM, Counts::Time)),
+        libc::ITIMER_VIRTUAL => Ok((-2, libc::SIGVTALRM, Counts::User(Arc::downgrade(group)))),
+        libc::ITIMER_PROF => Ok((-3, libc::SIGPROF, Counts::Cpu(Arc::downgrade(group)))),
         _ => Err(Errno::INVAL),
     }
 }
 
 impl ThreadGroup {
     /// `getitimer(2)`.
-    pub fn itimer(&self, which: i32) -> SysResult<Setting> {
-        let (key, ..) = itimer(which)?;
+    pub fn itimer(self: &Arc<Self>, which: i32) -> SysResult<Setting> {
+        let (key, ..) = itimer(self, which)?;
         let inner = self.timers.inner.lock();
         Ok(inner.timers.get(&key).map(Timer::setting).unwrap_or_default())
     }
 
     /// `setitimer(2)`; returns the old setting.
     pub fn set_itimer(self: &Arc<Self>, kernel: &Arc<Kernel>, which: i32, new: Setting) -> SysResult<Setting> {
-        let (key, signo, counts) = itimer(which)?;
+        let (key, signo, counts) = itimer(self, which)?;
         let _expiring = self.timers.expiring.lock();
         let mut inner = self.timers.inner.lock();
-        let timer = inner
-            .timers
-            .entry(key)
-            .or_insert_with(|| Timer::new(counts(Arc::downgrade(self)), Notify::Process(signo, 0), None, 0));
+        let timer = inner.timers.entry(key).or_insert_with(|| Timer::new(counts, Notify::Process(signo, 0), None, 0));
         let old = timer.setting();
         arm(timer, kernel, self, key, new, false);
         Ok(old)

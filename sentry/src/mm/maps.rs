@@ -48,6 +48,7 @@ fn known(id: &HostId) -> Option<PathRef> {
 
 /// Makes the guest's text of the host's `maps` or `smaps`.
 pub fn translate(process: &dyn Process, text: &[u8], root: &PathRef) -> Vec<u8> {
+    let text = joined(text);
     let mut out = Vec::with_capacity(text.len());
     let mut is_hidden = false;
     for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
@@ -65,22 +66,48 @@ pub fn translate(process: &dyn Process, text: &[u8], root: &PathRef) -> Vec<u8> 
     out
 }
 
+/// Makes one of lines that follow on one another and show adjacent text of the same file: of a mapping of the guest's, pages
+/// in which call sites were rewritten are mappings of their own on the host. (In `smaps` they stay what they are.)
+fn joined(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    // The last mapping, and where its line begins.
+    let mut last: Option<(usize, Mapping)> = None;
+    for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        let mapping = Mapping::parse(line);
+        if let (Some((at, before)), Some(next)) = (&mut last, &mapping)
+            && before.is_text_before(next)
+        {
+            before.end = next.end;
+            let old = out.split_off(*at);
+            let rest = old.iter().position(|b| *b == b' ').and_then(|space| old.get(space..)).unwrap_or_default();
+            out.extend(format!("{:08x}-{:08x}", before.start, before.end).into_bytes());
+            out.extend_from_slice(rest);
+            continue;
+        }
+        last = mapping.map(|mapping| (out.len(), mapping));
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out
+}
+
 /// What is at an address of memory that processes share: device and number of the file, and the position in it.
 pub fn shared_place(process: &dyn Process, addr: u64) -> Option<(u32, u32, u64, u64)> {
     let maps = process.proc_file("maps").ok()?;
     let mut lines = maps.split(|b| *b == b'\n').filter_map(|line| Some((line, Mapping::parse(line)?)));
     let (line, mapping) = lines.find(|(_, m)| (m.start..m.end).contains(&addr))?;
-    let mut fields = line.split(|b| *b == b' ').skip(1);
-    let is_shared = fields.next()?.ends_with(b"s");
-    let offset = u64::from_str_radix(std::str::from_utf8(fields.next()?).ok()?, 16).ok()?;
+    let is_shared = line.split(|b| *b == b' ').nth(1)?.ends_with(b"s");
     let (major, minor, inode) = mapping.id;
-    is_shared.then_some((major, minor, inode, offset + (addr - mapping.start)))
+    is_shared.then_some((major, minor, inode, mapping.offset + (addr - mapping.start)))
 }
 
 /// The first line of a mapping: `start-end perms offset major:minor inode name`.
 struct Mapping {
     start: u64,
     end: u64,
+    /// Private, and to be run and read.
+    is_text: bool,
+    offset: u64,
     id: HostId,
 }
 
@@ -94,11 +121,18 @@ impl Mapping {
         let mut words = text.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-        let (_, _) = (words.next()?, words.next()?);
+        let is_text = words.next()? == "r-xp";
+        let offset = u64::from_str_radix(words.next()?, 16).ok()?;
         let (major, minor) = words.next()?.split_once(':')?;
         let id =
             (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?, words.next()?.parse().ok()?);
-        (start < end).then_some(Mapping { start, end, id })
+        (start < end).then_some(Mapping { start, end, is_text, offset, id })
+    }
+
+    /// Whether `next` is the text that follows on this one in the same file.
+    fn is_text_before(&self, next: &Mapping) -> bool {
+        let is_same = self.is_text && next.is_text && self.id.2 != 0 && self.id == next.id;
+        is_same && self.end == next.start && self.offset.checked_add(self.end - self.start) == Some(next.offset)
     }
 
     fn write(&self, line: &[u8], root: &PathRef, out: &mut Vec<u8>) {
@@ -141,5 +175,19 @@ mod tests {
         assert!(Mapping::parse(b"Size:                  8 kB").is_none());
         assert!(Mapping::parse(b"VmFlags: rd ex mr mw me sd").is_none());
         assert!(Mapping::parse(b"").is_none());
+    }
+
+    #[test]
+    fn text_of_one_file_is_one_mapping() {
+        let maps = b"00400000-00401000 r--p 00000000 fe:00 7 /a\n00401000-00402000 r-xp 00001000 fe:00 7   /a\n\
+                     00402000-00403000 r-xp 00002000 fe:00 7   /a\n00403000-00404000 r-xp 00003000 fe:00 7   /a\n\
+                     00404000-00405000 r-xp 00005000 fe:00 7   /a\n00406000-00407000 r-xp 00006000 fe:00 7   /a\n\
+                     00407000-00408000 r-xp 00000000 00:00 0\n00408000-00409000 r-xp 00001000 00:00 0\n";
+        let seen = "00400000-00401000 r--p 00000000 fe:00 7 /a\n00401000-00404000 r-xp 00001000 fe:00 7   /a\n\
+                    00404000-00405000 r-xp 00005000 fe:00 7   /a\n00406000-00407000 r-xp 00006000 fe:00 7   /a\n\
+                    00407000-00408000 r-xp 00000000 00:00 0\n00408000-00409000 r-xp 00001000 00:00 0\n";
+        assert_eq!(String::from_utf8(joined(maps)).unwrap(), seen);
+        let smaps = b"1000-2000 r-xp 00000000 fe:00 7 /a\nSize: 4 kB\n2000-3000 r-xp 00001000 fe:00 7 /a\nSize: 4 kB\n";
+        assert_eq!(joined(smaps), smaps);
     }
 }
