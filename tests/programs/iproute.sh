@@ -21,7 +21,7 @@ ip link set lo mtu 16000; ip -o link show lo | grep -o 'mtu [0-9]*'
 ip link set lo mtu 65536
 cat /sys/class/net/lo/mtu /sys/class/net/lo/ifindex
 python3 - <<'P'
-import os, socket, subprocess
+import os, re, socket, subprocess
 def run(command):
     text = subprocess.run(command, shell=True, capture_output=True, text=True)
     return "\n".join(" ".join(line.split()) for line in (text.stdout + text.stderr).splitlines())
@@ -32,7 +32,7 @@ c = socket.create_connection(("127.0.0.1", 7801)); c.send(b"abc")
 a, _ = t.accept()
 x = socket.socket(socket.AF_UNIX); x.bind("\0iproute"); x.listen(4)
 def hidden(text):
-    return text.replace(str(os.getpid()), "PID").replace(str(c.getsockname()[1]), "PORT")
+    return re.sub(rf"\b{os.getpid()}\b", "PID", re.sub(rf":{c.getsockname()[1]}\b", ":PORT", text))
 print(hidden(run("ss -tlnH; ss -ulnH; ss -tnH state established | sort; ss -xlH | sed 's/@iproute [0-9]*/@iproute INO/'")))
 print(hidden(run("ss -tlnpH")))
 P

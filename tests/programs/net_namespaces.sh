@@ -152,6 +152,7 @@ say ip link add name d1 type nonsense
 say ip -n b link del lo
 say ip link add w0 type veth peer name w1 netns a
 say ip netns del a
-sleep 0.3
+# A kernel takes its time.
+for i in $(seq 100); do ip link show w0 >/dev/null 2>&1 || break; sleep 0.1; done
 say ip -br link show w0
 ip netns list | sort
